@@ -1,0 +1,385 @@
+package mcpauthbridge
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+)
+
+func init() {
+	httpcaddyfile.RegisterDirective("mcp_auth_bridge", parseCaddyfile)
+	httpcaddyfile.RegisterDirectiveOrder("mcp_auth_bridge", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterGlobalOption("mcp_auth_bridge", parseGlobal)
+}
+
+// directive collects what one mcp_auth_bridge directive says.
+type directive struct {
+	h           *Handler
+	matcher     caddy.ModuleMap
+	addresses   []string
+	proxyTokens []caddyfile.Token // of the block, for reverse_proxy
+	path        string            // upstream_path
+	messagePath string
+	seen        map[string]bool
+	helper      httpcaddyfile.Helper
+	name        caddyfile.Token
+}
+
+// parseCaddyfile sets up a route from the directive. Syntax:
+//
+//	mcp_auth_bridge [<endpoint path>|@<matcher>|*] [<upstream>...] {
+//		endpoint        <path>
+//		to              <upstream>...
+//		upstream_path   <path>
+//		public_url      <url>
+//		hosts           <host>...
+//		root_metadata
+//		challenge       rewrite|relay|replace
+//		challenge {
+//			mode        rewrite|relay|replace
+//			origins     <origin>...
+//			scope       <scope>...
+//			realm       <text>
+//		}
+//		cors            off
+//		cors {
+//			allow_origins  <origin>...
+//			allow_headers  <name>...
+//			expose_headers <name>...
+//			max_age        <duration>
+//			private_network
+//		}
+//		metadata        off
+//		metadata {
+//			authorization_servers <url>...
+//			scopes_supported      <scope>...
+//			resource_name         <text>
+//			set                   <member> <json>
+//			keep_resource
+//			ttl                   <duration>
+//		}
+//		message_path    <path>
+//		limits {
+//			<limit>     <value>
+//		}
+//		<option of reverse_proxy>
+//	}
+//
+//	mcp_auth_bridge metadata
+//
+// An upstream is `host:port`, `http(s)://host[:port][/path]`,
+// `sse+http(s)://host[:port][/path]` or `unix//path`. The second form, once at
+// the level of the site, serves the metadata of endpoints that stand inside
+// `handle_path` or `handle`.
+func parseCaddyfile(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // consume directive name
+	dir := &directive{h: new(Handler), helper: h, name: h.Token(), seen: make(map[string]bool)}
+	if done, err := dir.parseArgs(); err != nil {
+		return nil, err
+	} else if done {
+		return h.NewRoute(dir.matcher, new(MetadataHandler)), nil
+	}
+	for nesting := h.Nesting(); h.NextBlock(nesting); {
+		if err := dir.parseOption(h.NextSegment()); err != nil {
+			return nil, err
+		}
+	}
+	if err := dir.finish(); err != nil {
+		return nil, err
+	}
+	return []httpcaddyfile.ConfigValue{{Class: "route", Value: dir.route()}}, nil
+}
+
+// parseArgs reads the arguments on the directive's line. It returns true for
+// `mcp_auth_bridge metadata`.
+func (dir *directive) parseArgs() (isMetadata bool, err error) {
+	h := dir.helper
+	first := true
+	for h.NextArg() {
+		val := h.Val()
+		switch {
+		case first && val == "metadata":
+			if h.NextArg() {
+				return false, h.ArgErr()
+			}
+			for nesting := h.Nesting(); h.NextBlock(nesting); {
+				return false, h.Err("mcp_auth_bridge metadata takes no block")
+			}
+			return true, nil
+		case first && val == "*":
+		case first && strings.HasPrefix(val, "@"):
+			if err := dir.setMatcher(); err != nil {
+				return false, err
+			}
+		case strings.HasPrefix(val, "/") && dir.h.Endpoint == "" && len(dir.addresses) == 0:
+			if err := checkEndpoint(val); err != nil {
+				return false, h.WrapErr(err)
+			}
+			dir.h.Endpoint = val
+		case strings.HasPrefix(val, "/"):
+			return false, h.Errf("%q is a second path; the endpoint's path comes first, the upstream's belongs to its address", val)
+		default:
+			dir.addresses = append(dir.addresses, val)
+		}
+		first = false
+	}
+	return false, nil
+}
+
+// setMatcher takes the named matcher that the current token is.
+func (dir *directive) setMatcher() error {
+	d := dir.helper.WithDispenser(caddyfile.NewDispenser([]caddyfile.Token{dir.name, dir.helper.Token()}))
+	d.Next()
+	matcher, _, err := d.MatcherToken()
+	dir.matcher = matcher
+	return err
+}
+
+// parseOption reads one option of the block, given as the tokens of its line
+// and block.
+func (dir *directive) parseOption(segment caddyfile.Segment) error {
+	name := segment[0].Text
+	parse, own := options[name]
+	if !own {
+		if hint := wrongPlace[name]; hint != "" {
+			d := caddyfile.NewDispenser(segment)
+			d.Next()
+			return d.Errf("%s: %s", name, hint)
+		}
+		dir.proxyTokens = append(dir.proxyTokens, segment...)
+		return nil
+	}
+	d := caddyfile.NewDispenser(segment)
+	d.Next() // consume option name
+	if dir.seen[name] && !repeatable[name] {
+		return d.Errf("%s is given twice", name)
+	}
+	dir.seen[name] = true
+	return parse(dir, d)
+}
+
+// wrongPlace has a hint for options that people look for at this level.
+var wrongPlace = map[string]string{
+	"allow_origins":         "belongs into a cors block",
+	"allow_headers":         "belongs into a cors block",
+	"expose_headers":        "belongs into a cors block",
+	"authorization_servers": "belongs into a metadata block",
+	"scopes_supported":      "belongs into a metadata block",
+	"keep_resource":         "belongs into a metadata block",
+	"origins":               "belongs into a challenge block",
+	"upstream":              "give the address behind the directive, or with `to`",
+}
+
+// repeatable are the options that may stand more than once.
+var repeatable = map[string]bool{"to": true, "hosts": true, "challenge": true}
+
+// finish puts the parts together.
+func (dir *directive) finish() error {
+	h := dir.helper
+	if dir.h.Endpoint == "" {
+		dir.h.Endpoint = DefaultEndpoint
+	}
+	kind, path, proxyArgs, err := dir.splitAddresses()
+	if err != nil {
+		return h.WrapErr(err)
+	}
+	hasProxy := len(proxyArgs) > 0 || dir.hasProxyOption("dynamic")
+	if !hasProxy {
+		if len(dir.proxyTokens) > 0 {
+			d := caddyfile.NewDispenser(dir.proxyTokens)
+			d.Next()
+			return d.Errf("%s is no option of mcp_auth_bridge, and without an upstream there is no reverse_proxy to take it", d.Val())
+		}
+		for _, name := range []string{"upstream_path", "message_path"} {
+			if dir.seen[name] {
+				return h.Errf("%s needs an upstream address", name)
+			}
+		}
+		return nil
+	}
+	if dir.messagePath != "" && kind != bridge.KindSSE {
+		return h.Errf("message_path: %q needs an upstream that speaks HTTP+SSE, sse+http://... or sse+https://...", dir.messagePath)
+	}
+	dir.setUpstream(kind, path)
+	return dir.parseProxy(proxyArgs)
+}
+
+func (dir *directive) hasProxyOption(name string) bool {
+	line := -1
+	for i, t := range dir.proxyTokens {
+		if t.Text == name && (i == 0 || t.Line != line) {
+			return true
+		}
+		line = t.Line
+	}
+	return false
+}
+
+// splitAddresses takes the upstream addresses apart; they agree in kind and
+// path.
+func (dir *directive) splitAddresses() (kind bridge.Kind, path string, proxyArgs []string, err error) {
+	path = dir.path
+	for i, s := range dir.addresses {
+		a, err := parseAddress(s)
+		if err != nil {
+			return "", "", nil, err
+		}
+		switch {
+		case i > 0 && a.kind != kind:
+			return "", "", nil, fmt.Errorf("upstream %q: all upstreams of an endpoint speak the same transport; %q does not", s, dir.addresses[0])
+		case a.path != "" && dir.path != "":
+			return "", "", nil, fmt.Errorf("upstream_path: %q contradicts the path in upstream %q; give one of them", dir.path, s)
+		case i > 0 && dir.path == "" && a.path != path:
+			return "", "", nil, fmt.Errorf("upstream %q: all upstreams of an endpoint have the same path; that of %q is another", s, dir.addresses[0])
+		}
+		kind = a.kind
+		if dir.path == "" {
+			path = a.path
+		}
+		proxyArgs = append(proxyArgs, a.proxy)
+	}
+	if kind == "" {
+		kind = bridge.KindHTTP
+	}
+	return kind, path, proxyArgs, nil
+}
+
+// setUpstream writes the upstream's guest module where it says something.
+func (dir *directive) setUpstream(kind bridge.Kind, path string) {
+	if path == dir.h.Endpoint {
+		path = ""
+	}
+	switch {
+	case kind == bridge.KindSSE:
+		dir.h.UpstreamRaw = caddyconfig.JSONModuleObject(&SSEUpstream{Path: path, MessagePath: dir.messagePath}, "protocol", "sse", nil)
+	case path != "":
+		dir.h.UpstreamRaw = caddyconfig.JSONModuleObject(&HTTPUpstream{Path: path}, "protocol", "http", nil)
+	}
+}
+
+// parseProxy lets reverse_proxy parse the addresses and the options that are
+// not ours.
+func (dir *directive) parseProxy(args []string) error {
+	token := func(text string, line int) caddyfile.Token {
+		t := dir.name
+		t.Text, t.Line = text, line
+		return t
+	}
+	tokens := []caddyfile.Token{token("reverse_proxy", dir.name.Line)}
+	for _, arg := range args {
+		tokens = append(tokens, token(arg, dir.name.Line))
+	}
+	if n := len(dir.proxyTokens); n > 0 {
+		tokens = append(tokens, token("{", dir.name.Line))
+		tokens = append(tokens, dir.proxyTokens...)
+		end := dir.proxyTokens[n-1]
+		end.Text, end.Line = "}", end.Line+1
+		tokens = append(tokens, end)
+	}
+	d := caddyfile.NewDispenser(tokens)
+	proxy := new(reverseproxy.Handler)
+	if err := proxy.UnmarshalCaddyfile(d); err != nil {
+		return err
+	}
+	if err := proxy.FinalizeUnmarshalCaddyfile(dir.helper); err != nil {
+		return err
+	}
+	dir.h.ReverseProxy = proxy
+	return nil
+}
+
+// route is the one route of the endpoint and its metadata.
+func (dir *directive) route() caddyhttp.Route {
+	endpoint := dir.h.Endpoint
+	paths := caddyhttp.MatchPath{endpoint, strings.TrimSuffix(endpoint, "/") + "/*"}
+	if endpoint == "/" {
+		paths = caddyhttp.MatchPath{"/*"}
+	}
+	sets := []caddy.ModuleMap{dir.matcherSet(paths)}
+	if endpoint != "/" && (dir.h.Metadata == nil || !dir.h.Metadata.Off) {
+		suffixes := []string{endpoint}
+		if _, path, err := parsePublicURL(dir.h.PublicURL); err == nil && path != "" && path != endpoint {
+			suffixes = append(suffixes, path)
+		}
+		wellKnown := caddyhttp.MatchPath{metadata.WellKnownPath}
+		for _, suffix := range suffixes {
+			wellKnown = append(wellKnown, metadata.WellKnownPath+suffix, metadata.WellKnownPath+suffix+"/")
+		}
+		wellKnownSet := dir.metadataSet(wellKnown)
+		delete(wellKnownSet, "path_regexp")
+		sets = append(sets, wellKnownSet)
+	}
+	return caddyhttp.Route{
+		MatcherSetsRaw: sets,
+		HandlersRaw:    []json.RawMessage{caddyconfig.JSONModuleObject(dir.h, "handler", "mcp_auth_bridge", nil)},
+	}
+}
+
+// matcherSet is the directive's matcher, with paths. Where the matcher has
+// paths of its own, a request for the endpoint has to match both.
+func (dir *directive) matcherSet(paths caddyhttp.MatchPath) caddy.ModuleMap {
+	set := dir.metadataSet(paths)
+	own, ok := dir.matcher["path"]
+	if !ok {
+		return set
+	}
+	var not caddyhttp.MatchNot
+	if raw, ok := dir.matcher["not"]; ok {
+		_ = json.Unmarshal(raw, &not)
+	}
+	notOwn := caddyhttp.MatchNot{MatcherSetsRaw: []caddy.ModuleMap{{"path": own}}}
+	not.MatcherSetsRaw = append(not.MatcherSetsRaw, caddy.ModuleMap{"not": dir.helper.JSON(notOwn)})
+	set["not"] = dir.helper.JSON(not)
+	return set
+}
+
+// metadataSet is the directive's matcher for the well-known paths: what it
+// says of paths is meant for the endpoint.
+func (dir *directive) metadataSet(paths caddyhttp.MatchPath) caddy.ModuleMap {
+	set := caddy.ModuleMap{"path": dir.helper.JSON(paths)}
+	for name, raw := range dir.matcher {
+		if name != "path" {
+			set[name] = raw
+		}
+	}
+	return set
+}
+
+// parseGlobal reads the global option. Syntax:
+//
+//	mcp_auth_bridge {
+//		cors   { ... }
+//		limits { ... }
+//	}
+func parseGlobal(d *caddyfile.Dispenser, prev any) (any, error) {
+	if prev != nil {
+		return nil, d.Err("mcp_auth_bridge is given twice")
+	}
+	d.Next() // consume option name
+	if d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	dir := &directive{h: new(Handler), seen: make(map[string]bool)}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch d.Val() {
+		case "cors", "limits":
+			if err := dir.parseOption(d.NextSegment()); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, d.Errf("unrecognized option %q of mcp_auth_bridge; global are cors and limits", d.Val())
+		}
+	}
+	app := &App{CORS: dir.h.CORS, Limits: dir.h.Limits}
+	return httpcaddyfile.App{Name: appID, Value: caddyconfig.JSON(app, nil)}, nil
+}

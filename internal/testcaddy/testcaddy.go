@@ -1,0 +1,158 @@
+// Package testcaddy runs a real Caddy inside a test: a Caddyfile is adapted,
+// loaded, and ended with the test. Caddy's configuration is one to a process,
+// so tests that use it do not run in parallel.
+package testcaddy
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	// The Caddyfile adapter and the modules that tests use.
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+func init() { caddy.RegisterModule(sinkWriter{}) }
+
+// Instance is a running Caddy.
+type Instance struct {
+	t    testing.TB
+	data string
+}
+
+// FreePort returns a port of the loopback address that nothing listens on.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// Adapt adapts a Caddyfile to JSON.
+func Adapt(caddyfile string) ([]byte, error) {
+	out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
+	return out, err
+}
+
+// Run loads a Caddyfile, with the admin API off and storage in a folder of
+// the test. It ends with the test.
+func Run(t testing.TB, caddyfile string) *Instance {
+	t.Helper()
+	in := &Instance{t: t, data: t.TempDir()}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Errorf("stopping Caddy: %v", err)
+		}
+	})
+	in.Load(caddyfile)
+	return in
+}
+
+// Load replaces the configuration, as a reload does.
+func (in *Instance) Load(caddyfile string) {
+	in.t.Helper()
+	if err := in.TryLoad(caddyfile); err != nil {
+		in.t.Fatalf("loading configuration: %v\n%s", err, caddyfile)
+	}
+}
+
+// TryLoad is Load for a configuration that may be refused.
+func (in *Instance) TryLoad(caddyfile string) error {
+	adapted, err := Adapt(caddyfile)
+	if err != nil {
+		return err
+	}
+	var cfg map[string]any
+	if err := json.Unmarshal(adapted, &cfg); err != nil {
+		return err
+	}
+	cfg["admin"] = map[string]any{"disabled": true, "config": map[string]any{"persist": false}}
+	cfg["storage"] = map[string]any{"module": "file_system", "root": in.data}
+	cfg["logging"] = map[string]any{"logs": map[string]any{"default": map[string]any{
+		"level": "DEBUG", "writer": map[string]any{"output": "test_sink"}, "encoder": map[string]any{"format": "json"},
+	}}}
+	raw, err := json.Marshal(cfg)
+	if err != nil {
+		return err
+	}
+	sink.reset()
+	return caddy.Load(raw, true)
+}
+
+// Logs returns the log lines since the last load.
+func Logs() []string { return sink.lines() }
+
+// Logged reports whether a log line has all of the texts.
+func Logged(texts ...string) bool {
+	for _, line := range sink.lines() {
+		all := true
+		for _, text := range texts {
+			all = all && strings.Contains(line, text)
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}
+
+// Addr is a loopback address with a port.
+func Addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// maxLog bounds what a sink keeps, in bytes.
+const maxLog = 16 << 20
+
+type logSink struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+var sink logSink
+
+func (s *logSink) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.buf.Len() < maxLog {
+		s.buf.Write(p)
+	}
+	return len(p), nil
+}
+
+func (s *logSink) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buf.Reset()
+}
+
+func (s *logSink) lines() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Split(strings.TrimSpace(s.buf.String()), "\n")
+}
+
+// sinkWriter is Caddy's way to the sink.
+type sinkWriter struct{}
+
+// CaddyModule returns the Caddy module information.
+func (sinkWriter) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.logging.writers.test_sink", New: func() caddy.Module { return new(sinkWriter) }}
+}
+
+func (sinkWriter) String() string    { return "test sink" }
+func (sinkWriter) WriterKey() string { return "test_sink" }
+
+func (sinkWriter) OpenWriter() (io.WriteCloser, error) { return nopCloser{&sink}, nil }
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }

@@ -1,0 +1,201 @@
+package mcpauthbridge
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
+)
+
+// ServeHTTP serves the endpoint and its metadata and calls next for all else.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if target, path := h.endpoint.Match(r.URL.Path); target != bridge.TargetNone {
+		return h.serveEndpoint(w, r, next, target, path)
+	}
+	if suffix, ok := h.ownsMetadata(r.URL.Path); ok && strippedPrefix(r) == "" {
+		return h.serveMetadata(w, r, suffix)
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// request is one request to the endpoint.
+type request struct {
+	bridge.Exchange
+	h *Handler
+	r *http.Request
+}
+
+// Public implements bridge.PublicSource.
+func (q *request) Public() (metadata.Public, bool) { return q.h.publicOf(q.r) }
+
+func (q *request) roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
+	return q.RoundTrip(req, rt.RoundTrip)
+}
+
+func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, target bridge.Target, path string) error {
+	if h.policy != nil {
+		if done := h.admit(w, r); done {
+			return nil
+		}
+	}
+	if target == bridge.TargetUnknownMessage {
+		return caddyhttp.Error(http.StatusNotFound, errors.New("message path was not announced by the upstream"))
+	}
+	q := &request{h: h, r: r}
+	h.endpoint.Begin(&q.Exchange, r, target, path, q)
+	if err := q.Hold(r); err != nil {
+		return bodyError(err)
+	}
+	if h.ReverseProxy == nil {
+		return h.serveMiddleware(w, r, next, q)
+	}
+	err := withRecord(r.Context(), q, func() error { return h.ReverseProxy.ServeHTTP(w, r, next) })
+	if err != nil {
+		return proxyError(err, q)
+	}
+	return nil
+}
+
+// admit applies the origin policy. It returns true where the request is
+// answered: a preflight, or an origin that is not allowed.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (done bool) {
+	header := w.Header()
+	cors.SetVary(header)
+	origins, hasOrigin := r.Header["Origin"]
+	site := r.Header.Get("Sec-Fetch-Site")
+	if !hasOrigin && site == "" {
+		return false
+	}
+	switch h.policy.Decide(h.corsRequest(r, origins, site)) {
+	case cors.Pass:
+		return false
+	case cors.Allow:
+		if cors.IsPreflight(r) {
+			h.policy.Preflight(w, r)
+			return true
+		}
+		h.policy.SetHeaders(header, origins[0])
+		return false
+	}
+	h.logRefused(origins, r.Host)
+	cors.Refuse(w)
+	return true
+}
+
+// corsRequest gathers what the origin policy depends on.
+func (h *Handler) corsRequest(r *http.Request, origins []string, site string) cors.Request {
+	c := cors.Request{SecFetchSite: site, TrustedProxy: h.trusted(r)}
+	switch len(origins) {
+	case 0:
+	case 1:
+		c.Origin = origins[0]
+		if c.Origin == "" {
+			c.Origin = "null" // present but empty names no origin
+		}
+	default:
+		c.Origin = strings.Join(origins, " ")
+	}
+	// What is judged is the host that the request names, whatever public_url
+	// says; public_url's own origin is always allowed.
+	if origin, host, ok := h.requestOrigin(r); ok {
+		c.PublicOrigin, c.HostConfigured = origin, h.isConfiguredHost(host)
+		c.LoopbackHost, c.IPOrLocalhost = cors.Loopback(host), cors.IPOrLocalhost(host)
+	}
+	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		if host, _, err := net.SplitHostPort(addr.String()); err == nil {
+			c.LoopbackLocal = cors.Loopback(host)
+		}
+	}
+	return c
+}
+
+// bodyError is the answer to a body that could not be read.
+func bodyError(err error) error {
+	if errors.Is(err, record.ErrBodyTooLarge) {
+		return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
+	}
+	return caddyhttp.Error(http.StatusBadRequest, err)
+}
+
+// proxyError gives the proxy's error the status that the failure has: a
+// timeout at any depth is 504, a body over the limit 413.
+func proxyError(err error, q *request) error {
+	if q.TooLarge() {
+		return caddyhttp.Error(http.StatusRequestEntityTooLarge, record.ErrBodyTooLarge)
+	}
+	var handlerErr caddyhttp.HandlerError
+	if !errors.As(err, &handlerErr) || handlerErr.StatusCode != http.StatusBadGateway {
+		return err
+	}
+	var netErr net.Error
+	if errors.As(handlerErr.Err, &netErr) && netErr.Timeout() || errors.Is(handlerErr.Err, context.DeadlineExceeded) {
+		handlerErr.StatusCode = http.StatusGatewayTimeout
+		return handlerErr
+	}
+	return err
+}
+
+// ownsMetadata reports whether path is a well-known URL of the endpoint's
+// metadata, and returns what follows the well-known path in it.
+func (h *Handler) ownsMetadata(path string) (suffix string, ok bool) {
+	suffix, ok = strings.CutPrefix(path, metadata.WellKnownPath)
+	if !ok || h.metadataOff() {
+		return "", false
+	}
+	return h.ownsSuffix(suffix)
+}
+
+// ownsSuffix reports whether suffix, as it follows the well-known path, names
+// the endpoint; the root form stands for the site's only or default one.
+func (h *Handler) ownsSuffix(suffix string) (string, bool) {
+	own := h.ownSuffix()
+	if suffix == own || suffix == own+"/" {
+		return suffix, true
+	}
+	if suffix == "" || suffix == "/" {
+		return "", h.RootMetadata || h.placed().only
+	}
+	return "", false
+}
+
+// ownSuffix is what follows the well-known path in the endpoint's metadata
+// URL; nothing for an endpoint at the root.
+func (h *Handler) ownSuffix() string {
+	if path := h.staticPath(); path != "/" {
+		return path
+	}
+	return ""
+}
+
+// serveMetadata answers a well-known URL.
+func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request, suffix string) error {
+	if cors.IsPreflight(r) {
+		h.policy.OpenPreflight(w, r)
+		return nil
+	}
+	cors.OpenHeaders(w.Header())
+	cors.SetVary(w.Header())
+	if h.base.origin == "" {
+		vary := w.Header()
+		vary["Vary"] = append(vary["Vary"], "Host, X-Forwarded-Host, X-Forwarded-Proto")
+	}
+	public, ok := h.publicOf(r)
+	if !ok {
+		return caddyhttp.Error(http.StatusBadRequest, errors.New("request names no usable host"))
+	}
+	public.Path = h.staticPath()
+	h.store.Serve(w, r, public, suffix)
+	return nil
+}
