@@ -167,14 +167,16 @@ func (p *place) check(h *Handler, s *site) []placeWarning {
 			return []placeWarning{{"two endpoints of one site have the same path; the first is served", endpoint, endpoint}}
 		}
 	}
-	if h.metadataOff() || len(s.metadata) > 0 {
-		return nil
-	}
 	wellKnown := metadata.WellKnownPath + h.ownSuffix()
-	if p.prefix == "" && p.matches(wellKnown) {
+	if h.metadataOff() || p.prefix == "" && p.matches(wellKnown) {
 		return nil
 	}
-	return []placeWarning{{"metadata of the endpoint cannot be reached: add `mcp_auth_bridge metadata` to the site, outside of handle and handle_path", endpoint, wellKnown}}
+	for _, m := range s.metadata {
+		if !m.place.behind && m.place.prefix == "" && m.place.matches(wellKnown) {
+			return nil
+		}
+	}
+	return []placeWarning{{"metadata of the endpoint cannot be reached: add `mcp_auth_bridge metadata` to the site; where the site has a handle block for everything, inside `handle /.well-known/oauth-protected-resource*`", endpoint, wellKnown}}
 }
 
 // sameMatchers reports whether another endpoint is selected by the same

@@ -1,0 +1,269 @@
+package mcpauthbridge_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
+)
+
+// challenging is an upstream that answers every request to its endpoint with
+// a status and challenges, and has a metadata document.
+func challenging(t *testing.T, status int, lines ...string) *httptest.Server {
+	t.Helper()
+	var up *httptest.Server
+	up = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/.well-known/") {
+			if r.Header.Get("Authorization") != "" || r.Header.Get("Cookie") != "" {
+				t.Errorf("credentials of a client were sent to %s", r.URL.Path)
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = fmt.Fprintf(w, `{"resource":%q}`, up.URL+"/mcp")
+			return
+		}
+		for _, line := range lines {
+			w.Header().Add("WWW-Authenticate", strings.ReplaceAll(line, "UP", up.URL))
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte("body"))
+	}))
+	t.Cleanup(up.Close)
+	return up
+}
+
+// Rule A6: what each mode makes of a challenge.
+func TestChallengeModes(t *testing.T) {
+	const at = "/.well-known/oauth-protected-resource/mcp"
+	for _, tc := range []struct {
+		name, options string
+		status        int
+		lines         []string
+		wantStatus    int
+		want          []string // PUB stands for the public origin
+	}{
+		{"rewrite maps", "", 401, []string{`Bearer resource_metadata="UP` + at + `"`}, 401, []string{`Bearer resource_metadata="PUB` + at + `"`}},
+		{"rewrite adds to the first Bearer", "", 401, []string{`Basic realm="x", Bearer scope="a"`}, 401, []string{`Basic realm="x", Bearer scope="a", resource_metadata="PUB` + at + `"`}},
+		{"rewrite adds to a bare Bearer", "", 401, []string{`Bearer`}, 401, []string{`Bearer resource_metadata="PUB` + at + `"`}},
+		{"rewrite adds to a 403", "", 403, []string{`Bearer error="insufficient_scope"`}, 403, []string{`Bearer error="insufficient_scope", resource_metadata="PUB` + at + `"`}},
+		{"rewrite inserts before others", "challenge {\n scope a b\n realm \"the \\\"tools\\\"\"\n}", 401, []string{`Negotiate`}, 401, []string{`Bearer realm="the \"tools\"", scope="a b", resource_metadata="PUB` + at + `"`, `Negotiate`}},
+		{"rewrite inserts into a bare 401", "", 401, nil, 401, []string{`Bearer resource_metadata="PUB` + at + `"`}},
+		{"rewrite leaves a bare 403", "", 403, nil, 403, nil},
+		{"rewrite maps on any status", "", 400, []string{`Bearer resource_metadata="UP` + at + `"`}, 400, []string{`Bearer resource_metadata="PUB` + at + `"`}},
+		{"rewrite adds to no other status", "", 400, []string{`Bearer scope="a"`}, 400, []string{`Bearer scope="a"`}},
+		{"rewrite leaves what does not parse", "", 401, []string{`Bearer realm="never ends`}, 401, []string{`Bearer resource_metadata="PUB` + at + `"`, `Bearer realm="never ends`}},
+		{"relay", "challenge relay", 401, []string{`Bearer resource_metadata="UP` + at + `"`}, 401, []string{`Bearer resource_metadata="UP` + at + `"`}},
+		{"relay adds nothing", "challenge relay", 401, nil, 401, nil},
+		{"replace makes a 401 the gateway's", "challenge replace", 401, []string{`Bearer resource_metadata="UP` + at + `"`}, 502, nil},
+		{"replace keeps a 403 without its challenge", "challenge replace", 403, []string{`Bearer error="insufficient_scope"`}, 403, nil},
+		{"metadata off adds nothing", "metadata off", 401, nil, 401, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			up := challenging(t, tc.status, tc.lines...)
+			port := testcaddy.FreePort(t)
+			testcaddy.Run(t, bridgeTo(port, up.URL, tc.options))
+			base := "http://" + testcaddy.Addr(port)
+			got := do(t, newClient(t), newRequest(t, "POST", base+"/mcp", initReq, "Authorization", "Bearer secret", "Cookie", "a=b"))
+			if got.status != tc.wantStatus {
+				t.Errorf("got status %d, want %d", got.status, tc.wantStatus)
+			}
+			want := strings.NewReplacer("PUB", base, "UP", up.URL).Replace(strings.Join(tc.want, "\n"))
+			if lines := strings.Join(got.header["Www-Authenticate"], "\n"); lines != want {
+				t.Errorf("got challenge\n%s\nwant\n%s", lines, want)
+			}
+			if got.status == 502 && got.body != "" {
+				t.Errorf("the upstream's body %q came with a fault of the gateway", got.body)
+			}
+		})
+	}
+}
+
+// Rule A4: what Amazon's API gateway renames gets its name back.
+func TestRemappedChallenge(t *testing.T) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("x-amzn-remapped-www-authenticate", `Bearer resource_metadata="http://localhost/.well-known/oauth-protected-resource/mcp"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(up.Close)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, bridgeTo(port, up.URL, ""))
+	base := "http://" + testcaddy.Addr(port)
+	got := do(t, newClient(t), newRequest(t, "POST", base+"/mcp", initReq))
+	if want := `Bearer resource_metadata="` + base + `/.well-known/oauth-protected-resource/mcp"`; got.header.Get("WWW-Authenticate") != want || got.header.Get("X-Amzn-Remapped-Www-Authenticate") != "" {
+		t.Errorf("got %v, want %s", got.header, want)
+	}
+}
+
+// Rules C6, A5: behind a trusted proxy the public URL is what that proxy
+// forwards; what an untrusted peer forwards is not believed; public_url wins.
+func TestPublicURL(t *testing.T) {
+	up := challenging(t, 401, `Bearer resource_metadata="UP/.well-known/oauth-protected-resource/mcp"`)
+	port := testcaddy.FreePort(t)
+	forwarded := []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "mcp.example.com"}
+	for _, tc := range []struct{ name, global, options, host, want string }{
+		{"untrusted", "", "", "", "http://" + testcaddy.Addr(port)},
+		{"trusted by the server", "servers {\n trusted_proxies static 127.0.0.0/8\n}", "", "", "https://mcp.example.com"},
+		{"trusted by the proxy", "", "trusted_proxies 127.0.0.1", "", "https://mcp.example.com"},
+		{"public_url", "", "public_url https://other.example.com", "", "https://other.example.com"},
+		{"case and default port", "", "", "MCP.Example.COM:80", "http://mcp.example.com"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n%s\n}\nhttp://:%d {\n\tmcp_auth_bridge %s {\n\t\t%s\n\t}\n}", tc.global, port, up.URL, tc.options))
+			r := newRequest(t, "POST", "http://"+testcaddy.Addr(port)+"/mcp", initReq, forwarded...)
+			r.Host = tc.host
+			got := do(t, newClient(t), r).header.Get("WWW-Authenticate")
+			if want := `Bearer resource_metadata="` + tc.want + `/.well-known/oauth-protected-resource/mcp"`; got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			r = newRequest(t, "GET", "http://"+testcaddy.Addr(port)+"/.well-known/oauth-protected-resource/mcp", "", forwarded...)
+			r.Host = tc.host
+			if doc := do(t, newClient(t), r); doc.body != fmt.Sprintf(`{"resource":%q}`, tc.want+"/mcp") {
+				t.Errorf("got metadata %d %s", doc.status, doc.body)
+			}
+		})
+	}
+}
+
+// Endpoints inside handle_path: the metadata stands at the site's level, under
+// the path that clients use.
+func TestHandlePath(t *testing.T) {
+	up := challenging(t, 401, `Bearer resource_metadata="UP/.well-known/oauth-protected-resource/mcp"`)
+	port := testcaddy.FreePort(t)
+	base := "http://" + testcaddy.Addr(port)
+	site := "{\n\tauto_https off\n}\n" + base + " {\n\t%s\n\thandle_path /tools/* {\n\t\tmcp_auth_bridge " + up.URL + "\n\t}\n\thandle {\n\t\trespond \"site\" 200\n\t}\n}"
+	c := newClient(t)
+	testcaddy.Run(t, fmt.Sprintf(site, "handle /.well-known/oauth-protected-resource/* {\n\t\tmcp_auth_bridge metadata\n\t}"))
+	const wellKnown = "/.well-known/oauth-protected-resource/tools/mcp"
+	got := do(t, c, newRequest(t, "POST", base+"/tools/mcp", initReq)).header.Get("WWW-Authenticate")
+	if want := `Bearer resource_metadata="` + base + wellKnown + `"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if doc := do(t, c, newRequest(t, "GET", base+wellKnown, "")); doc.body != fmt.Sprintf(`{"resource":%q}`, base+"/tools/mcp") {
+		t.Errorf("got metadata %d %s", doc.status, doc.body)
+	}
+	if testcaddy.Logged("cannot be reached") {
+		t.Errorf("warning about metadata that can be reached:\n%s", strings.Join(testcaddy.Logs(), "\n"))
+	}
+	for _, unreachable := range []string{"", "mcp_auth_bridge metadata"} { // the catch-all handle sorts before the latter
+		testcaddy.Run(t, fmt.Sprintf(site, unreachable))
+		if !testcaddy.Logged("mcp_auth_bridge metadata", "cannot be reached", wellKnown) {
+			t.Errorf("%q: no warning about metadata that cannot be reached:\n%s", unreachable, strings.Join(testcaddy.Logs(), "\n"))
+		}
+	}
+}
+
+// An endpoint at the root of the site owns `/` alone.
+func TestRootEndpoint(t *testing.T) {
+	up := challenging(t, 401, `Bearer resource_metadata="UP/.well-known/oauth-protected-resource"`)
+	port := testcaddy.FreePort(t)
+	base := "http://" + testcaddy.Addr(port)
+	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\n%s {\n\troute {\n\t\tmcp_auth_bridge / %s/mcp\n\t\trespond \"site\" 200\n\t}\n}", base, up.URL))
+	c := newClient(t)
+	got := do(t, c, newRequest(t, "POST", base+"/", initReq)).header.Get("WWW-Authenticate")
+	if want := `Bearer resource_metadata="` + base + `/.well-known/oauth-protected-resource"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if doc := do(t, c, newRequest(t, "GET", base+"/.well-known/oauth-protected-resource", "")); doc.body != fmt.Sprintf(`{"resource":%q}`, base) {
+		t.Errorf("got metadata %d %s", doc.status, doc.body)
+	}
+	if other := do(t, c, newRequest(t, "GET", base+"/page", "")); other.body != "site" {
+		t.Errorf("got %d %q of another page", other.status, other.body)
+	}
+}
+
+// Middleware mode inside route: what follows may authenticate and answer; its
+// challenge is edited, preflight and metadata come before it.
+func TestMiddlewareMode(t *testing.T) {
+	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			return
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="edge", resource_metadata="http://auth.internal/.well-known/oauth-protected-resource"`)
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(auth.Close)
+	up := newAnswers(t)
+	port := testcaddy.FreePort(t)
+	base := "http://" + testcaddy.Addr(port)
+	testcaddy.Run(t, fmt.Sprintf(`{
+	auto_https off
+}
+%s {
+	route {
+		mcp_auth_bridge /mcp {
+			metadata {
+				authorization_servers https://login.example.com
+			}
+			%s
+		}
+		forward_auth %s {
+			uri /auth
+		}
+		reverse_proxy %s
+	}
+}`, base, allowApp, auth.URL, up.URL))
+	c := newClient(t)
+	got := do(t, c, newRequest(t, "POST", base+"/mcp?answer=200", initReq, "Origin", origin))
+	want := `Bearer realm="edge", resource_metadata="` + base + `/.well-known/oauth-protected-resource/mcp"`
+	if got.status != 401 || strings.Join(got.header["Www-Authenticate"], "\n") != want || strings.Join(got.header["Access-Control-Allow-Origin"], " ") != origin {
+		t.Errorf("got %d %v, want challenge %s", got.status, got.header, want)
+	}
+	doc := do(t, c, newRequest(t, "GET", base+"/.well-known/oauth-protected-resource/mcp", ""))
+	if want := fmt.Sprintf(`"resource":%q`, base+"/mcp"); !strings.Contains(strings.ReplaceAll(doc.body, ": ", ":"), want) {
+		t.Errorf("got metadata %d %s, want %s", doc.status, doc.body, want)
+	}
+	for _, name := range []string{"200", "sse", "401", "403", "500"} {
+		want := do(t, c, newRequest(t, "POST", up.URL+"/mcp?answer="+name, initReq))
+		got := do(t, c, newRequest(t, "POST", base+"/mcp?answer="+name, initReq, "Origin", origin, "Authorization", "Bearer x"))
+		if got.status != want.status || got.body != want.body {
+			t.Errorf("%s: got %d %q, want %d %q", name, got.status, got.body, want.status, want.body)
+		}
+		if lines := got.header["Access-Control-Allow-Origin"]; len(lines) != 1 || lines[0] != origin {
+			t.Errorf("%s: got Access-Control-Allow-Origin %q", name, lines)
+		}
+	}
+	preflight := do(t, c, newRequest(t, "OPTIONS", base+"/mcp", "", "Origin", origin, "Access-Control-Request-Method", "POST"))
+	if preflight.status != http.StatusNoContent {
+		t.Errorf("preflight was answered %d", preflight.status)
+	}
+}
+
+// Configurations that adapt and cannot work are refused at load, by one line
+// that names the option.
+func TestRefusedAtLoad(t *testing.T) {
+	for _, tc := range []struct{ name, options, want string }{
+		{"wildcard beside an origin", "cors {\n allow_origins * https://a.example.com\n}", "allow_origins"},
+		{"origin with a path", "cors {\n allow_origins https://a.example.com/app\n}", "allow_origins"},
+		{"every subdomain of a public suffix", "cors {\n allow_origins https://*.com\n}", "allow_origins"},
+		{"header that no page may send", "cors {\n allow_headers Cookie\n}", "allow_headers"},
+		{"header that no page may read", "cors {\n expose_headers Set-Cookie\n}", "expose_headers"},
+		{"host with a path", "hosts example.com/mcp", "hosts"},
+		{"authorization server without scheme", "metadata {\n authorization_servers login.example.com\n}", "authorization_servers"},
+		{"origin of a challenge with a path", "challenge {\n origins http://a/mcp\n}", "origins"},
+		{"trusted proxies", "trusted_proxies nonsense", "trusted_proxies"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			port := testcaddy.FreePort(t)
+			in := testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n}", port))
+			err := in.TryLoad(bridgeTo(port, "localhost:1", tc.options))
+			if err == nil {
+				t.Fatal("the configuration was accepted")
+			}
+			if !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %q does not name %q", err, tc.want)
+			}
+			t.Log(err)
+		})
+	}
+	t.Run("no upstream and nothing behind", func(t *testing.T) {
+		port := testcaddy.FreePort(t)
+		in := testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n}", port))
+		err := in.TryLoad(fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n\tmcp_auth_bridge /mcp\n}", port))
+		if err == nil || !strings.Contains(err.Error(), "no upstream") {
+			t.Errorf("got error %v", err)
+		}
+	})
+}
