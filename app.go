@@ -34,7 +34,6 @@ type App struct {
 	Limits *Limits `json:"limits,omitempty"`
 
 	endpoints []*Handler
-	sites     []*MetadataHandler
 	resolved  *sync.Once
 	warnings  []placeWarning
 	conflict  error

@@ -570,14 +570,17 @@ func TestUnixSocketUpstream(t *testing.T) {
 	}))
 	port := testcaddy.FreePort(t)
 	base := "http://" + testcaddy.Addr(port)
-	for options, want := range map[string]string{
-		"challenge {\n origins https://tools.example.org\n}": base,
-		"": "https://tools.example.org",
+	upstream := "unix/" + socket
+	testcaddy.Run(t, bridgeTo(port, upstream, "challenge {\n origins https://tools.example.org\n}\n}\n"+
+		"mcp_auth_bridge /plain "+upstream+" {"))
+	client := newClient(t)
+	for path, want := range map[string]string{
+		"/mcp":   base + "/.well-known/oauth-protected-resource/mcp",
+		"/plain": "https://tools.example.org/.well-known/oauth-protected-resource/mcp",
 	} {
-		testcaddy.Run(t, bridgeTo(port, "unix/"+socket, options))
-		got := do(t, newClient(t), newRequest(t, "POST", base+"/mcp", initReq)).header.Get("WWW-Authenticate")
-		if got != `Bearer resource_metadata="`+want+`/.well-known/oauth-protected-resource/mcp"` {
-			t.Errorf("options %q: got %q", options, got)
+		got := do(t, client, newRequest(t, "POST", base+path, initReq)).header.Get("WWW-Authenticate")
+		if got != `Bearer resource_metadata="`+want+`"` {
+			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
 	}
 }

@@ -68,14 +68,23 @@ func TestPreflight(t *testing.T) {
 		{"B2 star", star, nil, map[string]string{allowOrigin: "*"}},
 		{"B2 a header that is not allowed", base, []string{requestHeaders + ": x-evil,authorization"}, nil},
 		{"B2 a method that is not allowed", base, []string{requestMethod + ": PUT"}, nil},
-		{"B2 parameters as asked for", base, []string{requestHeaders + ": content-type,mcp-param-city, Mcp-Param-X"},
-			map[string]string{allowHeaders: builtin + ", mcp-param-city, Mcp-Param-X"}},
-		{"B2 parameters in several lines", base, []string{requestHeaders + ": mcp-param-a", requestHeaders + ": mcp-param-b"},
-			map[string]string{allowHeaders: builtin + ", mcp-param-a, mcp-param-b"}},
+		{
+			"B2 parameters as asked for", base,
+			[]string{requestHeaders + ": content-type,mcp-param-city, Mcp-Param-X"},
+			map[string]string{allowHeaders: builtin + ", mcp-param-city, Mcp-Param-X"},
+		},
+		{
+			"B2 parameters in several lines", base,
+			[]string{requestHeaders + ": mcp-param-a", requestHeaders + ": mcp-param-b"},
+			map[string]string{allowHeaders: builtin + ", mcp-param-a, mcp-param-b"},
+		},
 		{"B2 parameters need a name", base, []string{requestHeaders + ": mcp-param-, mcp-param"}, nil},
 		{"B2 custom", custom, nil, map[string]string{allowHeaders: builtin + ", X-Tenant, traceparent", maxAgeSeconds: "90"}},
-		{"B2 private network", private, []string{askPrivate},
-			map[string]string{allowPrivate: "true", "Vary": vary + ", " + requestPrivateNetwork}},
+		{
+			"B2 private network", private,
+			[]string{askPrivate},
+			map[string]string{allowPrivate: "true", "Vary": vary + ", " + requestPrivateNetwork},
+		},
 		{"B2 private network not asked for", private, nil, map[string]string{"Vary": vary + ", " + requestPrivateNetwork}},
 		{"B2 private network not configured", base, []string{askPrivate}, nil},
 	} {
@@ -118,11 +127,17 @@ func TestOpen(t *testing.T) {
 		want map[string]string
 	}{
 		{"B5 nothing asked for", nil, nil, nil},
-		{"B5 any header", nil, []string{requestHeaders + ": authorization,mcp-protocol-version,*, x-any"},
-			map[string]string{allowHeaders: "*, Authorization, mcp-protocol-version, x-any"}},
+		{
+			"B5 any header", nil,
+			[]string{requestHeaders + ": authorization,mcp-protocol-version,*, x-any"},
+			map[string]string{allowHeaders: "*, Authorization, mcp-protocol-version, x-any"},
+		},
 		{"B5 no private network by itself", nil, []string{requestPrivateNetwork + ": true"}, nil},
-		{"B5 private network as configured", mustNew(t, Config{PrivateNetwork: true}), []string{requestPrivateNetwork + ": true"},
-			map[string]string{allowPrivate: "true", "Vary": vary + ", " + requestPrivateNetwork}},
+		{
+			"B5 private network as configured", mustNew(t, Config{PrivateNetwork: true}),
+			[]string{requestPrivateNetwork + ": true"},
+			map[string]string{allowPrivate: "true", "Vary": vary + ", " + requestPrivateNetwork},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
