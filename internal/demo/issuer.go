@@ -1,0 +1,173 @@
+package demo
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/luikyv/go-oidc/pkg/goidc"
+	"github.com/luikyv/go-oidc/pkg/provider"
+)
+
+// authorizationServer is an OAuth 2.1 authorization server: authorization
+// code flow with PKCE, dynamic client registration (RFC 7591), resource
+// indicators (RFC 8707), JWT access tokens (RFC 9068), refresh tokens, and
+// the issuer in its answers (RFC 9207).
+type authorizationServer struct {
+	key     *ecdsa.PrivateKey
+	handler http.Handler
+}
+
+func newAuthorizationServer(issuer string, resources []string, lifetime time.Duration, autoConsent bool) (*authorizationServer, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	if lifetime <= 0 {
+		lifetime = time.Hour
+	}
+	keys := goidc.JSONWebKeySet{Keys: []goidc.JSONWebKey{{Key: key, KeyID: "demo", Algorithm: string(goidc.ES256), Use: "sig"}}}
+	scopes := []goidc.Scope{goidc.ScopeOpenID, goidc.ScopeOfflineAccess, goidc.NewScope(ScopeRead), goidc.NewScope(ScopeAdmin)}
+	op, err := provider.New(
+		provider.Config{
+			Issuer:      issuer,
+			JWKS:        func(context.Context) (goidc.JSONWebKeySet, error) { return keys, nil },
+			IDTokenAlgs: []goidc.SignatureAlgorithm{goidc.ES256},
+		},
+		provider.WithScopes(scopes...),
+		provider.WithNoneAuthn(),
+		provider.WithSecretPostAuthn(),
+		provider.WithSecretBasicAuthn(),
+		provider.WithLocalhostRedirectURIs(),
+		provider.WithAuthCodeGrant(
+			provider.AuthCodeGrantConfig{ResponseTypes: []goidc.ResponseType{goidc.ResponseTypeCode}},
+			provider.WithPKCE([]goidc.CodeChallengeMethod{goidc.CodeChallengeMethodSHA256}, provider.WithPKCERequired()),
+			provider.WithIssuerResponseParameter(),
+			provider.WithAuthPolicies(consentPolicy(issuer, autoConsent)),
+		),
+		provider.WithRefreshTokenGrant(nil,
+			provider.WithRefreshTokenRotation(),
+			provider.WithRefreshTokenShouldIssue(func(_ context.Context, c *goidc.Client, _ *goidc.Grant) bool {
+				return slices.Contains(c.GrantTypes, goidc.GrantRefreshToken)
+			}),
+		),
+		provider.WithDCR(nil, provider.WithDCRClientHandler(admitClient(scopes))),
+		provider.WithResourceIndicators(resources),
+		provider.WithJTIConsumer(func(context.Context, string) error { return nil }), // no assertion is accepted
+		provider.WithTokenOptions(func(context.Context, *goidc.Grant, *goidc.Client) goidc.TokenOptions {
+			return goidc.NewJWTTokenOptions(goidc.ES256, int(lifetime/time.Second))
+		}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return &authorizationServer{key: key, handler: op.Handler()}, nil
+}
+
+func (as *authorizationServer) publicKey() *ecdsa.PublicKey { return &as.key.PublicKey }
+
+// admitClient lets every client have the demo's scopes and, with only
+// loopback redirects, be a native one.
+func admitClient(scopes []goidc.Scope) goidc.DCRHandleClientFunc {
+	var ids []string
+	for _, s := range scopes {
+		ids = append(ids, s.ID)
+	}
+	return func(_ context.Context, _ string, meta *goidc.ClientMeta) error {
+		meta.ScopeIDs = strings.Join(ids, " ")
+		if !slices.ContainsFunc(meta.RedirectURIs, func(s string) bool { return !isLoopback(s) }) {
+			meta.ApplicationType = goidc.ApplicationTypeNative
+			// The library compares without the port, on both sides.
+			for _, redirect := range meta.RedirectURIs {
+				meta.RedirectURIs = append(meta.RedirectURIs, withoutPort(redirect))
+			}
+		}
+		return nil
+	}
+}
+
+func isLoopback(redirect string) bool {
+	u, err := url.Parse(redirect)
+	return err == nil && u.Scheme == "http" && (u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1" || u.Hostname() == "::1")
+}
+
+// withoutPort returns a redirect URI without its port, which RFC 8252 section
+// 7.3 lets native clients choose.
+func withoutPort(redirect string) string {
+	u, err := url.Parse(redirect)
+	if err != nil || u.Port() == "" {
+		return redirect
+	}
+	u.Host = strings.TrimSuffix(u.Host, ":"+u.Port())
+	return u.String()
+}
+
+// ServeHTTP adds what the library leaves out: the document under the name
+// that OAuth gives it (RFC 8414), and CORS for the endpoints that scripts
+// call.
+func (as *authorizationServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	isPage := strings.HasPrefix(path, "/authorize")
+	if !isPage {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", "*")
+		if r.Method == http.MethodOptions {
+			h.Set("Access-Control-Allow-Methods", "GET, POST")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, MCP-Protocol-Version")
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+	}
+	if path == "/.well-known/oauth-authorization-server" {
+		u := *r.URL
+		u.Path = "/.well-known/openid-configuration"
+		r = r.Clone(r.Context())
+		r.URL = &u
+	}
+	as.handler.ServeHTTP(w, r)
+}
+
+// consentPage asks who is logging in and whether the client may.
+var consentPage = template.Must(template.New("consent").Parse(`<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Log in</title>
+<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:28rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}button{font:inherit;padding:.4rem 1rem}</style>
+<main><h1>Log in</h1>
+<p><b>{{.Client}}</b> asks for <b>{{.Scopes}}</b> at <b>{{.Resources}}</b>.</p>
+<form method="post" action="{{.Action}}">
+<p><label>User <input name="user" value="alice" autocomplete="username"></label></p>
+<button name="consent" value="yes">Allow</button> <button name="consent" value="no">Deny</button>
+</form></main></html>
+`))
+
+// consentPolicy is the login: a form, or nothing where it consents by itself.
+func consentPolicy(issuer string, auto bool) goidc.AuthnPolicy {
+	always := func(*http.Request, *goidc.AuthnSession, *goidc.Client) bool { return true }
+	return goidc.NewPolicy("consent", always, func(w http.ResponseWriter, r *http.Request, s *goidc.AuthnSession, c *goidc.Client) (goidc.Status, error) {
+		user, consent := r.PostFormValue("user"), r.PostFormValue("consent")
+		if auto {
+			user, consent = "alice", "yes"
+		}
+		switch {
+		case consent == "":
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			err := consentPage.Execute(w, map[string]string{
+				"Client": c.Name, "Scopes": s.Scopes, "Resources": strings.Join(s.Resources, ", "),
+				"Action": issuer + "/authorize/" + s.ID,
+			})
+			return goidc.StatusPending, err
+		case consent != "yes" || user == "":
+			return goidc.StatusFailure, errors.New("consent was not given")
+		}
+		s.Subject = user
+		s.GrantedScopes, s.GrantedResources = s.Scopes, s.Resources
+		return goidc.StatusSuccess, nil
+	})
+}
