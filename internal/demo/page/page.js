@@ -1,0 +1,217 @@
+// A client that logs in at an MCP endpoint with nothing but what a script in
+// a browser may read: RFC 9728, RFC 8414, RFC 7591, RFC 7636, RFC 8707.
+const steps = [
+	["request", "The first request, without a token"],
+	["challenge", "WWW-Authenticate, as the script reads it"],
+	["metadata", "The metadata that the challenge names"],
+	["login", "The login"],
+	["tool", "The tool call, with the token"],
+];
+const protocolVersion = "2025-11-25";
+const redirectURI = location.origin + "/";
+const saved = "login";
+
+class Column {
+	constructor(target) {
+		this.target = target;
+		this.root = document.createElement("section");
+		this.root.dataset.column = target.id;
+		const title = document.createElement("h2");
+		title.textContent = target.title;
+		const url = document.createElement("code");
+		url.textContent = target.url;
+		const list = document.createElement("ol");
+		this.items = {};
+		for (const [name, text] of steps) {
+			const item = document.createElement("li");
+			item.dataset.step = name;
+			item.dataset.state = "pending";
+			const label = document.createElement("b");
+			label.textContent = text;
+			const detail = document.createElement("pre");
+			item.append(label, detail);
+			list.append(item);
+			this.items[name] = item;
+		}
+		this.root.append(title, url, list);
+		document.getElementById("columns").append(this.root);
+	}
+
+	show(step, state, text) {
+		const item = this.items[step];
+		item.dataset.state = state;
+		item.querySelector("pre").textContent = text;
+	}
+
+	// step runs one step; where it fails the rest is not reached.
+	async step(name, run) {
+		try {
+			const { text, value } = await run();
+			this.show(name, "ok", text);
+			return value;
+		} catch (err) {
+			this.show(name, "failed", String(err.message || err));
+			for (const [other] of steps.slice(steps.findIndex(([s]) => s === name) + 1)) {
+				this.show(other, "skipped", "");
+			}
+			throw err;
+		}
+	}
+
+	post(message, token, session) {
+		const headers = {
+			"Content-Type": "application/json",
+			Accept: "application/json, text/event-stream",
+			"MCP-Protocol-Version": protocolVersion,
+		};
+		if (token) headers.Authorization = "Bearer " + token;
+		if (session) headers["Mcp-Session-Id"] = session;
+		return fetch(this.target.url, { method: "POST", headers, body: JSON.stringify({ jsonrpc: "2.0", ...message }) });
+	}
+
+	async run(answer) {
+		const initialize = {
+			id: 1,
+			method: "initialize",
+			params: { protocolVersion, capabilities: {}, clientInfo: { name: "page", version: "1" } },
+		};
+		const first = await this.step("request", async () => {
+			const res = await this.post(initialize).catch((err) => {
+				throw new Error(`the browser gives the script no answer: ${err.message}`);
+			});
+			if (res.status !== 401) throw new Error(`HTTP ${res.status}, not 401`);
+			return { text: `HTTP ${res.status}`, value: res };
+		});
+		const metadataURL = await this.step("challenge", async () => {
+			const header = first.headers.get("WWW-Authenticate");
+			if (!header) throw new Error("null: the browser hides it, or it is not there");
+			const found = /resource_metadata="([^"]+)"/.exec(header);
+			if (!found) throw new Error(`${header}\nhas no resource_metadata`);
+			return { text: header, value: found[1] };
+		});
+		const server = await this.step("metadata", async () => {
+			const prm = await json(metadataURL);
+			if (prm.resource !== this.target.url) {
+				throw new Error(`GET ${metadataURL}\nresource is ${prm.resource}, not this endpoint`);
+			}
+			const issuer = prm.authorization_servers[0];
+			const as = await json(new URL("/.well-known/oauth-authorization-server", issuer));
+			if (as.issuer !== issuer) throw new Error(`issuer is ${as.issuer}, not ${issuer}`);
+			const text = `GET ${metadataURL}\nresource: ${prm.resource}\nauthorization server: ${issuer}`;
+			return { text, value: { as, scopes: prm.scopes_supported } };
+		});
+		const token = await this.step("login", async () => {
+			if (answer) return this.redeem(answer);
+			await this.offer(server);
+			return new Promise(() => {}); // the page is left by the login
+		});
+		await this.step("tool", () => this.call(initialize, token));
+	}
+
+	// offer shows the button that leads to the authorization server.
+	async offer({ as, scopes }) {
+		const client = await json(as.registration_endpoint, {
+			client_name: "The page",
+			redirect_uris: [redirectURI],
+			grant_types: ["authorization_code"],
+			response_types: ["code"],
+			token_endpoint_auth_method: "none",
+		});
+		const verifier = random();
+		const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
+		const login = { column: this.target.id, state: random(), verifier, client: client.client_id, issuer: as.issuer, token: as.token_endpoint };
+		const to = new URL(as.authorization_endpoint);
+		to.search = new URLSearchParams({
+			response_type: "code",
+			client_id: login.client,
+			redirect_uri: redirectURI,
+			scope: scopes[0],
+			state: login.state,
+			code_challenge: base64url(digest),
+			code_challenge_method: "S256",
+			resource: this.target.url,
+		});
+		this.show("login", "waiting", `registered at ${as.issuer}\n`);
+		const button = document.createElement("button");
+		button.textContent = "Log in";
+		button.onclick = () => {
+			sessionStorage.setItem(saved, JSON.stringify(login));
+			location.assign(to);
+		};
+		this.items.login.querySelector("pre").append(button);
+	}
+
+	// redeem exchanges the code for a token.
+	async redeem({ query, login }) {
+		if (query.get("error")) throw new Error(`${query.get("error")}: ${query.get("error_description")}`);
+		if (query.get("iss") !== login.issuer) throw new Error("the answer is from another issuer");
+		const grant = await json(login.token, new URLSearchParams({
+			grant_type: "authorization_code",
+			code: query.get("code"),
+			redirect_uri: redirectURI,
+			client_id: login.client,
+			code_verifier: login.verifier,
+			resource: this.target.url,
+		}));
+		return { text: `a token for ${this.target.url}`, value: grant.access_token };
+	}
+
+	async call(initialize, token) {
+		const started = await this.post(initialize, token);
+		if (!started.ok) throw new Error(`initialize: HTTP ${started.status} ${started.headers.get("WWW-Authenticate")}`);
+		await message(started);
+		const session = started.headers.get("Mcp-Session-Id");
+		await this.post({ method: "notifications/initialized" }, token, session);
+		const res = await this.post({ id: 2, method: "tools/call", params: { name: "whoami", arguments: {} } }, token, session);
+		if (!res.ok) throw new Error(`tools/call: HTTP ${res.status} ${res.headers.get("WWW-Authenticate")}`);
+		const answer = await message(res);
+		const text = `whoami: ${answer.result.content[0].text}`;
+		return { text, value: text };
+	}
+}
+
+// message returns the JSON-RPC message of an answer, JSON or one event.
+async function message(res) {
+	const text = await res.text();
+	if (!res.headers.get("Content-Type").startsWith("text/event-stream")) return JSON.parse(text);
+	const data = text.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5));
+	return JSON.parse(data.at(-1));
+}
+
+// json fetches a document, or posts a form or an object for one.
+async function json(url, body) {
+	const init = { headers: { Accept: "application/json" } };
+	if (body instanceof URLSearchParams) {
+		Object.assign(init, { method: "POST", body });
+	} else if (body) {
+		Object.assign(init, { method: "POST", body: JSON.stringify(body) });
+		init.headers["Content-Type"] = "application/json";
+	}
+	const res = await fetch(url, init).catch((err) => {
+		throw new Error(`${url}: ${err.message}`);
+	});
+	if (!res.ok) throw new Error(`${url}: HTTP ${res.status}`);
+	return res.json();
+}
+
+function base64url(bytes) {
+	return btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+function random() {
+	return base64url(crypto.getRandomValues(new Uint8Array(32)));
+}
+
+// comeBack returns what the authorization server sent the browser back with.
+function comeBack() {
+	const query = new URLSearchParams(location.search);
+	const login = JSON.parse(sessionStorage.getItem(saved) || "null");
+	sessionStorage.removeItem(saved);
+	history.replaceState(null, "", "/");
+	return login && query.get("state") === login.state ? { query, login } : null;
+}
+
+document.getElementById("origin").textContent = location.origin;
+const back = comeBack();
+const targets = await (await fetch("targets.json")).json();
+await Promise.allSettled(targets.map((target) => new Column(target).run(back?.login.column === target.id ? back : null)));

@@ -1,0 +1,162 @@
+// Package stage sets the whole demonstration up in one process: an MCP server
+// that requires a login, its authorization server, Caddy in front of both
+// with mcp_auth_bridge and, beside it, with nothing but reverse_proxy, and
+// the page that calls the two. Everything listens on loopback, in plain HTTP.
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	// The Caddyfile adapter, reverse_proxy and the file storage.
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge" // what is shown
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo/page"
+)
+
+const host = "127.0.0.1"
+
+// Options of a stage.
+type Options struct {
+	// Port of the bridge; plain reverse_proxy listens on the next one and
+	// the page on the one after it. 0: free ports.
+	Port int
+	// Demo is passed on; its Public is set to the endpoints of the bridge.
+	Demo demo.Options
+}
+
+// Stage is a running demonstration. There can be one in a process, for
+// Caddy has one configuration.
+type Stage struct {
+	// Bridge and Plain are the URLs of the MCP server behind the bridge and
+	// behind plain reverse_proxy; Page is the page's.
+	Bridge, Plain, Page string
+	// Caddyfile is what Caddy runs.
+	Caddyfile string
+
+	demo    *demo.Demo
+	page    *http.Server
+	storage string
+}
+
+// Start starts everything. It runs until Close.
+func Start(ctx context.Context, opts Options) (_ *Stage, err error) {
+	ports, err := choosePorts(opts.Port, 3)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stage{
+		Bridge: "http://" + addr(ports[0]) + "/mcp",
+		Plain:  "http://" + addr(ports[1]) + "/mcp",
+		Page:   "http://" + addr(ports[2]) + "/",
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr(ports[2]))
+	if err != nil {
+		return nil, fmt.Errorf("starting the page: %w", err)
+	}
+	s.page = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: page.Handler(
+		page.Target{ID: "bridge", Title: "mcp_auth_bridge", URL: s.Bridge},
+		page.Target{ID: "plain", Title: "reverse_proxy", URL: s.Plain},
+	)}
+	go func() { _ = s.page.Serve(l) }()
+
+	opts.Demo.Public = []string{s.Bridge, "http://" + addr(ports[0]) + "/sse"}
+	if s.demo, err = demo.Start(ctx, opts.Demo); err != nil {
+		return nil, err
+	}
+	if s.storage, err = os.MkdirTemp("", "mcp-auth-bridge-demo-"); err != nil {
+		return nil, err
+	}
+	s.Caddyfile = fmt.Sprintf(`http://%[1]s {
+	mcp_auth_bridge %[3]s
+	mcp_auth_bridge /sse sse+%[4]s
+}
+
+http://%[2]s {
+	reverse_proxy %[3]s
+}
+`, addr(ports[0]), addr(ports[1]), s.demo.Origin(), s.demo.SSEURL())
+	if err = s.load(); err != nil {
+		return nil, fmt.Errorf("starting Caddy: %w", err)
+	}
+	return s, nil
+}
+
+// load runs Caddy with nothing that outlives the process: no admin API, no
+// certificates, no saved configuration.
+func (s *Stage) load() error {
+	global := fmt.Sprintf(`{
+	admin off
+	persist_config off
+	auto_https off
+	default_bind %s
+	storage file_system %q
+	log {
+		level ERROR
+	}
+}
+`, host, s.storage)
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(global+s.Caddyfile), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		return err
+	}
+	return caddy.Load(adapted, true)
+}
+
+// Close ends everything.
+func (s *Stage) Close() error {
+	var errs []error
+	if s.page != nil {
+		errs = append(errs, s.page.Close())
+	}
+	if s.storage != "" {
+		errs = append(errs, caddy.Stop(), os.RemoveAll(s.storage))
+	}
+	if s.demo != nil {
+		errs = append(errs, s.demo.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Private is where the MCP server itself listens, and Issuer its
+// authorization server.
+func (s *Stage) Private() string { return s.demo.MCPURL() }
+
+// Issuer is the issuer identifier of the authorization server.
+func (s *Stage) Issuer() string { return s.demo.Issuer() }
+
+func addr(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+
+// choosePorts returns n ports that nothing listens on: consecutive ones from
+// first, or, where it is 0, any.
+func choosePorts(first, n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		at := 0
+		if first != 0 {
+			at = first + i
+		}
+		l, err := net.Listen("tcp", addr(at)) //nolint:noctx // it is closed at once
+		if err != nil {
+			return nil, fmt.Errorf("port %d is not free, choose others with -port: %w", at, err)
+		}
+		defer func() { _ = l.Close() }()
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}
