@@ -124,7 +124,7 @@ func (d *Demo) challenge(w http.ResponseWriter, path string, status int, code, d
 	}
 	h.Set("Content-Type", "application/json")
 	if code == "" {
-		code = "unauthorized"
+		code, description = "unauthorized", "log in first"
 	}
 	body, err := json.Marshal(map[string]string{"error": code, "error_description": description})
 	if err != nil {

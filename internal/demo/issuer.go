@@ -1,12 +1,15 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"html/template"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -83,8 +86,7 @@ func admitClient(scopes []goidc.Scope) goidc.DCRHandleClientFunc {
 	}
 	return func(_ context.Context, _ string, meta *goidc.ClientMeta) error {
 		meta.ScopeIDs = strings.Join(ids, " ")
-		if !slices.ContainsFunc(meta.RedirectURIs, func(s string) bool { return !isLoopback(s) }) {
-			meta.ApplicationType = goidc.ApplicationTypeNative
+		if meta.ApplicationType == goidc.ApplicationTypeNative {
 			// The library compares without the port, on both sides.
 			for _, redirect := range meta.RedirectURIs {
 				meta.RedirectURIs = append(meta.RedirectURIs, withoutPort(redirect))
@@ -132,7 +134,29 @@ func (as *authorizationServer) ServeHTTP(w http.ResponseWriter, r *http.Request)
 		r = r.Clone(r.Context())
 		r.URL = &u
 	}
+	if path == "/register" && r.Method == http.MethodPost {
+		nativeByDefault(r)
+	}
 	as.handler.ServeHTTP(w, r)
+}
+
+// nativeByDefault makes a client with only loopback redirects a native one
+// where it does not say what it is: the library takes it for a web application
+// and refuses its redirects, before any handler of its own is asked. MCP
+// clients on a desktop leave the member out.
+func nativeByDefault(r *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+	var meta map[string]any
+	if err == nil && json.Unmarshal(body, &meta) == nil && meta["application_type"] == nil {
+		redirects, _ := meta["redirect_uris"].([]any)
+		if !slices.ContainsFunc(redirects, func(v any) bool { s, _ := v.(string); return !isLoopback(s) }) {
+			meta["application_type"] = "native"
+			if with, err := json.Marshal(meta); err == nil {
+				body = with
+			}
+		}
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 }
 
 // consentPage asks who is logging in and whether the client may.
