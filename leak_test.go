@@ -45,7 +45,7 @@ func (c *conns) state(conn net.Conn, state http.ConnState) {
 // wait returns when no connection is left.
 func (c *conns) wait(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for {
 		c.mu.Lock()
@@ -107,7 +107,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		port := testcaddy.FreePort(t)
 		base := "http://" + testcaddy.Addr(port)
 		config := func(comment string) string {
-			return bridgeTo(port, up.URL, "limits {\n challenge_wait 1ms\n}\n}\nmcp_auth_bridge /sse sse+"+up.URL+"/sse {\n # "+comment)
+			return bridgeTo(port, up.URL, "limits {\n challenge_wait 1ms\n metadata_timeout 1h\n}\n}\nmcp_auth_bridge /sse sse+"+up.URL+"/sse {\n # "+comment)
 		}
 		caddy := testcaddy.Run(t, config("first"))
 		abuse(t, base)
