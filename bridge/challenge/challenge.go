@@ -1,5 +1,23 @@
 // Package challenge parses, edits and prints WWW-Authenticate field lines
 // without losing a byte of what it does not change.
+//
+// The grammar is that of RFC 9110 section 11: a comma-separated list of
+// challenges, each a scheme alone, with a token68, or with parameters. A line
+// that follows the grammar is read by it. Lines that servers send in spite of
+// it are read too, where the reading is plain: clients that look for one
+// parameter accept them, and an edge that does not would pass on an internal
+// URL. Lenient are:
+//
+//   - a comma may be missing wherever white space stands in for it;
+//   - a value without quotes may hold anything but white space, a comma or a
+//     quote, so that it may be a URL or nothing; "Bearer realm=" has such a
+//     parameter, although the grammar has a padded token68 there;
+//   - a quoted string may hold quotes that are not escaped: it ends at the
+//     first quote after which the rest of the line can be read;
+//   - bytes above 0x7f may stand in any value.
+//
+// Control characters other than the tab are never read. What cannot be read
+// has an error and stays as it is.
 package challenge
 
 import (
@@ -7,59 +25,96 @@ import (
 	"strings"
 )
 
-// Bounds of what is looked at; longer lines cross as they are.
+// The bounds of what is read, for a line is the upstream's to choose. A line
+// beyond one of them has an error, and an edit leaves it as it is.
 const (
 	// MaxLine bounds the length of a line, in bytes.
 	MaxLine = 64 << 10
 	// MaxChallenges bounds the challenges of a line.
 	MaxChallenges = 256
+	// MaxParams bounds the parameters of a line, over all its challenges. It
+	// bounds by how much the values that an edit writes lengthen a line.
+	MaxParams = 1024
 )
 
-// The causes for which a line is not understood.
+// The causes for which a line is not understood. They are all that Line.Err
+// returns, never wrapped, and their texts hold nothing of the line.
 var (
-	ErrControlCharacter  = errors.New("control character")
+	// ErrControlCharacter means that the line holds a control character other
+	// than the tab (RFC 9110 section 5.5). None of its challenges is read.
+	ErrControlCharacter = errors.New("control character")
+	// ErrUnterminatedQuote means that no quote ends a quoted string (RFC 9110
+	// section 5.6.4), or that none is followed by white space, a comma or the
+	// end of the line.
 	ErrUnterminatedQuote = errors.New("quoted string without an end")
-	ErrTooLong           = errors.New("line too long")
+	// ErrTooLong means that the line exceeds MaxLine. None of its challenges
+	// is read.
+	ErrTooLong = errors.New("line too long")
+	// ErrTooManyChallenges means that the line exceeds MaxChallenges.
 	ErrTooManyChallenges = errors.New("too many challenges")
-	ErrNoScheme          = errors.New("parameter without a scheme")
-	ErrSyntax            = errors.New("unexpected character")
+	// ErrTooManyParams means that the line exceeds MaxParams.
+	ErrTooManyParams = errors.New("too many parameters")
+	// ErrNoScheme means that the line begins with a parameter.
+	ErrNoScheme = errors.New("parameter without a scheme")
+	// ErrSyntax means that a character stands where none of its kind can.
+	ErrSyntax = errors.New("unexpected character")
 )
 
-// Line is one field line.
+// Line is one WWW-Authenticate field line, as Parse read it. The zero value is
+// the empty line.
 type Line struct {
 	text       string
 	challenges []Challenge
 	err        error
 }
 
-// String returns the line as it was.
+// String returns the line as it was given to Parse, byte for byte.
 func (l Line) String() string { return l.text }
 
-// Err returns why the line was not understood, or nil.
+// Err returns why the line was not understood: one of this package's errors,
+// or nil.
 func (l Line) Err() error { return l.err }
 
-// Challenges returns the challenges of the line, as far as it was understood.
+// Challenges returns the challenges of the line in order. If Err is not nil,
+// they are those before the place that was not understood, and the last of them
+// may lack parameters. The caller must not change them.
 func (l Line) Challenges() []Challenge { return l.challenges }
 
-// Challenge is one challenge.
+// Challenge is one challenge (RFC 9110 section 11.3).
 type Challenge struct {
-	Scheme  string
+	// Scheme is the auth-scheme in the case in which it was sent; Is compares
+	// it without regard to case.
+	Scheme string
+	// Token68 is the token68 with its padding, or empty where there is none.
+	// The grammar has either it or parameters; a line that has both is read
+	// with both.
 	Token68 string
-	Params  []Param
-	end     int
+	// Params are the parameters in order, repeated ones included.
+	Params []Param
+	// schemeEnd and end are the offsets behind the scheme and behind the
+	// challenge, without the comma or white space that follows.
+	schemeEnd, end int
 }
 
-// Param is one parameter.
+// Param is one parameter of a challenge (auth-param, RFC 9110 section 11.2).
 type Param struct {
-	Name, Value string
-	Quoted      bool
-	start, end  int
+	// Name is the name in the case in which it was sent.
+	Name string
+	// Value is the value without its quotes and with its quoted pairs (RFC
+	// 9110 section 5.6.4) resolved. It may be empty.
+	Value string
+	// Quoted tells the value in quotes from the value without.
+	Quoted bool
+	// start and end are the offsets of the value, its quotes included.
+	start, end int
 }
 
-// Is reports whether the challenge has the scheme.
+// Is reports whether the challenge has the scheme, without regard to case (RFC
+// 9110 section 11.1).
 func (c Challenge) Is(scheme string) bool { return strings.EqualFold(c.Scheme, scheme) }
 
-// Param returns a parameter's value.
+// Param returns the value of the first parameter of that name, without regard
+// to case (RFC 9110 section 11.2), and whether there is one.
 func (c Challenge) Param(name string) (string, bool) {
 	for _, p := range c.Params {
 		if strings.EqualFold(p.Name, name) {
@@ -69,156 +124,100 @@ func (c Challenge) Param(name string) (string, bool) {
 	return "", false
 }
 
-func isToken(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
-}
-
-func isToken68(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~+/", c) >= 0
-}
-
-func skip(s string, i int, set string) int {
-	for i < len(s) && strings.IndexByte(set, s[i]) >= 0 {
-		i++
-	}
-	return i
-}
-
-func span(s string, i int, is func(byte) bool) int {
-	for i < len(s) && is(s[i]) {
-		i++
-	}
-	return i
-}
-
-const ows = " \t"
-
-// Parse parses a line.
-func Parse(s string) Line {
-	l := Line{text: s}
-	if len(s) > MaxLine {
-		l.err = ErrTooLong
-		return l
-	}
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			l.err = ErrControlCharacter
-			return l
+// takesParams reports whether the challenges of a scheme have parameters by its
+// specification and never a token68. After such a scheme "realm=" is a parameter
+// without a value; after any other one, by the grammar, a padded token68.
+func takesParams(scheme string) bool {
+	for _, s := range [...]string{"Bearer", "DPoP", "Basic", "Digest"} {
+		if strings.EqualFold(scheme, s) {
+			return true
 		}
 	}
-	l.err = l.parse()
+	return false
+}
+
+// Parse reads a line, in time linear in its length. It accepts any string; see
+// Line.Err for what it makes of one that it does not understand.
+func Parse(s string) Line {
+	l, _ := parse(s)
 	return l
 }
 
-func (l *Line) parse() error {
-	s := l.text
-	for i := skip(s, 0, " \t,"); i < len(s); i = skip(s, i, " \t,") {
-		end := span(s, i, isToken)
-		if end == i {
-			return ErrSyntax
+// parse is Parse, and returns the work that it took.
+func parse(s string) (Line, int) {
+	l := Line{text: s}
+	if len(s) > MaxLine {
+		l.err = ErrTooLong
+		return l, 0
+	}
+	sc := scanner{s: s, work: len(s)}
+	if strings.ContainsFunc(s, func(r rune) bool { return r < 0x80 && isControl(byte(r)) }) {
+		l.err = ErrControlCharacter
+		return l, sc.work
+	}
+	l.challenges, l.err = sc.challenges(sc.nearQuote)
+	if l.err == nil || strings.IndexByte(s, '"') < 0 {
+		return l, sc.work
+	}
+	// A quoted string may have ended too early. Where that is not what makes
+	// the line unreadable, the error is that of the first reading.
+	quotes := sc.farQuotes()
+	challenges, err := sc.challenges(func(i int) int { return int(quotes[i]) })
+	if err == nil {
+		l.challenges, l.err = challenges, nil
+	}
+	return l, sc.work
+}
+
+// challenges reads the line. quote returns the offset of the quote that ends the
+// quoted string whose text begins at its argument, or -1.
+func (sc *scanner) challenges(quote func(int) int) ([]Challenge, error) {
+	var (
+		challenges []Challenge
+		params     int
+	)
+	for i := sc.skip(0, separators); i < len(sc.s); i = sc.skip(i, separators) {
+		it, ok := sc.item(i)
+		if !ok {
+			return challenges, ErrSyntax
 		}
-		if eq := skip(s, end, ows); eq < len(s) && s[eq] == '=' && len(l.challenges) > 0 {
-			p, next, err := param(s, i, end, eq)
-			if err != nil {
-				return err
+		if it.param && len(challenges) == 0 {
+			return challenges, ErrNoScheme
+		}
+		if it.quoted {
+			end := quote(it.value + 1)
+			if end < 0 {
+				return challenges, ErrUnterminatedQuote
 			}
-			c := &l.challenges[len(l.challenges)-1]
-			c.Params = append(c.Params, p)
-			c.end = next
-			i = next
-			continue
-		} else if eq < len(s) && s[eq] == '=' {
-			return ErrNoScheme
+			it.end = end + 1
 		}
-		if len(l.challenges) == MaxChallenges {
-			return ErrTooManyChallenges
+		if !sc.separated(it.end) {
+			return challenges, ErrSyntax
 		}
-		c := Challenge{Scheme: s[i:end], end: end}
-		i = end
-		if t, next := token68(s, skip(s, end, ows)); next > 0 && skip(s, end, ows) > end {
-			c.Token68, c.end, i = t, next, next
-		}
-		l.challenges = append(l.challenges, c)
-	}
-	return nil
-}
-
-func token68(s string, i int) (string, int) {
-	end := skip(s, span(s, i, isToken68), "=")
-	if end == i {
-		return "", 0
-	}
-	if next := skip(s, end, ows); next < len(s) && s[next] != ',' {
-		return "", 0
-	}
-	return s[i:end], end
-}
-
-func param(s string, name, nameEnd, eq int) (Param, int, error) {
-	p := Param{Name: s[name:nameEnd]}
-	i := skip(s, eq+1, ows)
-	p.start = i
-	if i >= len(s) || s[i] != '"' {
-		for i < len(s) && s[i] != ',' && s[i] != ' ' && s[i] != '\t' {
-			i++
-		}
-		p.end, p.Value = i, s[p.start:i]
-		return p, i, nil
-	}
-	p.Quoted = true
-	for i++; i < len(s); i++ {
-		if s[i] == '\\' {
-			i++
+		if !it.param {
+			if len(challenges) == MaxChallenges {
+				return challenges, ErrTooManyChallenges
+			}
+			challenges = append(challenges, Challenge{Scheme: sc.s[i:it.word], Token68: sc.s[it.value:it.end], schemeEnd: it.word, end: it.end})
+			i = it.end
 			continue
 		}
-		if s[i] == '"' && plausible(s, i+1) {
-			p.end, p.Value = i+1, unescape(s[p.start+1:i])
-			return p, i + 1, nil
+		if params == MaxParams {
+			return challenges, ErrTooManyParams
 		}
+		params++
+		p := Param{Name: sc.s[i:it.word], Value: sc.s[it.value:it.end], Quoted: it.quoted, start: it.value, end: it.end}
+		if p.Quoted {
+			p.Value = unescape(p.Value[1 : len(p.Value)-1])
+		}
+		c := &challenges[len(challenges)-1]
+		c.Params, c.end = append(c.Params, p), it.end
+		i = it.end
 	}
-	return p, 0, ErrUnterminatedQuote
+	return challenges, nil
 }
 
-// plausible reports whether what follows a quote can follow a quoted string.
-func plausible(s string, i int) bool {
-	start := i
-	i = skip(s, i, ows)
-	if i == len(s) {
-		return true
-	}
-	comma := s[i] == ','
-	if !comma && i == start {
-		return false
-	}
-	i = skip(s, i, " \t,")
-	if i == len(s) {
-		return true
-	}
-	end := span(s, i, isToken)
-	if end == i {
-		return false
-	}
-	next := skip(s, end, ows)
-	if next < len(s) && s[next] == '=' {
-		return true
-	}
-	if !comma {
-		return false
-	}
-	if next == len(s) || s[next] == ',' {
-		return true
-	}
-	if next == end {
-		return false
-	}
-	if _, n := token68(s, next); n > 0 {
-		return true
-	}
-	end = span(s, next, isToken)
-	eq := skip(s, end, ows)
-	return end > next && eq < len(s) && s[eq] == '='
-}
-
+// unescape resolves the quoted pairs of a quoted string's text.
 func unescape(s string) string {
 	if strings.IndexByte(s, '\\') < 0 {
 		return s
@@ -231,126 +230,4 @@ func unescape(s string) string {
 		b.WriteByte(s[i])
 	}
 	return b.String()
-}
-
-// Quote returns s as a quoted-string.
-func Quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for i := range len(s) {
-		c := s[i]
-		if c < ' ' && c != '\t' || c == 0x7f {
-			continue
-		}
-		if c == '"' || c == '\\' {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(c)
-	}
-	b.WriteByte('"')
-	return b.String()
-}
-
-// Edit says what to do to the challenges of a response.
-type Edit struct {
-	Map      func(string) (string, bool)
-	Metadata string
-	Insert   bool
-	Realm    string
-	Scope    []string
-}
-
-// Report says what Apply did.
-type Report struct {
-	Rewritten              int
-	Added, Inserted        bool
-	HasMetadata, HasBearer bool
-	Unparsed               []error
-}
-
-const parameter = "resource_metadata"
-
-// Apply edits lines.
-func (e Edit) Apply(lines []string) ([]string, Report) {
-	var r Report
-	out := lines
-	set := func(i int, s string) {
-		if &out[0] == &lines[0] {
-			out = append([]string(nil), lines...)
-		}
-		out[i] = s
-	}
-	parsed := make([]Line, len(lines))
-	for i, text := range lines {
-		l := Parse(text)
-		parsed[i] = l
-		if l.err != nil {
-			r.Unparsed = append(r.Unparsed, l.err)
-			if strings.Contains(strings.ToLower(text), parameter) {
-				r.HasMetadata = true
-			}
-			continue
-		}
-		if s, ok := e.mapLine(l, &r); ok {
-			set(i, s)
-		}
-	}
-	if e.Metadata == "" || r.HasMetadata {
-		return out, r
-	}
-	for i, l := range parsed {
-		for _, c := range l.challenges {
-			if l.err == nil && c.Token68 == "" && (c.Is("Bearer") || c.Is("DPoP")) {
-				sep := " "
-				if len(c.Params) > 0 {
-					sep = ", "
-				}
-				set(i, l.text[:c.end]+sep+parameter+"="+Quote(e.Metadata)+l.text[c.end:])
-				r.Added = true
-				return out, r
-			}
-		}
-	}
-	if e.Insert && !r.HasBearer {
-		line := "Bearer "
-		if e.Realm != "" {
-			line += "realm=" + Quote(e.Realm) + ", "
-		}
-		if len(e.Scope) > 0 {
-			line += "scope=" + Quote(strings.Join(e.Scope, " ")) + ", "
-		}
-		out = append([]string{line + parameter + "=" + Quote(e.Metadata)}, lines...)
-		r.Inserted = true
-	}
-	return out, r
-}
-
-func (e Edit) mapLine(l Line, r *Report) (string, bool) {
-	var b strings.Builder
-	pos := 0
-	for _, c := range l.challenges {
-		r.HasBearer = r.HasBearer || c.Is("Bearer") || c.Is("DPoP")
-		for _, p := range c.Params {
-			if !strings.EqualFold(p.Name, parameter) {
-				continue
-			}
-			r.HasMetadata = true
-			if e.Map == nil {
-				continue
-			}
-			to, ok := e.Map(p.Value)
-			if !ok {
-				continue
-			}
-			b.WriteString(l.text[pos:p.start])
-			b.WriteString(Quote(to))
-			pos = p.end
-			r.Rewritten++
-		}
-	}
-	if pos == 0 {
-		return "", false
-	}
-	b.WriteString(l.text[pos:])
-	return b.String(), true
 }

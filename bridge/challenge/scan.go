@@ -1,0 +1,214 @@
+package challenge
+
+import "strings"
+
+const (
+	ows        = " \t"
+	separators = " \t,"
+)
+
+func isAlphanumeric(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}
+
+// isToken reports whether c is a tchar (RFC 9110 section 5.6.2).
+func isToken(c byte) bool {
+	return isAlphanumeric(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+// isToken68 reports whether c stands in a token68 before its padding (RFC 9110
+// section 11.2).
+func isToken68(c byte) bool {
+	return isAlphanumeric(c) || strings.IndexByte("-._~+/", c) >= 0
+}
+
+// isValue reports whether c stands in a value without quotes. The quote does
+// not, or the second half of a quoted string that was cut in two could be read.
+func isValue(c byte) bool {
+	return c != '"' && strings.IndexByte(separators, c) < 0
+}
+
+// isControl reports whether c is a control character other than the tab.
+func isControl(c byte) bool {
+	return c < ' ' && c != '\t' || c == 0x7f
+}
+
+// scanner reads a line.
+type scanner struct {
+	s string
+	// work counts the bytes looked at, those looked at twice twice.
+	work int
+}
+
+func (sc *scanner) skip(i int, set string) int {
+	start := i
+	for i < len(sc.s) && strings.IndexByte(set, sc.s[i]) >= 0 {
+		i++
+	}
+	sc.work += i - start + 1
+	return i
+}
+
+func (sc *scanner) span(i int, is func(byte) bool) int {
+	start := i
+	for i < len(sc.s) && is(sc.s[i]) {
+		i++
+	}
+	sc.work += i - start + 1
+	return i
+}
+
+// separated reports whether an item can end at i.
+func (sc *scanner) separated(i int) bool {
+	return i == len(sc.s) || strings.IndexByte(separators, sc.s[i]) >= 0
+}
+
+// item is a scheme with its token68, or a parameter.
+type item struct {
+	// word is the offset behind the scheme or the name.
+	word int
+	// param tells a parameter from a scheme.
+	param bool
+	// value is the offset of the token68 or the value, and end that behind it.
+	// The end of a quoted value is not known yet.
+	value, end int
+	quoted     bool
+}
+
+// item reads the item at i. It reports false where there is none.
+func (sc *scanner) item(i int) (item, bool) {
+	s := sc.s
+	it := item{word: sc.span(i, isToken)}
+	if it.word == i {
+		return it, false
+	}
+	next := sc.skip(it.word, ows)
+	if next < len(s) && s[next] == '=' {
+		it.param = true
+		it.value = sc.skip(next+1, ows)
+		it.quoted = it.value < len(s) && s[it.value] == '"'
+		if !it.quoted {
+			it.end = sc.span(it.value, isValue)
+		}
+		return it, true
+	}
+	it.value, it.end = it.word, it.word
+	if next == it.word {
+		return it, true
+	}
+	end := sc.token68(next)
+	if end == next || takesParams(s[i:it.word]) && isEmptyParam(s[next:end]) {
+		return it, true
+	}
+	it.value, it.end = next, end
+	return it, true
+}
+
+// token68 returns the offset behind the token68 at i, or i where there is none:
+// what follows must be a comma or the end, or it is a word of something else.
+func (sc *scanner) token68(i int) int {
+	end := sc.skip(sc.span(i, isToken68), "=")
+	if next := sc.skip(end, ows); next < len(sc.s) && sc.s[next] != ',' {
+		return i
+	}
+	return end
+}
+
+// isEmptyParam reports whether a token68 may be a parameter without a value.
+func isEmptyParam(token68 string) bool {
+	name, ok := strings.CutSuffix(token68, "=")
+	return ok && !strings.ContainsAny(name, "=/")
+}
+
+// A quoted string that holds quotes which are not escaped ends at one of them, at
+// the first after which the whole rest of the line can be read. But for the
+// first quote of all, where a line that follows the grammar ends the string, that
+// one must not look like the begin of another string, as in a="b" c=" it does:
+// what is behind it would else decide whether it is one, and a parameter added
+// there would change the reading of those before it.
+
+// nearQuote returns the offset of the quote that ends the quoted string whose
+// text begins at i, or -1: the first that a separator or the end of the line
+// follows. Where the line can be read so, that is its only reading.
+func (sc *scanner) nearQuote(i int) int {
+	start, first := i, true
+	for ; i < len(sc.s); i++ {
+		switch sc.s[i] {
+		case '\\':
+			i++
+		case '"':
+			if sc.separated(i+1) && (first || !sc.opens(i)) {
+				sc.work += i - start + 1
+				return i
+			}
+			first = false
+		}
+	}
+	sc.work += len(sc.s) - start + 1
+	return -1
+}
+
+// farQuotes returns for each offset of the line that of the quote that ends the
+// quoted string whose text begins there, or -1. It goes through the line from
+// its end, so that all that an offset depends on is known by then, and reads
+// each item once.
+func (sc *scanner) farQuotes() []int32 {
+	s := sc.s
+	quotes := make([]int32, len(s)+1)
+	quotes[len(s)] = -1
+	// good tells for each separator, and for the end of the line, whether the
+	// line can be read from there on where an item ended there.
+	good := make([]bool, len(s)+1)
+	good[len(s)] = true
+	// later is the nearest quote that can be an end without being the first.
+	later := int32(-1)
+	for i := len(s) - 1; i >= 0; i-- {
+		sc.work++
+		quotes[i] = quotes[i+1]
+		if s[i] == '"' && !sc.escaped(i) {
+			quotes[i] = later
+			if good[i+1] {
+				quotes[i] = int32(i)
+				if !sc.opens(i) {
+					later = int32(i)
+				}
+			}
+		}
+		if !sc.separated(i) {
+			continue
+		}
+		if sc.separated(i + 1) {
+			good[i] = good[i+1]
+			continue
+		}
+		it, ok := sc.item(i + 1)
+		if it.quoted {
+			good[i] = quotes[it.value+1] >= 0
+		} else {
+			good[i] = ok && good[it.end]
+		}
+	}
+	return quotes
+}
+
+// opens reports whether the quote at i looks like the begin of a quoted string.
+func (sc *scanner) opens(i int) bool {
+	start := i
+	for i > 0 && strings.IndexByte(ows, sc.s[i-1]) >= 0 {
+		i--
+	}
+	sc.work += start - i + 1
+	return i > 0 && sc.s[i-1] == '='
+}
+
+// escaped reports whether a backslash escapes the quote at i. It is enough to
+// count those right before it, for the string that they belong to begins with a
+// quote.
+func (sc *scanner) escaped(i int) bool {
+	start := i
+	for i > 0 && sc.s[i-1] == '\\' {
+		i--
+	}
+	sc.work += start - i + 1
+	return (start-i)%2 == 1
+}
