@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
 )
 
 // recordVar is the variable of a request that leads its scoped transport to
@@ -173,6 +175,7 @@ func (h *Handler) loadTransport(ctx caddy.Context) (*scopedTransport, error) {
 		if err := inner.Provision(ctx); err != nil {
 			return nil, fmt.Errorf("provisioning transport: %w", err)
 		}
+		guardAnswers(inner.Transport)
 		return &scopedTransport{RoundTripper: &httpTransport{inner}, http: inner, owned: true}, nil
 	}
 	mod, err := ctx.LoadModule(p, "TransportRaw")
@@ -185,6 +188,7 @@ func (h *Handler) loadTransport(ctx caddy.Context) (*scopedTransport, error) {
 		if inner.Transport != nil { // it was made when the module was loaded
 			inner.Transport.ResponseHeaderTimeout = time.Duration(inner.ResponseHeaderTimeout)
 			inner.Transport.MaxResponseHeaderBytes = inner.MaxResponseHeaderSize
+			guardAnswers(inner.Transport)
 		}
 		return &scopedTransport{RoundTripper: &httpTransport{inner}, http: inner}, nil
 	}
@@ -202,6 +206,16 @@ func (h *Handler) loadTransport(ctx caddy.Context) (*scopedTransport, error) {
 		}
 	}
 	return &scopedTransport{RoundTripper: &otherTransport{rt}}, nil
+}
+
+// guardAnswers keeps the answer of an upstream that closes the connection
+// before it has read a large body. HTTP/2 without TLS needs no such thing, and
+// cannot be told apart on the connection.
+func guardAnswers(t *http.Transport) {
+	if t.Protocols != nil && t.Protocols.UnencryptedHTTP2() {
+		return
+	}
+	t.DialContext = record.WrapDial(t.DialContext)
 }
 
 // limitTransport sets the limits of the response header where the operator

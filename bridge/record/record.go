@@ -172,6 +172,11 @@ func (rec *Record) once(req *http.Request, rt RoundTripFunc) (*http.Response, er
 		req.ContentLength = int64(len(rec.held))
 	}
 	rec.Host, rec.Dial = req.Host, req.URL.Host
+	if rec.body != nil {
+		res, err := guarded(req, rt)
+		rec.Scheme = req.URL.Scheme
+		return res, err
+	}
 	res, err := rt(req)
 	rec.Scheme = req.URL.Scheme
 	return res, err

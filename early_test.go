@@ -1,0 +1,122 @@
+package mcpauthbridge_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
+)
+
+// Rule D1: an upstream that answers before it has read the request body still
+// gets its answer through, whatever the size of the body.
+func TestAnswerBeforeTheBodyIsRead(t *testing.T) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, "log in first")
+	}))
+	t.Cleanup(up.Close)
+	for name, url := range map[string]string{"polite": up.URL, "abrupt": abruptUpstream(t)} {
+		t.Run(name, func(t *testing.T) {
+			port := testcaddy.FreePort(t)
+			testcaddy.Run(t, bridgeTo(port, url, ""))
+			answersEarly(t, "http://"+testcaddy.Addr(port)+"/mcp")
+		})
+	}
+}
+
+// abruptUpstream answers as soon as it has the header, and closes the
+// connection with the body unread.
+func abruptUpstream(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				header := bufio.NewReaderSize(conn, 16)
+				for {
+					line, err := header.ReadString('\n')
+					if err != nil {
+						return
+					}
+					if line == "\r\n" {
+						break
+					}
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 12\r\nConnection: close\r\n\r\nlog in first")
+			}()
+		}
+	}()
+	return "http://" + l.Addr().String()
+}
+
+func answersEarly(t *testing.T, url string) {
+	t.Helper()
+	n := 160
+	if testing.Short() {
+		n = 40
+	}
+	for _, size := range []int{300, 100 << 10, 300 << 10, 4 << 20} {
+		for _, chunked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d_chunked_%v", size, chunked), func(t *testing.T) {
+				body := bytes.Repeat([]byte("x"), size)
+				var failed atomic.Int32
+				var first sync.Once
+				var wg sync.WaitGroup
+				for range 8 {
+					client := newClient(t)
+					wg.Go(func() {
+						for range n / 8 {
+							if err := postEarly(t, client, url, body, chunked); err != nil {
+								failed.Add(1)
+								first.Do(func() { t.Log(err) })
+							}
+						}
+					})
+				}
+				wg.Wait()
+				if failed.Load() > 0 {
+					t.Errorf("%d of %d answers were lost", failed.Load(), n)
+				}
+			})
+		}
+	}
+}
+
+func postEarly(t *testing.T, client *http.Client, url string, body []byte, chunked bool) error {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	if chunked {
+		req.ContentLength = -1
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	got, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusUnauthorized || string(got) != "log in first" {
+		return fmt.Errorf("got %d %q, %w", res.StatusCode, got, err)
+	}
+	return nil
+}
