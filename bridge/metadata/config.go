@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -164,6 +165,8 @@ func (c *Config) setDefaults() error {
 	}
 	if c.UpstreamPath[0] != '/' || strings.ContainsAny(c.UpstreamPath, "?#") || !cleanText(c.UpstreamPath) {
 		errs = append(errs, fmt.Errorf("upstream_path %q: must be a path that starts with a slash", c.UpstreamPath))
+	} else if _, err := url.PathUnescape(c.UpstreamPath); err != nil {
+		errs = append(errs, fmt.Errorf("upstream_path %q: %w", c.UpstreamPath, err))
 	}
 	return errors.Join(errs...)
 }
@@ -236,7 +239,7 @@ func (c *Config) identity() (identity, error) {
 		if port, ok := strings.CutPrefix(dial, ":"); ok {
 			hp.port, err = parsePort(port)
 		} else {
-			hp, err = parseAuthority(dial, defaultPort(c.TLS))
+			hp, err = parseAuthority(withoutZone(dial), defaultPort(c.TLS))
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("upstream %q: %w", dial, err))
@@ -253,4 +256,17 @@ func (c *Config) identity() (identity, error) {
 		id.origins = append(id.origins, l)
 	}
 	return id, errors.Join(errs...)
+}
+
+// withoutZone removes the zone of an IPv6 address: it means something on this
+// machine alone, and no URL of the upstream names it.
+func withoutZone(dial string) string {
+	before, zone, ok := strings.Cut(dial, "%")
+	if !ok || !strings.HasPrefix(dial, "[") {
+		return dial
+	}
+	if i := strings.IndexByte(zone, ']'); i >= 0 {
+		return before + zone[i:]
+	}
+	return dial
 }

@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"context"
+	"errors"
 	"mime"
 	"net/http"
 	"net/url"
@@ -208,6 +209,8 @@ func (d *search) send(ctx context.Context, t target, req FetchRequest) (FetchRes
 		req.Header = req.Header.Clone()
 		res, err := d.cfg.Fetch(ctx, req)
 		switch {
+		case d.ctx.Err() != nil:
+			return res, outcome{reason: "closed"} // nobody's failure
 		case ctx.Err() != nil:
 			return res, d.fail(Unavailable, source, "timeout")
 		case err != nil:
@@ -279,7 +282,7 @@ func (d *search) redirect(t target, method string, res FetchResponse) (string, b
 // jsonMedia reports whether a Content-Type is application/json or ends in +json.
 func jsonMedia(value string) bool {
 	media, _, err := mime.ParseMediaType(value)
-	if err != nil {
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
 		return false
 	}
 	return media == "application/json" ||

@@ -20,10 +20,10 @@
 // below localhost, local, internal, localdomain, lan, home.arpa and svc.
 //
 // A URL is foreign, and stays as it is, when it has userinfo, a percent-encoded
-// or non-ASCII host, an IPv6 zone, another scheme than http or https, a control
-// character, a space or a backslash anywhere, or a host that ends in a number
-// and is no dotted-decimal IPv4 address: 127.1, 0x7f.1, 2130706433 and 127.0.0.01
-// are foreign, though some clients would reach the loopback interface by them. A
-// reference that starts with one slash is judged like a URL on the public host.
-// Any other relative reference is foreign.
+// or non-ASCII host, an IPv6 zone, a port of 0, another scheme than http or
+// https, a control character, a space or a backslash anywhere, or a host that
+// ends in a number and is no dotted-decimal IPv4 address: 127.1, 0x7f.1,
+// 2130706433 and 127.0.0.01 are foreign, though some clients would reach the
+// loopback interface by them. A reference that starts with one slash is judged
+// like a URL on the public host. Any other relative reference is foreign.
 package metadata

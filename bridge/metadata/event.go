@@ -37,14 +37,15 @@ const (
 // transient reports whether a later success makes a new report worthwhile.
 func (k EventKind) transient() bool {
 	switch k {
-	case DocumentInvalid, RedirectRefused, Unavailable, Busy:
+	case DocumentInvalid, RedirectRefused, Unavailable:
 		return true
-	case SignedMetadataDropped, PrivateAuthorizationServer, ForeignResource, ForeignMetadataURL, NotJSON:
+	case SignedMetadataDropped, PrivateAuthorizationServer, ForeignResource, ForeignMetadataURL, NotJSON, Busy:
 	}
 	return false
 }
 
-// Event is one thing that an operator should know. No text in it has a query.
+// Event is one thing that an operator should know. No text in it has a query
+// or userinfo.
 type Event struct {
 	Kind EventKind
 	// Endpoint is the public URL.
@@ -127,17 +128,31 @@ func redact(s string) string {
 	if i := strings.IndexAny(s, "?#"); i >= 0 {
 		s = s[:i]
 	}
-	if scheme, rest, ok := strings.Cut(s, "://"); ok {
-		authority, path, slash := strings.Cut(rest, "/")
+	if start := authorityStart(s); start >= 0 {
+		authority := s[start:]
+		if i := strings.IndexAny(authority, `/\`); i >= 0 {
+			authority = authority[:i]
+		}
 		if i := strings.LastIndexByte(authority, '@'); i >= 0 {
-			s = scheme + "://" + authority[i+1:]
-			if slash {
-				s += "/" + path
-			}
+			s = s[:start] + s[start+i+1:]
 		}
 	}
 	if len(s) > maxEventValue {
 		s = s[:maxEventValue]
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// authorityStart returns where some client may see an authority begin: after a
+// scheme, with any number of slashes, or after two of them; else -1.
+func authorityStart(s string) int {
+	scheme, rest, ok := strings.Cut(s, ":")
+	if !ok || strings.ContainsAny(scheme, `/\`) {
+		rest = s
+	}
+	start := len(s) - len(strings.TrimLeft(rest, `/\`))
+	if len(rest) == len(s) && start < 2 {
+		return -1
+	}
+	return start
 }

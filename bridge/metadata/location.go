@@ -114,17 +114,21 @@ func parseAuthority(s string, port uint16) (hostPort, error) {
 // parseHost parses a host without port, an IPv6 address in brackets.
 func parseHost(s string) (hostPort, error) {
 	if strings.HasPrefix(s, "[") {
-		addr, err := netip.ParseAddr(strings.Trim(s, "[]"))
+		addr, err := netip.ParseAddr(strings.TrimSuffix(s[1:], "]"))
 		if err != nil || !addr.Is6() || addr.Zone() != "" {
 			return hostPort{}, errHost
 		}
 		addr = addr.Unmap()
 		return hostPort{host: addr.String(), addr: addr}, nil
 	}
-	s = strings.ToLower(strings.TrimSuffix(s, "."))
+	s = strings.TrimSuffix(s, ".")
 	if s == "" || len(s) > maxHostLength {
 		return hostPort{}, errHost
 	}
+	if !ascii(s) { // before the case is lowered: the Kelvin sign becomes a k
+		return hostPort{}, errNonASCII
+	}
+	s = strings.ToLower(s)
 	last := ""
 	for label := range strings.SplitSeq(s, ".") {
 		if label == "" || len(label) > maxLabelLength {
@@ -133,8 +137,6 @@ func parseHost(s string) (hostPort, error) {
 		for i := range len(label) {
 			switch c := label[i]; {
 			case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
-			case c >= 0x80:
-				return hostPort{}, errNonASCII
 			default:
 				return hostPort{}, errHost
 			}
@@ -162,12 +164,21 @@ func numericLabel(label string) bool {
 	return strings.Trim(label, "0123456789") == ""
 }
 
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
 func parsePort(s string) (uint16, error) {
 	if strings.Trim(s, "0123456789") != "" {
 		return 0, errPort
 	}
 	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil {
+	if err != nil || n == 0 {
 		return 0, errPort
 	}
 	return uint16(n), nil

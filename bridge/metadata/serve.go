@@ -54,6 +54,9 @@ func (p Public) resource(suffix string) (string, bool) {
 	if suffix == "" || suffix == "/" {
 		return p.URL(), true
 	}
+	if p.Path == "/" || suffix[0] != '/' {
+		return "", false
+	}
 	if suffix == p.Path || suffix == p.Path+"/" {
 		return p.Origin + suffix, true
 	}

@@ -144,9 +144,12 @@ func (s *Store) lookup(ctx context.Context, pub Public) entry {
 			stale = *e
 		}
 	}
-	f := s.fly(pub)
+	f, closed := s.fly(pub), s.closed
 	s.mu.Unlock()
 	if f == nil {
+		if closed {
+			return stale
+		}
 		s.reports.report(pub, Event{Kind: Busy, Reason: "too many discoveries"})
 		return stale
 	}
