@@ -68,9 +68,9 @@ func (h *Handler) fetch(ctx context.Context, fr metadata.FetchRequest) (metadata
 		return metadata.FetchResponse{}, err
 	}
 	c := &capture{limit: fr.MaxBody}
-	err = withRecord(r.Context(), c, func() error {
-		return h.ReverseProxy.ServeHTTP(discardWriter{}, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil }))
-	})
+	err = func() error {
+		return h.ReverseProxy.ServeHTTP(discardWriter{}, withRecord(r, c), caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil }))
+	}()
 	switch {
 	case ctx.Err() != nil:
 		return metadata.FetchResponse{}, ctx.Err()

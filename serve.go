@@ -57,7 +57,7 @@ func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next cad
 	if h.ReverseProxy == nil {
 		return h.serveMiddleware(w, r, next, q)
 	}
-	err := withRecord(r.Context(), q, func() error { return h.ReverseProxy.ServeHTTP(w, r, next) })
+	err := h.ReverseProxy.ServeHTTP(w, withRecord(r, q), next)
 	if err != nil {
 		return proxyError(err, q)
 	}

@@ -10,16 +10,16 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
 )
 
-// recordVar is the variable of a request that leads its scoped transport to
-// what it records.
-const recordVar = "mcp_auth_bridge.record"
+// recordKey is the key of the context value that leads a request's scoped
+// transport to what it records. It is no variable of Caddy's: a dial may
+// outlive its request and reads the variables without a lock.
+type recordKey struct{}
 
 // recorder is what a request leaves for the transport.
 type recorder interface {
@@ -29,7 +29,7 @@ type recorder interface {
 // roundTrip hands a request of the proxy to its record, or, where it has
 // none (health checks), straight to the transport.
 func roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
-	if rec, ok := caddyhttp.GetVar(req.Context(), recordVar).(recorder); ok && rec != nil {
+	if rec, ok := req.Context().Value(recordKey{}).(recorder); ok && rec != nil {
 		return rec.roundTrip(req, rt)
 	}
 	return rt.RoundTrip(req)
@@ -235,20 +235,7 @@ func (h *Handler) limitTransport(t *reverseproxy.HTTPTransport) {
 	}
 }
 
-// withRecord makes rec the record of a request for the time of a call.
-func withRecord(ctx context.Context, rec recorder, call func() error) error {
-	vars, ok := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
-	if !ok {
-		return caddyhttp.Error(http.StatusInternalServerError, fmt.Errorf("request has no variables"))
-	}
-	before, had := vars[recordVar]
-	vars[recordVar] = rec
-	defer func() {
-		if had {
-			vars[recordVar] = before
-		} else {
-			delete(vars, recordVar)
-		}
-	}()
-	return call()
+// withRecord makes rec the record of a request.
+func withRecord(r *http.Request, rec recorder) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))
 }
