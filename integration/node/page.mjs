@@ -1,0 +1,51 @@
+// Drives the demonstration page in Chromium as a person would and prints, as
+// one line of JSON, what each step of each column came to.
+//
+// Usage: node page.mjs <chromium> <page URL> <profile folder>
+import { chromium } from "playwright-core";
+
+const [executablePath, page, profile] = process.argv.slice(2);
+const context = await chromium.launchPersistentContext(profile, {
+	executablePath,
+	headless: true,
+	args: [
+		"--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+		"--disable-component-update", "--disable-sync",
+	],
+});
+try {
+	const tab = context.pages()[0] ?? (await context.newPage());
+	const requests = [];
+	tab.on("request", (r) => requests.push(`${r.method()} ${r.url().split("?")[0]}`));
+	const errors = [];
+	tab.on("pageerror", (e) => errors.push(String(e)));
+	await tab.goto(page);
+	// Both columns come to rest: one offers the login, the other gave up.
+	await tab.waitForSelector('[data-column=plain] [data-step=tool]:is([data-state=skipped],[data-state=ok],[data-state=failed])');
+	await tab.waitForSelector('[data-column=bridge] [data-step=login]:is([data-state=waiting],[data-state=skipped],[data-state=failed])');
+	const before = await states(tab);
+	if (before.bridge.login.state !== "waiting") {
+		throw new Error(JSON.stringify({ before, errors }));
+	}
+	await tab.click('[data-column=bridge] [data-step=login] button');
+	await tab.waitForSelector("button[value=yes]");
+	const consent = await tab.evaluate(() => ({ origin: location.origin, text: document.querySelector("main").innerText }));
+	await tab.click("button[value=yes]");
+	await tab.waitForSelector('[data-column=bridge] [data-step=tool]:is([data-state=ok],[data-state=failed],[data-state=skipped])');
+	console.log(JSON.stringify({ before, consent, after: await states(tab), requests, errors }));
+} finally {
+	await context.close();
+}
+
+async function states(tab) {
+	return tab.evaluate(() => {
+		const out = {};
+		for (const column of document.querySelectorAll("[data-column]")) {
+			const steps = (out[column.dataset.column] = {});
+			for (const step of column.querySelectorAll("[data-step]")) {
+				steps[step.dataset.step] = { state: step.dataset.state, text: step.querySelector("pre").innerText };
+			}
+		}
+		return out;
+	});
+}
