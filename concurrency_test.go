@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
@@ -75,14 +76,19 @@ http://127.0.0.1:%d {
 	base := "http://" + testcaddy.Addr(port)
 	// One HTTP/2 connection to a Caddy carries 250 streams; so many clients.
 	const perClient = 200
+	// A request that fails before all are in flight would leave the others
+	// waiting for it.
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
 	var wg sync.WaitGroup
 	failures := make(chan string, n)
 	for first := 0; first < n; first += perClient {
 		c := h2cClient(t)
 		for id := first; id < min(first+perClient, n); id++ {
 			wg.Go(func() {
-				if problem := askOwn(t, c, base, id); problem != "" {
+				if problem := askOwn(ctx, c, base, id); problem != "" {
 					failures <- problem
+					cancel()
 				}
 			})
 		}
@@ -111,8 +117,8 @@ func h2cClient(t *testing.T) *http.Client {
 	return &http.Client{Transport: tr}
 }
 
-func askOwn(t *testing.T, c *http.Client, base string, id int) string {
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/mcp", strings.NewReader(initReq))
+func askOwn(ctx context.Context, c *http.Client, base string, id int) string {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/mcp", strings.NewReader(initReq))
 	if err != nil {
 		return err.Error()
 	}
