@@ -83,7 +83,12 @@ http://127.0.0.1:%d {
 	var wg sync.WaitGroup
 	failures := make(chan string, n)
 	for first := 0; first < n; first += perClient {
+		// The connection is there before the requests are, or each of them
+		// would begin one.
 		c := h2cClient(t)
+		if got := do(t, c, newRequest(t, http.MethodGet, base+"/", "")); got.status != http.StatusOK {
+			t.Fatalf("client %d: got %d", first/perClient, got.status)
+		}
 		for id := first; id < min(first+perClient, n); id++ {
 			wg.Go(func() {
 				if problem := askOwn(ctx, c, base, id); problem != "" {
