@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"time"
+)
+
+// calibration is the CPU time that plain is to need for its requests of one
+// round.
+const calibration = 500 * time.Millisecond
+
+// passes is the number of parts that the requests of a round are sent in: short
+// enough that what else the machine does meets all configurations alike.
+const passes = 10
+
+// maxRequests bounds the requests of one round.
+const maxRequests = 200_000
+
+// sample is what one round measured for one configuration.
+type sample struct {
+	cpu       time.Duration
+	allocated allocations
+}
+
+// measurement is what all rounds of a case measured.
+type measurement struct {
+	tc       *testCase
+	requests int // of one round, for each configuration
+	samples  [3][]sample
+	failed   int
+	first    error
+}
+
+// run measures n requests to one target.
+func (m *measurement) run(ctx context.Context, t *target, l *load, n int) (time.Duration, error) {
+	before, err := cpuTime(t.cmd.Process.Pid)
+	if err != nil {
+		return 0, err
+	}
+	result := l.run(ctx, []*testCase{m.tc}, n)[0]
+	after, err := cpuTime(t.cmd.Process.Pid)
+	if err != nil {
+		return 0, err
+	}
+	m.failed += result.short + result.failed
+	if m.first == nil {
+		m.first = result.first
+	}
+	return after - before, ctx.Err()
+}
+
+// measureCase checks a case's answers and measures it.
+func measureCase(ctx context.Context, o *options, mach *machine, tc *testCase) (*measurement, error) {
+	m := &measurement{tc: tc}
+	if err := m.calibrate(ctx, o, mach); err != nil {
+		return nil, err
+	}
+	for round := range o.rounds + 1 {
+		samples, err := m.round(ctx, mach, round)
+		if err != nil {
+			return nil, err
+		}
+		if round == 0 {
+			continue // warm-up
+		}
+		for i, s := range samples {
+			m.samples[i] = append(m.samples[i], s)
+		}
+	}
+	return m, nil
+}
+
+// calibrate finds the number of requests of a round.
+func (m *measurement) calibrate(ctx context.Context, o *options, mach *machine) error {
+	t, err := mach.start(ctx, plain)
+	if err != nil {
+		return err
+	}
+	defer t.stop()
+	l := newLoad(t.addr)
+	defer l.close()
+	for n := 64; ; n *= 2 {
+		cpu, err := m.run(ctx, t, l, n)
+		if err != nil {
+			return err
+		}
+		if m.first != nil {
+			return m.first
+		}
+		if cpu > calibration/5 || n >= maxRequests {
+			wanted := float64(n) * float64(calibration) / float64(max(cpu, time.Microsecond)) * o.requests
+			m.requests = int(min(wanted, maxRequests))
+			// All passes of a round are alike.
+			m.requests = max(m.requests/(passes*concurrency), 1) * passes * concurrency
+			return nil
+		}
+	}
+}
+
+// round sends a part of the requests to each target in turn, then another in
+// the reverse order, and so on.
+func (m *measurement) round(ctx context.Context, mach *machine, round int) ([3]sample, error) {
+	var samples [3]sample
+	targets, err := mach.startAll(ctx)
+	if err != nil {
+		return samples, err
+	}
+	defer stopAll(targets)
+	order := make([]int, len(targets))
+	for i := range order {
+		order[i] = (i + round) % len(order)
+	}
+	if round/len(order)%2 == 1 {
+		slices.Reverse(order)
+	}
+	var before, asking [3]allocations
+	loads := make([]*load, len(targets))
+	for i, t := range targets {
+		if err := t.verify(m.tc); err != nil {
+			return samples, fmt.Errorf("%s: %w", t.name, err)
+		}
+		loads[i] = newLoad(t.addr)
+		defer loads[i].close()
+		if _, err := m.run(ctx, t, loads[i], m.requests/passes); err != nil {
+			return samples, err
+		}
+		if asking[i], err = t.asking(ctx); err != nil {
+			return samples, err
+		}
+		if before[i], err = t.allocations(ctx); err != nil {
+			return samples, err
+		}
+	}
+	for range passes {
+		for _, i := range order {
+			cpu, err := m.run(ctx, targets[i], loads[i], m.requests/passes)
+			if err != nil {
+				return samples, err
+			}
+			samples[i].cpu += cpu
+		}
+		slices.Reverse(order)
+	}
+	for i, t := range targets {
+		after, err := t.allocations(ctx)
+		if err != nil {
+			return samples, err
+		}
+		samples[i].allocated = allocations{
+			after.objects - before[i].objects - asking[i].objects,
+			after.bytes - before[i].bytes - asking[i].bytes,
+		}
+	}
+	return samples, nil
+}
+
+// spread is a median and what it is the median of.
+type spread struct{ median, low, high float64 }
+
+func spreadOf(values []float64) spread {
+	values = slices.Sorted(slices.Values(values))
+	n := len(values)
+	if n == 0 {
+		return spread{math.NaN(), math.NaN(), math.NaN()}
+	}
+	return spread{(values[n/2] + values[(n-1)/2]) / 2, values[0], values[n-1]}
+}
+
+func (s spread) String() string { return fmt.Sprintf("%.3f (%.2f-%.2f)", s.median, s.low, s.high) }
+
+// ratio compares the CPU time of two configurations, round by round.
+func (m *measurement) ratio(i, j int) spread {
+	var ratios []float64
+	for round, s := range m.samples[i] {
+		ratios = append(ratios, float64(s.cpu)/float64(m.samples[j][round].cpu))
+	}
+	return spreadOf(ratios)
+}
+
+// perRequest is the median of what one request takes.
+func (m *measurement) perRequest(i int, value func(sample) float64) float64 {
+	var values []float64
+	for _, s := range m.samples[i] {
+		values = append(values, value(s)/float64(m.requests))
+	}
+	return spreadOf(values).median
+}
+
+const row = "%-10s %8s  %-18s %-18s %-18s  %-17s %-20s\n"
+
+func printHeading(w io.Writer) {
+	_, _ = fmt.Fprintf(w, row, "", "requests", "CPU time, median of the rounds (lowest-highest)", "", "", "allocations", "bytes allocated")
+	_, _ = fmt.Fprintf(w, row, "case", "a round", "headers/plain", "bridge/plain", "bridge/headers", "pl/hdr/bridge", "pl/hdr/bridge")
+}
+
+func (m *measurement) print(w io.Writer) {
+	objects := func(s sample) float64 { return float64(s.allocated.objects) }
+	bytes := func(s sample) float64 { return float64(s.allocated.bytes) }
+	all := func(format string, value func(sample) float64) string {
+		return fmt.Sprintf(format, m.perRequest(plain, value), m.perRequest(byHand, value), m.perRequest(bridge, value))
+	}
+	_, _ = fmt.Fprintf(w, row, m.tc.name, fmt.Sprint(m.requests),
+		m.ratio(byHand, plain), m.ratio(bridge, plain), m.ratio(bridge, byHand),
+		all("%.0f/%.0f/%.0f", objects), all("%.0f/%.0f/%.0f", bytes))
+}
