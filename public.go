@@ -22,9 +22,14 @@ type publicBase struct {
 // X-Forwarded headers, and the path that the client used. It is the one place
 // that does. It returns false where the request names no usable host.
 func (h *Handler) publicOf(r *http.Request) (metadata.Public, bool) {
+	return h.publicFrom(r, func() (origin, host string, ok bool) { return h.requestOrigin(r) })
+}
+
+// publicFrom is publicOf with what may be known already of the request.
+func (h *Handler) publicFrom(r *http.Request, seen func() (origin, host string, ok bool)) (metadata.Public, bool) {
 	p := metadata.Public{Origin: h.base.origin, Path: h.base.path, Fixed: h.base.origin != ""}
 	if p.Origin == "" {
-		origin, host, ok := h.requestOrigin(r)
+		origin, host, ok := seen()
 		if !ok {
 			return metadata.Public{}, false
 		}

@@ -29,27 +29,43 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // request is one request to the endpoint.
 type request struct {
 	bridge.Exchange
-	h *Handler
-	r *http.Request
+	h    *Handler
+	r    *http.Request
+	seen seenOrigin
 }
 
 // Public implements bridge.PublicSource.
-func (q *request) Public() (metadata.Public, bool) { return q.h.publicOf(q.r) }
+func (q *request) Public() (metadata.Public, bool) { return q.h.publicFrom(q.r, q.origin) }
+
+// seenOrigin is the origin that a request names, once it was asked for.
+type seenOrigin struct {
+	origin, host string
+	ok, asked    bool
+}
+
+// origin finds out once what several parts of the request path need.
+func (q *request) origin() (origin, host string, ok bool) {
+	if !q.seen.asked {
+		origin, host, ok = q.h.requestOrigin(q.r)
+		q.seen = seenOrigin{origin, host, ok, true}
+	}
+	return q.seen.origin, q.seen.host, q.seen.ok
+}
 
 func (q *request) roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
 	return q.RoundTrip(req, rt.RoundTrip)
 }
 
 func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, target bridge.Target, path string) error {
+	q := &request{h: h, r: r}
 	if h.policy != nil {
-		if done := h.admit(w, r); done {
+		if done := q.admit(w); done {
 			return nil
 		}
 	}
 	if target == bridge.TargetUnknownMessage {
 		return caddyhttp.Error(http.StatusNotFound, errors.New("message path was not announced by the upstream"))
 	}
-	q := &request{h: h, r: r}
 	h.endpoint.Begin(&q.Exchange, r, target, path, q)
 	if err := q.Hold(r); err != nil {
 		return bodyError(err)
@@ -66,15 +82,19 @@ func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next cad
 
 // admit applies the origin policy. It returns true where the request is
 // answered: a preflight, or an origin that is not allowed.
-func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (done bool) {
-	header := w.Header()
+func (q *request) admit(w http.ResponseWriter) (done bool) {
+	h, r, header := q.h, q.r, w.Header()
 	cors.SetVary(header)
 	origins, hasOrigin := r.Header["Origin"]
 	site := r.Header.Get("Sec-Fetch-Site")
 	if !hasOrigin && site == "" {
 		return false
 	}
-	switch h.policy.Decide(h.corsRequest(r, origins, site)) {
+	decision := cors.Allow
+	if len(origins) != 1 || !h.policy.Lists(origins[0]) {
+		decision = h.policy.Decide(q.corsRequest(origins, site))
+	}
+	switch decision {
 	case cors.Pass:
 		return false
 	case cors.Allow:
@@ -91,7 +111,8 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (done bool) {
 }
 
 // corsRequest gathers what the origin policy depends on.
-func (h *Handler) corsRequest(r *http.Request, origins []string, site string) cors.Request {
+func (q *request) corsRequest(origins []string, site string) cors.Request {
+	h, r := q.h, q.r
 	c := cors.Request{SecFetchSite: site, TrustedProxy: h.trusted(r)}
 	switch len(origins) {
 	case 0:
@@ -105,7 +126,7 @@ func (h *Handler) corsRequest(r *http.Request, origins []string, site string) co
 	}
 	// What is judged is the host that the request names, whatever public_url
 	// says; public_url's own origin is always allowed.
-	if origin, host, ok := h.requestOrigin(r); ok {
+	if origin, host, ok := q.origin(); ok {
 		c.PublicOrigin, c.HostConfigured = origin, h.isConfiguredHost(host)
 		c.LoopbackHost, c.IPOrLocalhost = cors.Loopback(host), cors.IPOrLocalhost(host)
 	}

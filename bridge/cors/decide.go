@@ -50,6 +50,11 @@ func (r *Request) rebound() bool {
 	return r.LoopbackLocal && !r.LoopbackHost && !r.HostConfigured && !r.TrustedProxy
 }
 
+// Lists reports whether the policy names the origin itself, as it is written.
+// Such an origin is allowed whatever else the request says, so that nothing
+// else has to be found out for [Policy.Decide].
+func (p *Policy) Lists(origin string) bool { return len(origin) <= maxOrigin && p.exact[origin] }
+
 // Decide says whether the policy lets a request through. It does not allocate
 // for an origin in normal form, which is what browsers send.
 func (p *Policy) Decide(r Request) Decision {

@@ -170,3 +170,28 @@ func TestDecideStar(t *testing.T) {
 		})
 	}
 }
+
+// Lists is no more than a shortcut: what it says yes to is allowed, whatever
+// else the request says.
+func TestLists(t *testing.T) {
+	p, err := New(Config{AllowOrigins: []string{"https://app.example.com", "https://*.example.org"}, Own: []string{"https://mcp.example.com"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for origin, want := range map[string]bool{
+		"https://app.example.com":      true,
+		"https://mcp.example.com":      true,
+		"https://app.example.com:8443": false,
+		"http://app.example.com":       false,
+		"https://a.example.org":        false, // allowed, but by a pattern
+		"null":                         false,
+		"":                             false,
+	} {
+		if got := p.Lists(origin); got != want {
+			t.Errorf("Lists(%q): got %v, want %v", origin, got, want)
+		}
+		if want && p.Decide(Request{Origin: origin, LoopbackLocal: true, SecFetchSite: "cross-site"}) != Allow {
+			t.Errorf("%q is listed and not allowed", origin)
+		}
+	}
+}
