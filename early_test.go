@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -119,4 +120,32 @@ func postEarly(t *testing.T, client *http.Client, url string, body []byte, chunk
 		return fmt.Errorf("got %d %q, %w", res.StatusCode, got, err)
 	}
 	return nil
+}
+
+// Rule D1: an upstream that answers first and reads afterwards gets the whole
+// body, although the server in front takes the rest of it away when an answer
+// begins.
+func TestBodyAfterTheAnswer(t *testing.T) {
+	got := make(chan int64, 1)
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		_ = c.EnableFullDuplex()
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(http.StatusOK)
+		_ = c.Flush()
+		n, _ := io.Copy(io.Discard, r.Body)
+		got <- n
+		_, _ = fmt.Fprintf(w, "data: %d\n\n", n)
+	}))
+	t.Cleanup(up.Close)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, bridgeTo(port, up.URL, ""))
+	for range 20 {
+		for _, size := range []int{100 << 10, 200 << 10} {
+			answer := do(t, newClient(t), newRequest(t, http.MethodPost, "http://"+testcaddy.Addr(port)+"/mcp", strings.Repeat("x", size)))
+			if n := <-got; n != int64(size) || answer.body != fmt.Sprintf("data: %d\n\n", size) {
+				t.Fatalf("upstream got %d of %d bytes, client %q", n, size, answer.body)
+			}
+		}
+	}
 }

@@ -85,8 +85,7 @@ func (rec *Record) Hold(r *http.Request, limit, maxBytes int64) error {
 		return ErrBodyTooLarge
 	}
 	if len(r.Trailer) > 0 || r.ContentLength > limit {
-		rec.body = &Body{rc: r.Body, left: r.ContentLength, limit: maxBytes}
-		r.Body = rec.body
+		rec.stream(r, nil, r.ContentLength, maxBytes)
 		return nil
 	}
 	if r.ContentLength > 0 {
@@ -115,9 +114,17 @@ func (rec *Record) holdUnknown(r *http.Request, limit, maxBytes int64) error {
 		r.ContentLength = n
 		return nil
 	}
-	rec.body = &Body{rc: r.Body, head: buf.Bytes(), left: -1, limit: maxBytes}
-	r.Body = rec.body
+	rec.stream(r, buf.Bytes(), -1, maxBytes)
 	return nil
+}
+
+// stream passes the body on as it comes, after what was read of it already.
+func (rec *Record) stream(r *http.Request, head []byte, left, maxBytes int64) {
+	rec.body = &Body{
+		rc: r.Body, ctx: r.Context(), head: head, left: left, limit: maxBytes, read: int64(len(head)),
+		keep: r.ProtoMajor == 1,
+	}
+	r.Body = rec.body
 }
 
 func (rec *Record) hold(r *http.Request, held []byte) {
@@ -175,6 +182,9 @@ func (rec *Record) once(req *http.Request, rt RoundTripFunc) (*http.Response, er
 	if rec.body != nil {
 		res, err := guarded(req, rt)
 		rec.Scheme = req.URL.Scheme
+		if err == nil {
+			rec.body.Answered()
+		}
 		return res, err
 	}
 	res, err := rt(req)
