@@ -38,6 +38,24 @@ func TestAnswerBeforeTheBodyIsRead(t *testing.T) {
 // connection with the body unread.
 func abruptUpstream(t *testing.T) string {
 	t.Helper()
+	return rawListener(t, func(conn net.Conn) {
+		header := bufio.NewReaderSize(conn, 16)
+		for {
+			line, err := header.ReadString('\n')
+			if err != nil {
+				return
+			}
+			if line == "\r\n" {
+				break
+			}
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 12\r\nConnection: close\r\n\r\nlog in first")
+	})
+}
+
+// rawListener serves each connection with a function, and closes it after.
+func rawListener(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -51,17 +69,7 @@ func abruptUpstream(t *testing.T) string {
 			}
 			go func() {
 				defer func() { _ = conn.Close() }()
-				header := bufio.NewReaderSize(conn, 16)
-				for {
-					line, err := header.ReadString('\n')
-					if err != nil {
-						return
-					}
-					if line == "\r\n" {
-						break
-					}
-				}
-				_, _ = io.WriteString(conn, "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 12\r\nConnection: close\r\n\r\nlog in first")
+				serve(conn)
 			}()
 		}
 	}()

@@ -157,27 +157,12 @@ func TestImpostors(t *testing.T) {
 // rawUpstream answers every request with the bytes.
 func rawUpstream(t *testing.T, answer string) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = conn.Close() }()
-				if req, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-					_, _ = io.Copy(io.Discard, req.Body)
-					_, _ = io.WriteString(conn, answer)
-				}
-			}()
+	return rawListener(t, func(conn net.Conn) {
+		if req, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			_, _ = io.Copy(io.Discard, req.Body)
+			_, _ = io.WriteString(conn, answer)
 		}
-	}()
-	return "http://" + l.Addr().String()
+	})
 }
 
 // Rules A3, G: challenges that no sane server sends cross as they are or are

@@ -166,7 +166,6 @@ func (m *machine) start(ctx context.Context, index int) (t *target, err error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		fmt.Fprintln(os.Stderr, "starting again:", err)
 	}
 	return nil, err
 }
