@@ -133,6 +133,9 @@ func (dir *directive) parseArgs() (isMetadata bool, err error) {
 		}
 		first = false
 	}
+	if len(dir.addresses) > 1 && !strings.ContainsAny(dir.addresses[0], ".:/{") {
+		return false, h.Errf("upstream %q has no port: write %[1]s:80, or /%[1]s if it is the endpoint's path", dir.addresses[0])
+	}
 	return false, nil
 }
 

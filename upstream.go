@@ -117,6 +117,8 @@ func parseAddress(s string) (address, error) {
 			return a, fmt.Errorf("upstream %q: a path needs a scheme; write http://%s/%s", s, host, path)
 		}
 		return a, nil
+	case scheme == "sse":
+		return a, fmt.Errorf("upstream %q: write sse+http://%s, or sse+https:// if it has TLS", s, after)
 	case scheme == "http" || scheme == "https":
 		return parseURLAddress(a, s, scheme, after)
 	case strings.Contains(after, "/"):
