@@ -19,16 +19,30 @@ import (
 // Rule D1: an upstream that answers before it has read the request body still
 // gets its answer through, whatever the size of the body.
 func TestAnswerBeforeTheBodyIsRead(t *testing.T) {
-	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	polite := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		w.WriteHeader(http.StatusUnauthorized)
 		_, _ = io.WriteString(w, "log in first")
-	}))
-	t.Cleanup(up.Close)
-	for name, url := range map[string]string{"polite": up.URL, "abrupt": abruptUpstream(t)} {
+	})
+	plain := httptest.NewServer(polite)
+	t.Cleanup(plain.Close)
+	overTLS := httptest.NewTLSServer(polite)
+	t.Cleanup(overTLS.Close)
+	overHTTP2 := httptest.NewUnstartedServer(polite)
+	overHTTP2.EnableHTTP2 = true
+	overHTTP2.StartTLS()
+	t.Cleanup(overHTTP2.Close)
+	const trust = "transport http {\n\t\t\ttls_insecure_skip_verify\n\t\t}"
+	for name, up := range map[string]struct{ url, options string }{
+		"polite":      {plain.URL, ""},
+		"polite, TLS": {overTLS.URL, trust},
+		"polite, h2":  {overHTTP2.URL, trust},
+		"polite, h2c": {"h2c://" + h2cServer(t, polite), ""},
+		"abrupt":      {abruptUpstream(t), ""},
+	} {
 		t.Run(name, func(t *testing.T) {
 			port := testcaddy.FreePort(t)
-			testcaddy.Run(t, bridgeTo(port, url, ""))
+			testcaddy.Run(t, bridgeTo(port, up.url, up.options))
 			answersEarly(t, "http://"+testcaddy.Addr(port)+"/mcp")
 		})
 	}
@@ -78,7 +92,7 @@ func rawListener(t *testing.T, serve func(net.Conn)) string {
 
 func answersEarly(t *testing.T, url string) {
 	t.Helper()
-	n := 160
+	n := 80
 	if testing.Short() {
 		n = 40
 	}
