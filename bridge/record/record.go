@@ -176,7 +176,9 @@ func (rec *Record) once(req *http.Request, rt RoundTripFunc) (*http.Response, er
 	if rec.isHeld {
 		req.Body = replay(rec.held)
 		req.GetBody = func() (io.ReadCloser, error) { return replay(rec.held), nil }
-		req.ContentLength = int64(len(rec.held))
+		// The length is known now: one write, and none that can fail after
+		// an upstream has answered without reading.
+		req.ContentLength, req.TransferEncoding = int64(len(rec.held)), nil
 	}
 	rec.Host, rec.Dial = req.Host, req.URL.Host
 	if rec.body != nil {
