@@ -1,0 +1,5 @@
+//go:build !race
+
+package mcpauthbridge_test
+
+const raced = false
