@@ -85,6 +85,7 @@ type Config struct {
 type Endpoint struct {
 	cfg       Config
 	slash     atomic.Bool // the upstream wants its path with the other ending
+	accepted  atomic.Bool // the upstream has accepted a token
 	upstream  map[string]bool
 	warned    sync.Map
 	warnings  atomic.Int32

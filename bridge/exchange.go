@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/challenge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
@@ -147,12 +148,47 @@ func (x *Exchange) Edit(rec *record.Record, res *http.Response) {
 			discard(res, status)
 		}
 	}
+	x.watchAudience(rec, res)
 	x.mapReference(rec, h, "Location")
 	x.mapReference(rec, h, "Content-Location")
 	if e.cfg.Kind == KindSSE && x.target == TargetEndpoint && res.StatusCode == http.StatusOK && isEventStream(h) &&
 		res.Request != nil && res.Request.Method == http.MethodGet {
 		x.mapEndpointEvent(rec, res)
 	}
+}
+
+// watchAudience says, once, what is likely wrong where the upstream refuses a
+// token as invalid and has never accepted one: clients have their tokens made
+// out to the public URL, and the upstream insists on its private one.
+func (x *Exchange) watchAudience(rec *record.Record, res *http.Response) {
+	e := x.endpoint
+	if e.accepted.Load() || e.cfg.Mode != ModeRewrite || res.Request == nil || len(res.Request.Header["Authorization"]) == 0 {
+		return
+	}
+	switch {
+	case rec.Status < http.StatusBadRequest:
+		e.accepted.Store(true)
+	case rec.Status == http.StatusUnauthorized && invalidToken(rec.Challenge):
+		public, ok := x.source.Public()
+		if !ok {
+			return
+		}
+		e.warn("upstream answers 401 invalid_token and has accepted no token yet; if this follows right after a login, "+
+			"set the audience that it expects to the URL in `detail`, which tokens are made out to", "audience", public.URL())
+	}
+}
+
+// invalidToken reports whether a challenge calls the token invalid (RFC 6750
+// section 3.1).
+func invalidToken(lines []string) bool {
+	for _, line := range lines {
+		for _, c := range challenge.Parse(line).Challenges() {
+			if code, ok := c.Param("error"); ok && code == "invalid_token" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // discard makes res an empty answer of the gateway itself.

@@ -1,0 +1,87 @@
+package mcpauthbridge_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
+)
+
+// Rule C7: where the upstream refuses tokens as invalid and has never accepted
+// one, the log says, once, which side to set; where it has, a token has merely
+// expired. No token is in the log (rule F1).
+func TestAudienceHint(t *testing.T) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "Bearer good" {
+			return
+		}
+		line := `Bearer realm="mcp"`
+		if r.Header.Get("Authorization") != "" {
+			line = `Bearer error="invalid_token"`
+		}
+		w.Header().Set("WWW-Authenticate", line)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(up.Close)
+	port := testcaddy.FreePort(t)
+	url := "http://" + testcaddy.Addr(port) + "/mcp"
+	for name, tc := range map[string]struct {
+		tokens []string
+		want   int
+	}{
+		"no token":           {[]string{"", ""}, 0},
+		"none was accepted":  {[]string{"", "Bearer secret-1", "Bearer secret-2"}, 1},
+		"one was accepted":   {[]string{"", "Bearer good", "Bearer secret-1"}, 0},
+		"refused, then good": {[]string{"Bearer secret-1", "Bearer good", "Bearer secret-2"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testcaddy.Run(t, bridgeTo(port, up.URL, ""))
+			c := newClient(t)
+			for _, token := range tc.tokens {
+				var header []string
+				if token != "" {
+					header = []string{"Authorization", token}
+				}
+				do(t, c, newRequest(t, http.MethodPost, url, initReq, header...))
+			}
+			got := 0
+			for _, line := range testcaddy.Logs() {
+				if strings.Contains(line, "invalid_token") && strings.Contains(line, `"detail":"`+url+`"`) {
+					got++
+				}
+				if strings.Contains(line, "secret-") {
+					t.Errorf("a token is in the log: %s", line)
+				}
+			}
+			if got != tc.want {
+				t.Errorf("got %d lines, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// Rule A8: a 401 is not tried again, whatever reverse_proxy is told of
+// retries.
+func TestNoRetryAfter401(t *testing.T) {
+	var asked atomic.Int32
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/mcp" && r.Header.Get("X-Client") != "" {
+			asked.Add(1)
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(up.Close)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, bridgeTo(port, up.URL+" "+up.URL, "lb_try_duration 2s\n\t\tlb_retries 5"))
+	c := newClient(t)
+	for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {
+		asked.Store(0)
+		got := do(t, c, newRequest(t, method, "http://"+testcaddy.Addr(port)+"/mcp", "", "X-Client", "1"))
+		if got.status != http.StatusUnauthorized || asked.Load() != 1 {
+			t.Errorf("%s: got %d after %d requests, want 401 after one", method, got.status, asked.Load())
+		}
+	}
+}
