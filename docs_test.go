@@ -153,7 +153,7 @@ func TestReadmeCurlOutput(t *testing.T) {
 // the test has, and the endpoints, with the challenge that a client gets.
 type example struct {
 	site      string   // the site's address, replaced by one of the test
-	upstreams []string // replaced by the stub
+	upstreams []string // replaced by the test's server
 	endpoints []string
 	header    http.Header // of the request
 	origin    string      // of the public URL; empty: the site's
@@ -200,7 +200,7 @@ func TestExamples(t *testing.T) {
 
 func runExample(t *testing.T, caddyfile string, ex example) {
 	t.Helper()
-	stub := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	refusing := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		origin := "http://" + r.Host
 		if strings.Contains(caddyfile, "unix//") {
 			origin = "https://tools.internal.example.com"
@@ -217,7 +217,7 @@ func runExample(t *testing.T, caddyfile string, ex example) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	})
-	server := httptest.NewServer(stub)
+	server := httptest.NewServer(refusing)
 	t.Cleanup(server.Close)
 	port := testcaddy.FreePort(t)
 	site := "http://" + testcaddy.Addr(port)
@@ -226,7 +226,7 @@ func runExample(t *testing.T, caddyfile string, ex example) {
 		to := strings.TrimPrefix(server.URL, "http://")
 		switch {
 		case strings.HasPrefix(upstream, "unix/"):
-			to = "unix/" + listenUnix(t, stub)
+			to = "unix/" + listenUnix(t, refusing)
 		case strings.HasPrefix(upstream, "https://"):
 			to = server.URL
 		}

@@ -311,7 +311,7 @@ func FuzzRedirect(f *testing.F) {
 		u, err := base.Parse(location)
 		if err != nil {
 			// net/url wants no escape, colon or port where RFC 3986 has none.
-			t.Skip()
+			return
 		}
 		host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 		if !slices.Contains([]string{"10.0.0.5", "mcp.vendor.example", "mcp.example.com", "sent.example", "::ffff:10.0.0.5", "::ffff:a00:5"}, host) {

@@ -122,7 +122,7 @@ func guarded(req *http.Request, rt RoundTripFunc) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if release := end.Load(); release != nil {
+	if release := end.Load(); release != nil && res.StatusCode != http.StatusSwitchingProtocols {
 		res.Body = &releasing{ReadCloser: res.Body, release: *release}
 	}
 	return res, nil
