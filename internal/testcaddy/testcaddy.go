@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -27,15 +28,54 @@ type Instance struct {
 	data string
 }
 
-// FreePort returns a port of the loopback address that nothing listens on.
+// ports are those that FreePort has given out.
+var ports struct {
+	sync.Mutex
+	given map[int]bool
+}
+
+// FreePort returns a port of the loopback address that nothing listens on,
+// another at each call. It stays below the ports that systems give to
+// listeners and connections that ask for any (from 32768 on Linux, from 49152
+// elsewhere): one of those could be taken by a test's own upstream between
+// this call and the start of Caddy.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.given == nil {
+		ports.given = make(map[int]bool)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	const first, last, attempts = 10000, 32767, 1000
+	for range attempts {
+		port := first + rand.IntN(last-first+1)
+		if ports.given[port] || !free(port) {
+			continue
+		}
+		ports.given[port] = true
+		return port
+	}
+	t.Fatalf("no free port between %d and %d", first, last)
+	return 0
+}
+
+// free reports whether TCP and UDP (HTTP/3) can listen on a port, on the
+// loopback address and on all.
+func free(port int) bool {
+	for _, host := range []string{"127.0.0.1", ""} {
+		addr := net.JoinHostPort(host, strconv.Itoa(port))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return false
+		}
+		_ = l.Close()
+		u, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			return false
+		}
+		_ = u.Close()
+	}
+	return true
 }
 
 // Adapt adapts a Caddyfile to JSON.
