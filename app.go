@@ -179,17 +179,21 @@ func (m *MetadataHandler) Provision(ctx caddy.Context) error {
 // ServeHTTP answers for an endpoint of the same site, else it calls next.
 func (m *MetadataHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	suffix, ok := strings.CutPrefix(r.URL.Path, metadata.WellKnownPath)
-	if !ok {
-		return next.ServeHTTP(w, r)
-	}
 	m.app.resolve()
 	for _, h := range m.app.endpoints {
 		p := h.placed()
 		if p.site == nil || p.site != m.place.site || h.metadataOff() {
 			continue
 		}
-		if owned, ok := h.ownsSuffix(suffix); ok {
-			return h.serveMetadata(w, r, owned)
+		if ok {
+			if owned, ok := h.ownsSuffix(suffix); ok {
+				return h.serveMetadata(w, r, owned)
+			}
+		}
+		if h.bridgesServer() {
+			if done, err := h.serveServer(w, r, next); done {
+				return err
+			}
 		}
 	}
 	return next.ServeHTTP(w, r)

@@ -68,6 +68,9 @@ type directive struct {
 //			keep_resource
 //			ttl                   <duration>
 //		}
+//		authorization_server bridge {
+//			paths       <glob>...
+//		}
 //		message_path    <path>
 //		limits {
 //			<limit>     <value>
@@ -180,6 +183,7 @@ var wrongPlace = map[string]string{
 	"scopes_supported":      "belongs into a metadata block",
 	"keep_resource":         "belongs into a metadata block",
 	"origins":               "belongs into a challenge block",
+	"paths":                 "belongs into an authorization_server block",
 	"upstream":              "give the address behind the directive, or with `to`",
 }
 
@@ -322,6 +326,9 @@ func (dir *directive) route() caddyhttp.Route {
 		delete(wellKnownSet, "path_regexp")
 		sets = append(sets, wellKnownSet)
 	}
+	if dir.h.bridgesServer() && endpoint != "/" {
+		sets = append(sets, dir.serverSet(endpoint))
+	}
 	return caddyhttp.Route{
 		MatcherSetsRaw: sets,
 		HandlersRaw:    []json.RawMessage{caddyconfig.JSONModuleObject(dir.h, "handler", "mcp_auth_bridge", nil)},
@@ -355,6 +362,25 @@ func (dir *directive) metadataSet(paths caddyhttp.MatchPath) caddy.ModuleMap {
 			set[name] = raw
 		}
 	}
+	return set
+}
+
+// serverSet is the directive's matcher for the paths of a bridged authorization
+// server: they stand in its metadata, so that the handler has to tell.
+func (dir *directive) serverSet(endpoint string) caddy.ModuleMap {
+	set := caddy.ModuleMap{}
+	for name, raw := range dir.matcher {
+		if name != "path" && name != "path_regexp" {
+			set[name] = raw
+		}
+	}
+	var not caddyhttp.MatchNot
+	if raw, ok := set["not"]; ok {
+		_ = json.Unmarshal(raw, &not)
+	}
+	own := caddyhttp.MatchPath{endpoint, endpoint + "/*"}
+	not.MatcherSetsRaw = append(not.MatcherSetsRaw, caddy.ModuleMap{"path": dir.helper.JSON(own)})
+	set["not"] = dir.helper.JSON(not)
 	return set
 }
 

@@ -26,7 +26,9 @@ func init() {
 		"cors":          parseCORS,
 		"metadata":      parseMetadata,
 		"message_path":  parseMessagePath,
-		"limits":        parseLimits,
+
+		"authorization_server": parseAuthorizationServer,
+		"limits":               parseLimits,
 	}
 }
 
@@ -269,6 +271,33 @@ func parseMetadata(dir *directive, d *caddyfile.Dispenser) error {
 	})
 }
 
+func parseAuthorizationServer(dir *directive, d *caddyfile.Dispenser) error {
+	c := new(AuthorizationServerConfig)
+	dir.h.AuthorizationServer = c
+	if !d.NextArg() {
+		return d.Err("authorization_server: say what to do with it, `authorization_server bridge`")
+	}
+	if d.Val() != "bridge" {
+		return d.Errf("authorization_server: %q is not `bridge`; servers elsewhere are named with metadata authorization_servers", d.Val())
+	}
+	c.Mode = "bridge"
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return block(d, "authorization_server", nil, func(option string) (bool, error) {
+		if option != "paths" {
+			return false, nil
+		}
+		if err := manyArgs(d, &c.Paths); err != nil {
+			return true, err
+		}
+		if _, err := serverPaths(c.Paths); err != nil {
+			return true, d.WrapErr(err)
+		}
+		return true, nil
+	})
+}
+
 func parseMember(d *caddyfile.Dispenser, m *MetadataConfig) error {
 	var name, value string
 	if !d.Args(&name, &value) || d.NextArg() {
@@ -305,6 +334,8 @@ func parseLimits(dir *directive, d *caddyfile.Dispenser) error {
 			return true, size(d, option, false, &l.MetadataSize)
 		case "metadata_entries":
 			return true, count(d, option, &l.MetadataEntries)
+		case "form":
+			return true, size(d, option, false, &l.Form)
 		case "endpoint_event":
 			var n int64
 			err := size(d, option, false, &n)

@@ -144,6 +144,10 @@ type Limits struct {
 	// endpoint. Default: 64.
 	MetadataEntries int `json:"metadata_entries,omitempty"`
 
+	// Bytes of a form that is sent to a bridged authorization server; a
+	// longer one is answered 413. Default: 1048576 (1 MiB).
+	Form int64 `json:"form,omitempty"`
+
 	// Bytes of an event stream that are held until its endpoint event is
 	// complete. Default: 65536 (64 KiB).
 	EndpointEvent int `json:"endpoint_event,omitempty"`
@@ -171,6 +175,7 @@ func (l *Limits) validate() error {
 	check("metadata_timeout", l.MetadataTimeout < 0, l.MetadataTimeout)
 	check("metadata_size", l.MetadataSize < 0, l.MetadataSize)
 	check("metadata_entries", l.MetadataEntries < 0, l.MetadataEntries)
+	check("form", l.Form < 0, l.Form)
 	check("endpoint_event", l.EndpointEvent < 0, l.EndpointEvent)
 	return errors.Join(errs...)
 }

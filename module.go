@@ -76,6 +76,10 @@ type Handler struct {
 	// Where the protected resource metadata comes from.
 	Metadata *MetadataConfig `json:"metadata,omitempty"`
 
+	// What becomes of an authorization server on the MCP server's own origin.
+	// Default: none; it has to be reachable by itself.
+	AuthorizationServer *AuthorizationServerConfig `json:"authorization_server,omitempty"`
+
 	// Bounds of sizes, times and numbers.
 	Limits *Limits `json:"limits,omitempty"`
 
@@ -90,6 +94,7 @@ type Handler struct {
 	transport      *scopedTransport
 	refused        *onceSet
 	place          *atomic.Pointer[place]
+	keepsPaths     bool
 	ctx            caddy.Context
 	logger         *zap.Logger
 }
@@ -167,6 +172,7 @@ func (h *Handler) checkOptions() error {
 	if _, err := h.Challenge.mode(); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, h.checkServer())
 	return errors.Join(errs...)
 }
 
@@ -210,7 +216,12 @@ func (h *Handler) compile() error {
 	if err := h.compileMetadata(path, dials); err != nil {
 		return err
 	}
+	server, err := h.serverConfig()
+	if err != nil {
+		return err
+	}
 	cfg := bridge.Config{
+		Server:        server,
 		Path:          h.Endpoint,
 		Kind:          h.upstream.kind(),
 		UpstreamPath:  path,
@@ -290,6 +301,7 @@ func (h *Handler) compileMetadata(path string, dials []string) error {
 		ScopesSupported:      m.ScopesSupported,
 		ResourceName:         m.ResourceName,
 		KeepResource:         m.KeepResource,
+		BridgeServer:         h.bridgesServer(),
 		Dials:                dials,
 		TLS:                  h.transport.tls(),
 		UpstreamPath:         path,
@@ -341,6 +353,10 @@ func (h *Handler) Cleanup() error {
 	}
 	if h.transport != nil {
 		errs = append(errs, h.transport.cleanup())
+	}
+	if h.keepsPaths {
+		_, err := learnedPaths.Delete(h.serverKey())
+		errs = append(errs, err)
 	}
 	if h.ReverseProxy != nil && h.transport != nil {
 		errs = append(errs, h.ReverseProxy.Cleanup())

@@ -46,6 +46,7 @@ type placeWarning struct {
 // walker goes through the routes of all servers.
 type walker struct {
 	sites map[string]*site
+	all   []*Handler
 }
 
 // placeEndpoints finds each endpoint's place and returns what is wrong.
@@ -72,6 +73,9 @@ func placeEndpoints(app *caddyhttp.App) ([]placeWarning, error) {
 			}
 			warnings = append(warnings, p.check(h, s)...)
 		}
+	}
+	if err := checkServers(w.all); err != nil {
+		return nil, err
 	}
 	sort.Slice(warnings, func(i, j int) bool { return warnings[i].endpoint < warnings[j].endpoint })
 	return warnings, nil
@@ -125,7 +129,7 @@ func (w *walker) endpoint(h *Handler, key string, here place) {
 	s := w.site(key)
 	here.site = s
 	if !slices.Contains(s.endpoints, h) {
-		s.endpoints = append(s.endpoints, h)
+		s.endpoints, w.all = append(s.endpoints, h), append(w.all, h)
 	}
 	h.place.Store(&here)
 }
@@ -167,16 +171,29 @@ func (p *place) check(h *Handler, s *site) []placeWarning {
 			return []placeWarning{{"two endpoints of one site have the same path; the first is served", endpoint, endpoint}}
 		}
 	}
+	var warnings []placeWarning
 	wellKnown := metadata.WellKnownPath + h.ownSuffix()
-	if h.metadataOff() || p.prefix == "" && p.matches(wellKnown) {
-		return nil
+	if !h.metadataOff() && !p.reaches(s, wellKnown) {
+		warnings = append(warnings, placeWarning{"metadata of the endpoint cannot be reached: add `mcp_auth_bridge metadata` to the site; where the site has a handle block for everything, inside `handle /.well-known/oauth-protected-resource*`", endpoint, wellKnown})
+	}
+	if h.bridgesServer() && !p.reaches(s, "/authorize") {
+		warnings = append(warnings, placeWarning{"the bridged authorization server cannot be reached: add `mcp_auth_bridge metadata` to the site, outside of any handle block that keeps its paths away", endpoint, "/authorize"})
+	}
+	return warnings
+}
+
+// reaches reports whether a request for path comes to the endpoint, or to what
+// answers for it at the level of the site.
+func (p *place) reaches(s *site, path string) bool {
+	if p.prefix == "" && p.matches(path) {
+		return true
 	}
 	for _, m := range s.metadata {
-		if !m.place.behind && m.place.prefix == "" && m.place.matches(wellKnown) {
-			return nil
+		if !m.place.behind && m.place.prefix == "" && m.place.matches(path) {
+			return true
 		}
 	}
-	return []placeWarning{{"metadata of the endpoint cannot be reached: add `mcp_auth_bridge metadata` to the site; where the site has a handle block for everything, inside `handle /.well-known/oauth-protected-resource*`", endpoint, wellKnown}}
+	return false
 }
 
 // sameMatchers reports whether another endpoint is selected by the same

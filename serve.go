@@ -23,6 +23,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if suffix, ok := h.ownsMetadata(r.URL.Path); ok && strippedPrefix(r) == "" {
 		return h.serveMetadata(w, r, suffix)
 	}
+	if h.bridgesServer() && strippedPrefix(r) == "" {
+		if done, err := h.serveServer(w, r, next); done {
+			return err
+		}
+	}
 	return next.ServeHTTP(w, r)
 }
 
@@ -75,7 +80,7 @@ func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next cad
 	}
 	err := h.ReverseProxy.ServeHTTP(w, withRecord(r, q), next)
 	if err != nil {
-		return proxyError(err, q)
+		return proxyError(err, &q.Record)
 	}
 	return nil
 }
@@ -152,8 +157,8 @@ func bodyError(err error) error {
 
 // proxyError gives the proxy's error the status that the failure has: a
 // timeout at any depth is 504, a body over the limit 413.
-func proxyError(err error, q *request) error {
-	if q.TooLarge() {
+func proxyError(err error, rec *record.Record) error {
+	if rec.TooLarge() {
 		return caddyhttp.Error(http.StatusRequestEntityTooLarge, record.ErrBodyTooLarge)
 	}
 	var handlerErr caddyhttp.HandlerError
@@ -202,15 +207,8 @@ func (h *Handler) ownSuffix() string {
 
 // serveMetadata answers a well-known URL.
 func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request, suffix string) error {
-	if cors.IsPreflight(r) {
-		h.policy.OpenPreflight(w, r)
+	if h.open(w, r) {
 		return nil
-	}
-	cors.OpenHeaders(w.Header())
-	cors.SetVary(w.Header())
-	if h.base.origin == "" {
-		vary := w.Header()
-		vary["Vary"] = append(vary["Vary"], "Host, X-Forwarded-Host, X-Forwarded-Proto")
 	}
 	public, ok := h.publicOf(r)
 	if !ok {

@@ -77,6 +77,9 @@ type Config struct {
 	HeldBody      int64 // bytes
 	RequestBody   int64 // bytes; negative: no limit
 	MaxEvent      int   // bytes
+	// Server bridges the authorization server on the upstream's own origin.
+	// Nil: it is not bridged.
+	Server *ServerConfig
 	// Warn reports what an operator should see, once per distinct cause.
 	Warn func(msg, cause, detail string)
 }
@@ -110,6 +113,17 @@ func New(cfg Config) *Endpoint {
 	}
 	if cfg.RequestBody == 0 {
 		cfg.RequestBody = DefaultRequestBody
+	}
+	if s := cfg.Server; s != nil {
+		if s.Form <= 0 {
+			s.Form = DefaultForm
+		}
+		if s.Document <= 0 {
+			s.Document = metadata.DefaultMaxSize
+		}
+		if s.Learned == nil {
+			s.Learned = new(LearnedPaths)
+		}
 	}
 	e := &Endpoint{cfg: cfg, upstream: make(map[string]bool)}
 	for _, h := range cfg.UpstreamHosts {

@@ -56,12 +56,10 @@ func splitEscaped(escaped string) (path, raw string) {
 }
 
 // Hold reads a small request body into memory and bounds a large one.
-func (x *Exchange) Hold(r *http.Request) error {
-	limit := x.endpoint.cfg.RequestBody
-	if limit < 0 {
-		limit = 0
-	}
-	return x.Record.Hold(r, x.endpoint.cfg.HeldBody, limit)
+func (x *Exchange) Hold(r *http.Request) error { return x.endpoint.holdBody(&x.Record, r) }
+
+func (e *Endpoint) holdBody(rec *record.Record, r *http.Request) error {
+	return rec.Hold(r, e.cfg.HeldBody, max(0, e.cfg.RequestBody))
 }
 
 // Redo follows, once, a 307 or 308 of the upstream to itself that changes

@@ -37,6 +37,9 @@ type Config struct {
 	Set             []Member
 	// KeepResource leaves the upstream's resource as it is.
 	KeepResource bool
+	// BridgeServer maps an authorization server on the upstream's own origin to
+	// the public one as well.
+	BridgeServer bool
 
 	// Dials are the upstream's addresses, "host:port" as dialled. Unix sockets
 	// and dynamic upstreams have none.

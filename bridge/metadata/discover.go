@@ -23,6 +23,7 @@ const (
 type outcome struct {
 	status status
 	doc    *document
+	server *Server // where it is bridged
 	source Source
 	reason string // of unavailable, from a closed set
 }
@@ -51,9 +52,21 @@ type target struct{ origin, path string }
 // place; what could not be had ends the search, for the answer may be there.
 func (s *Store) discover(ctx context.Context, pub Public) outcome {
 	d := &search{Store: s, pub: pub}
+	out := outcome{status: found, doc: s.configured, source: SourceConfigured}
+	if s.configured == nil {
+		out = d.resource(ctx)
+	}
+	if s.cfg.BridgeServer && out.server == nil {
+		out.server = d.server(ctx, nil, "")
+	}
+	return out
+}
+
+// resource looks for the metadata of the protected resource.
+func (d *search) resource(ctx context.Context) outcome {
 	path := WellKnownPath
-	if s.id.path != "" {
-		out := d.try(ctx, target{path: WellKnownPath + s.cfg.UpstreamPath}, SourcePath)
+	if d.id.path != "" {
+		out := d.try(ctx, target{path: WellKnownPath + d.cfg.UpstreamPath}, SourcePath)
 		if out.status != absent {
 			return out
 		}
@@ -90,29 +103,21 @@ func (d *search) try(ctx context.Context, t target, source Source) outcome {
 		return outcome{status: absent}
 	}
 	d.tried = append(d.tried, t)
-	header := http.Header{"Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
-	res, out := d.send(ctx, t, FetchRequest{Method: http.MethodGet, Header: header, MaxBody: d.cfg.MaxSize})
+	res, out := d.get(ctx, t)
 	if out.status != found {
 		return out
 	}
-	if res.Status != http.StatusOK {
-		return outcome{status: absent}
+	var srv *Server
+	if d.cfg.BridgeServer {
+		srv = d.server(ctx, res.Body, res.SentHost)
 	}
-	if media := res.Header.Get("Content-Type"); !jsonMedia(media) {
-		d.event(Event{Kind: NotJSON, Source: t.path, Value: media})
-		return outcome{status: absent}
-	}
-	if e := res.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return d.fail(DocumentInvalid, t.path, errEncodedBody.Error())
-	}
-	if res.TooLarge || int64(len(res.Body)) > d.cfg.MaxSize {
-		return d.fail(DocumentInvalid, t.path, errTooLarge.Error())
-	}
-	doc, err := d.rewrite(res.Body, d.pub, res.SentHost, d.event)
+	doc, err := d.rewrite(res.Body, d.pub, res.SentHost, srv, d.event)
 	if err != nil {
-		return d.fail(DocumentInvalid, t.path, err.Error())
+		out = d.fail(DocumentInvalid, t.path, err.Error())
+		out.server = srv
+		return out
 	}
-	return outcome{status: found, doc: doc, source: source}
+	return outcome{status: found, doc: doc, server: srv, source: source}
 }
 
 // probe asks the MCP server itself, without credentials, and returns where its

@@ -70,7 +70,7 @@ type edit struct {
 
 // rewrite makes the public document from the upstream's, byte by byte the same
 // but for the members that have to differ.
-func (s *Store) rewrite(raw []byte, pub Public, sentHost string, report func(Event)) (*document, error) {
+func (s *Store) rewrite(raw []byte, pub Public, sentHost string, srv *Server, report func(Event)) (*document, error) {
 	o, err := parseObject(raw)
 	if err != nil {
 		return nil, err
@@ -85,12 +85,18 @@ func (s *Store) rewrite(raw []byte, pub Public, sentHost string, report func(Eve
 		edits = append(edits, edit{span: o.without(i)})
 		report(Event{Kind: SignedMetadataDropped})
 	}
-	s.reportServers(o, pub, report)
+	if srv != nil && !s.sets("authorization_servers") {
+		edits = append(edits, srv.mapServers(o)...)
+	}
+	s.reportServers(o, pub, srv, report)
 	d := &document{}
 	if !s.cfg.KeepResource {
 		l, err := parseLocation(resource)
 		if err == nil && s.id.namesResource(l, pub, sentHostPort(sentHost)) {
 			d.mapped = true
+			if srv != nil {
+				srv.resource = resource
+			}
 		} else {
 			report(Event{Kind: ForeignResource, Value: resource, Option: "challenge origins"})
 		}
@@ -168,7 +174,7 @@ func apply(raw []byte, within span, edits []edit) []byte {
 
 // reportServers reports the first authorization server on a local host, unless
 // the public host is one as well: then everything is on one machine or network.
-func (s *Store) reportServers(o *object, pub Public, report func(Event)) {
+func (s *Store) reportServers(o *object, pub Public, srv *Server, report func(Event)) {
 	i := o.find("authorization_servers")
 	if i < 0 || pub.location().local() {
 		return
@@ -178,6 +184,9 @@ func (s *Store) reportServers(o *object, pub Public, report func(Event)) {
 		return
 	}
 	for _, server := range servers {
+		if srv != nil {
+			server, _ = srv.publicIssuer(server)
+		}
 		if l, err := parseLocation(server); err == nil && l.local() {
 			report(Event{
 				Kind: PrivateAuthorizationServer, Value: server,

@@ -17,7 +17,7 @@ func rewriteWith(t *testing.T, cfg Config, raw string) (string, []EventKind, err
 	}
 	s := mustNew(t, cfg)
 	var kinds []EventKind
-	doc, err := s.rewrite([]byte(raw), public, "", func(e Event) { kinds = append(kinds, e.Kind) })
+	doc, err := s.rewrite([]byte(raw), public, "", nil, func(e Event) { kinds = append(kinds, e.Kind) })
 	if err != nil {
 		return "", kinds, err
 	}
@@ -299,7 +299,7 @@ func TestRewriteRefuses(t *testing.T) {
 // upstream wrote its own.
 func TestRenderResource(t *testing.T) {
 	s := mustNew(t, tcpUpstream)
-	doc, err := s.rewrite([]byte(`{"a":1,"resource":"http://10.0.0.5:3000/mcp","b":2}`), public, "", func(Event) {})
+	doc, err := s.rewrite([]byte(`{"a":1,"resource":"http://10.0.0.5:3000/mcp","b":2}`), public, "", nil, func(Event) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestLocalAuthorizationServer(t *testing.T) {
 		{"https://mcp.example.com", []EventKind{PrivateAuthorizationServer}},
 	} {
 		var got []EventKind
-		_, err := s.rewrite(raw, Public{Origin: tc.origin, Path: "/mcp"}, "", func(e Event) { got = append(got, e.Kind) })
+		_, err := s.rewrite(raw, Public{Origin: tc.origin, Path: "/mcp"}, "", nil, func(e Event) { got = append(got, e.Kind) })
 		if err != nil || !slices.Equal(got, tc.want) {
 			t.Errorf("%s: reported %q, %v; want %q", tc.origin, got, err, tc.want)
 		}

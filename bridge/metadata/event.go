@@ -30,6 +30,12 @@ const (
 	RedirectRefused EventKind = "redirect_refused"
 	// Unavailable: the upstream gave no answer, or an error, or asked to wait.
 	Unavailable EventKind = "unavailable"
+	// ForeignIssuer: the upstream serves the metadata of an authorization server
+	// elsewhere, which is passed on as it is.
+	ForeignIssuer EventKind = "foreign_issuer"
+	// ServerFeatureDropped: the metadata of the bridged authorization server
+	// names what cannot cross; Value has the members.
+	ServerFeatureDropped EventKind = "server_feature_dropped"
 	// Busy: more discoveries at one time than [Config.MaxFlights] were asked for.
 	Busy EventKind = "busy"
 )
@@ -39,7 +45,7 @@ func (k EventKind) transient() bool {
 	switch k {
 	case DocumentInvalid, RedirectRefused, Unavailable:
 		return true
-	case SignedMetadataDropped, PrivateAuthorizationServer, ForeignResource, ForeignMetadataURL, NotJSON, Busy:
+	case SignedMetadataDropped, PrivateAuthorizationServer, ForeignResource, ForeignMetadataURL, NotJSON, Busy, ForeignIssuer, ServerFeatureDropped:
 	}
 	return false
 }

@@ -65,7 +65,7 @@ func FuzzRewrite(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, keep, overlay bool) {
 		in := slices.Clone(raw)
-		doc, err := stores[[2]bool{keep, overlay}].rewrite(raw, public, "", func(Event) {})
+		doc, err := stores[[2]bool{keep, overlay}].rewrite(raw, public, "", nil, func(Event) {})
 		if !bytes.Equal(in, raw) {
 			t.Fatal("the upstream's document was written to")
 		}

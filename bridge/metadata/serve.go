@@ -35,17 +35,27 @@ func (s *Store) Serve(w http.ResponseWriter, r *http.Request, pub Public, suffix
 	}
 	switch e := s.lookup(r.Context(), pub); e.status {
 	case found:
-		// No "public": without credentials in the request a shared cache may
-		// store the answer anyway (RFC 9111 section 3), and with them it need not.
-		age := max(0, time.Until(e.expires)) / time.Second
-		answer(w, r, http.StatusOK, "max-age="+strconv.Itoa(int(age)), string(e.doc.render(resource)))
+		s.answerFound(w, r, e, e.doc.render(resource))
 	case absent:
 		answer(w, r, http.StatusNotFound, "no-store", bodyNotFound)
 	case unavailable:
-		wait := (s.cfg.RetryAfter + time.Second - 1) / time.Second
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait)))
-		answer(w, r, http.StatusServiceUnavailable, "no-store", bodyUnavailable)
+		s.answerUnavailable(w, r)
 	}
+}
+
+// answerFound sends a document that is good until its entry expires.
+func (s *Store) answerFound(w http.ResponseWriter, r *http.Request, e entry, body []byte) {
+	// No "public": without credentials in the request a shared cache may
+	// store the answer anyway (RFC 9111 section 3), and with them it need not.
+	age := max(0, time.Until(e.expires)) / time.Second
+	answer(w, r, http.StatusOK, "max-age="+strconv.Itoa(int(age)), string(body))
+}
+
+// answerUnavailable says to come back.
+func (s *Store) answerUnavailable(w http.ResponseWriter, r *http.Request) {
+	wait := (s.cfg.RetryAfter + time.Second - 1) / time.Second
+	w.Header().Set("Retry-After", strconv.Itoa(int(wait)))
+	answer(w, r, http.StatusServiceUnavailable, "no-store", bodyUnavailable)
 }
 
 // resource returns the resource identifier for a metadata URL: a client compares

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,6 +30,14 @@ type Store struct {
 	flights map[key]*flight
 	loose   int // flights for public URLs that are not fixed
 	wg      sync.WaitGroup
+
+	last atomic.Pointer[serverSeen]
+}
+
+// serverSeen is an authorization server and when it was seen.
+type serverSeen struct {
+	server *Server
+	at     time.Time
 }
 
 // key is what a document is cached by.
@@ -108,7 +117,7 @@ func (s *Store) KnownNow(pub Public) bool {
 // Warm begins a discovery for a fixed public URL, if one is due, and does not
 // wait for it.
 func (s *Store) Warm(pub Public) {
-	if !pub.Fixed || s.configured != nil || s.cfg.Fetch == nil {
+	if !pub.Fixed || s.configured != nil && !s.cfg.BridgeServer || s.cfg.Fetch == nil {
 		return
 	}
 	s.mu.Lock()
@@ -130,6 +139,11 @@ func (s *Store) lookup(ctx context.Context, pub Public) entry {
 			fetched: now, expires: now.Add(s.cfg.TTL),
 		}
 	}
+	return s.lookupUpstream(ctx, pub)
+}
+
+// lookupUpstream is lookup for what the upstream itself has.
+func (s *Store) lookupUpstream(ctx context.Context, pub Public) entry {
 	if s.cfg.Fetch == nil {
 		return entry{outcome: outcome{status: absent}}
 	}
@@ -140,8 +154,8 @@ func (s *Store) lookup(ctx context.Context, pub Public) entry {
 			s.mu.Unlock()
 			return *e
 		}
-		if e.status == found && time.Now().Before(s.usable(e)) {
-			stale = *e
+		if e.worthKeeping() && time.Now().Before(s.usable(e)) {
+			stale = e.stale()
 		}
 	}
 	f, closed := s.fly(pub), s.closed
@@ -159,6 +173,24 @@ func (s *Store) lookup(ctx context.Context, pub Public) entry {
 	case <-ctx.Done():
 		return stale
 	}
+}
+
+// worthKeeping reports whether there is something to serve while the upstream
+// cannot be asked.
+func (e *entry) worthKeeping() bool { return e.status == found || e.server != nil && e.server.known }
+
+// stale is the entry without what it cannot vouch for: that there is nothing.
+func (e *entry) stale() entry {
+	old := *e
+	if old.status == absent {
+		old.status = unavailable
+	}
+	return old
+}
+
+// complete reports whether the upstream could be asked for all.
+func (e *entry) complete() bool {
+	return e.status != unavailable && (e.server == nil || e.server.Available())
 }
 
 // usable returns until when a document that was found may be served.
@@ -222,15 +254,21 @@ func (s *Store) land(pub Public, f *flight, out outcome) {
 		e.expires = now.Add(s.cfg.RetryAfter)
 		e.failure, e.failedAt = out.reason, now
 	}
+	if out.server != nil && !out.server.Available() {
+		e.expires = now.Add(s.cfg.RetryAfter)
+	}
 	if out.status != unavailable {
 		s.reports.recovered(pub)
+	}
+	if out.server.Available() {
+		s.last.Store(&serverSeen{out.server, now})
 	}
 	k := pub.key()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.entries[k]; old != nil && out.status == unavailable && old.status == found {
+	if old := s.entries[k]; old != nil && !e.complete() && old.worthKeeping() {
 		if end := s.usable(old); now.Before(end) {
-			e.outcome, e.fetched = old.outcome, old.fetched
+			e.outcome, e.fetched = old.stale().outcome, old.fetched
 			e.expires = now.Add(staleHold)
 			if end.Before(e.expires) {
 				e.expires = end

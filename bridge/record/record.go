@@ -132,6 +132,15 @@ func (rec *Record) hold(r *http.Request, held []byte) {
 	r.Body = replay(held)
 }
 
+// EditHeld replaces a body that is held.
+func (rec *Record) EditHeld(r *http.Request, edit func(body []byte) []byte) {
+	if !rec.isHeld {
+		return
+	}
+	rec.hold(r, edit(rec.held))
+	r.ContentLength = int64(len(rec.held))
+}
+
 // Repeatable reports whether the request can be sent more than once.
 func (rec *Record) Repeatable() bool { return !rec.hasBody || rec.isHeld }
 

@@ -54,7 +54,7 @@ func newAuthorizationServer(issuer string, resources []string, lifetime time.Dur
 			provider.AuthCodeGrantConfig{ResponseTypes: []goidc.ResponseType{goidc.ResponseTypeCode}},
 			provider.WithPKCE([]goidc.CodeChallengeMethod{goidc.CodeChallengeMethodSHA256}, provider.WithPKCERequired()),
 			provider.WithIssuerResponseParameter(),
-			provider.WithAuthPolicies(consentPolicy(issuer, autoConsent)),
+			provider.WithAuthPolicies(consentPolicy(autoConsent)),
 		),
 		provider.WithRefreshTokenGrant(nil,
 			provider.WithRefreshTokenRotation(),
@@ -172,7 +172,7 @@ var consentPage = template.Must(template.New("consent").Parse(`<!doctype html>
 `))
 
 // consentPolicy is the login: a form, or nothing where it consents by itself.
-func consentPolicy(issuer string, auto bool) goidc.AuthnPolicy {
+func consentPolicy(auto bool) goidc.AuthnPolicy {
 	always := func(*http.Request, *goidc.AuthnSession, *goidc.Client) bool { return true }
 	return goidc.NewPolicy("consent", always, func(w http.ResponseWriter, r *http.Request, s *goidc.AuthnSession, c *goidc.Client) (goidc.Status, error) {
 		user, consent := r.PostFormValue("user"), r.PostFormValue("consent")
@@ -184,7 +184,7 @@ func consentPolicy(issuer string, auto bool) goidc.AuthnPolicy {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			err := consentPage.Execute(w, map[string]string{
 				"Client": c.Name, "Scopes": s.Scopes, "Resources": strings.Join(s.Resources, ", "),
-				"Action": issuer + "/authorize/" + s.ID,
+				"Action": "/authorize/" + s.ID,
 			})
 			return goidc.StatusPending, err
 		case consent != "yes" || user == "":

@@ -1,0 +1,71 @@
+package login
+
+import (
+	"errors"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// Glob is a pattern of paths. `*` stands for any text within a segment, and as
+// the last segment for everything below; case counts.
+type Glob struct{ segments []string }
+
+// Reasons why a text is no glob.
+var (
+	errGlobSlash = errors.New("does not start with a slash")
+	errGlobText  = errors.New("is no plain path with `*` (no query, escape, placeholder, empty or dot segment)")
+)
+
+// ParseGlob parses a pattern of paths, which are unescaped.
+func ParseGlob(s string) (Glob, error) {
+	if !strings.HasPrefix(s, "/") {
+		return Glob{}, errGlobSlash
+	}
+	if strings.ContainsAny(s, "?#%\\{}[] \t\r\n") || !plain(s) {
+		return Glob{}, errGlobText
+	}
+	return Glob{strings.Split(s[1:], "/")}, nil
+}
+
+// Match reports whether the glob stands for a path.
+func (g Glob) Match(p string) bool {
+	if !strings.HasPrefix(p, "/") || !plain(p) {
+		return false
+	}
+	rest := p[1:]
+	for i, want := range g.segments {
+		if want == "*" && i == len(g.segments)-1 {
+			return rest != ""
+		}
+		segment, after, more := strings.Cut(rest, "/")
+		if ok, err := path.Match(want, segment); err != nil || !ok || more != (i < len(g.segments)-1) {
+			return false
+		}
+		rest = after
+	}
+	return true
+}
+
+// plain reports whether every server understands the same of a path: no empty
+// segment but the last, no dot segment, no backslash and no control character.
+func plain(p string) bool {
+	for i := range len(p) {
+		if p[i] < ' ' || p[i] == 0x7f || p[i] == '\\' {
+			return false
+		}
+	}
+	return !strings.Contains(p, "//") && !strings.Contains(p+"/", "/./") && !strings.Contains(p+"/", "/../")
+}
+
+// PlainPath returns the path of a request, unescaped, if it is plain: if it has
+// no escaped slash besides, by which another server may see other segments.
+func PlainPath(u *url.URL) (string, bool) {
+	if u.RawPath != "" {
+		raw := strings.ToLower(u.RawPath)
+		if strings.Contains(raw, "%2f") || strings.Contains(raw, "%5c") || strings.Contains(raw, "%2e") {
+			return "", false
+		}
+	}
+	return u.Path, strings.HasPrefix(u.Path, "/") && plain(u.Path)
+}
