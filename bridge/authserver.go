@@ -121,9 +121,16 @@ type ServerExchange struct {
 	route       ServerRoute
 	resource    func(value string) (string, bool)
 	cookies     []string
-	query       string
+	req         *http.Request
+	client      named // as the client wrote it
+	mapped      named // with the upstream's name of the resource
+	asIs        bool  // client is what is sent
+	redone      bool
 	redirectURI string // that the request names
 }
+
+// named is what of a request may name the resource.
+type named struct{ query, form string }
 
 // BeginServer prepares x for a request to the authorization server. resource
 // returns the upstream's name of a protected resource. Its error is
@@ -135,33 +142,43 @@ func (e *Endpoint) BeginServer(x *ServerExchange, r *http.Request, route ServerR
 	h := http.Header{"Cookie": r.Header["Cookie"]}
 	login.RequestCookies(h)
 	x.cookies = h["Cookie"]
-	x.query = r.URL.RawQuery
+	x.client.query = r.URL.RawQuery
+	x.mapped = x.client
 	if !x.takesResource() {
 		return e.holdBody(&x.Record, r)
 	}
-	x.query, _ = login.Edit(x.query, "resource", resource)
-	x.redirectURI, _ = login.Param(x.query, "redirect_uri")
-	if !isForm(r.Header) {
-		return e.holdBody(&x.Record, r)
-	}
-	limit := e.cfg.Server.Form
-	if err := x.Hold(r, limit, limit); err != nil {
+	x.mapped.query, _ = login.Edit(x.client.query, "resource", resource)
+	x.redirectURI, _ = login.Param(x.client.query, "redirect_uri")
+	if isForm(r.Header) {
+		limit := e.cfg.Server.Form
+		if err := x.Hold(r, limit, limit); err != nil {
+			return err
+		}
+		if !x.Repeatable() {
+			return record.ErrBodyTooLarge
+		}
+		x.client.form = string(x.Held())
+		x.mapped.form, _ = login.Edit(x.client.form, "resource", resource)
+		if x.redirectURI == "" {
+			x.redirectURI, _ = login.Param(x.client.form, "redirect_uri")
+		}
+	} else if err := e.holdBody(&x.Record, r); err != nil {
 		return err
 	}
-	if !x.Repeatable() {
-		return record.ErrBodyTooLarge
-	}
-	x.EditHeld(r, func(form []byte) []byte {
-		if x.redirectURI == "" {
-			x.redirectURI, _ = login.Param(string(form), "redirect_uri")
-		}
-		edited, ok := login.Edit(string(form), "resource", resource)
-		if !ok {
-			return form
-		}
-		return []byte(edited)
-	})
+	x.asIs = e.publicResource.Load()
 	return nil
+}
+
+// name has the request sent with the name of the resource that is due.
+func (x *ServerExchange) name() {
+	n := x.mapped
+	if x.asIs {
+		n = x.client
+	}
+	x.req.URL.RawQuery = n.query
+	if x.client.form != x.mapped.form {
+		x.SetHeld([]byte(n.form))
+	}
 }
 
 // takesResource reports whether a client may name a resource here (RFC 8707
@@ -181,19 +198,60 @@ func (x *ServerExchange) RoundTrip(req *http.Request, rt record.RoundTripFunc) (
 	if x.cookies != nil {
 		req.Header["Cookie"] = x.cookies
 	}
-	req.URL.RawQuery = x.query
+	x.req = req
+	x.name()
 	return x.Record.RoundTrip(req, rt)
 }
 
-// Redo implements record.Hooks: no redirect is followed.
-func (x *ServerExchange) Redo(*record.Record, *http.Response) bool { return false }
+// Redo implements record.Hooks. A server that refuses the name of the resource
+// (RFC 8707 section 2) is asked once more with the other one: it may accept the
+// public URL alone, although its own metadata names the private one.
+func (x *ServerExchange) Redo(_ *record.Record, res *http.Response) bool {
+	if x.client == x.mapped || !refusesTarget(res) {
+		return false
+	}
+	x.asIs = !x.asIs
+	x.name()
+	x.redone = true
+	return true
+}
+
+// maxError bounds, in bytes, an error of the token endpoint that is looked into.
+const maxError = 16 << 10
+
+// refusesTarget reports whether an answer has the error invalid_target, in a
+// redirect to the client or in a document (RFC 6749 section 5.2).
+func refusesTarget(res *http.Response) bool {
+	const refusal = "invalid_target"
+	if location := res.Header["Location"]; len(location) > 0 {
+		_, query, _ := login.Query(location[0])
+		code, _ := login.Param(query, "error")
+		return code == refusal
+	}
+	if res.StatusCode != http.StatusBadRequest || !isJSON(res.Header) || len(res.Header["Content-Encoding"]) > 0 {
+		return false
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxError))
+	res.Body = &prefixed{Reader: io.MultiReader(bytes.NewReader(body), failed{err}, res.Body), Closer: res.Body}
+	found := false
+	metadata.EditURL(body, "error", func(code string) (string, bool) {
+		found = code == refusal
+		return code, false
+	})
+	return found
+}
 
 // Edit is called with the answer before it goes downstream.
 func (x *ServerExchange) Edit(rec *record.Record, res *http.Response) {
 	h := res.Header
+	if x.redone && !refusesTarget(res) {
+		x.endpoint.publicResource.Store(x.asIs)
+	}
 	cors.Drop(h)
 	login.ResponseCookies(h)
-	x.mapLocation(rec, h)
+	if x.mapLocation(rec, h) {
+		emptyRedirect(res)
+	}
 	if ref := h["Content-Location"]; len(ref) > 0 {
 		if mapped, ok := x.mapURL(rec, ref[0]); ok {
 			h["Content-Location"] = []string{mapped}
@@ -214,36 +272,52 @@ func (x *ServerExchange) mapURL(rec *record.Record, raw string) (string, bool) {
 	return x.route.Server.Public() + rest, true
 }
 
-// mapLocation maps a redirect to the server's own origin. One that takes the
+// mapLocation maps a redirect to the server's own origin, and returns whether it
+// changed. One that takes the
 // browser back to a client goes where the client asked for; only an issuer in it
 // is mapped (RFC 9207 section 2).
-func (x *ServerExchange) mapLocation(rec *record.Record, h http.Header) {
+func (x *ServerExchange) mapLocation(rec *record.Record, h http.Header) (mapped bool) {
 	lines := h["Location"]
 	if len(lines) == 0 {
-		return
+		return false
 	}
 	ref := lines[0]
 	if isRelative(ref) {
 		x.learn(ref)
-		return
+		return false
 	}
 	absolute := ref
 	if strings.HasPrefix(ref, "//") {
 		absolute = rec.Scheme + ":" + ref
 	}
-	mapped, own := x.mapURL(rec, absolute)
+	to, own := x.mapURL(rec, absolute)
 	before, query, after := login.Query(ref)
 	if own && !x.toClient(before, query) {
-		x.learn(strings.TrimPrefix(mapped, x.route.Server.Public()))
-		h["Location"] = []string{mapped}
-		return
+		x.learn(strings.TrimPrefix(to, x.route.Server.Public()))
+		h["Location"] = []string{to}
+		return to != ref
 	}
 	if !isAnswer(query) {
-		return
+		return false
 	}
-	if query, ok := login.Edit(query, "iss", x.route.Server.MapIssuer); ok {
+	query, mapped = login.Edit(query, "iss", x.route.Server.MapIssuer)
+	if mapped {
 		h["Location"] = []string{before + query + after}
 	}
+	return mapped
+}
+
+// emptyRedirect takes the body from a redirect that was mapped: it repeats, for
+// people, where the server meant it to go.
+func emptyRedirect(res *http.Response) {
+	if res.StatusCode/100 != 3 {
+		return
+	}
+	_ = res.Body.Close()
+	res.Body, res.ContentLength = http.NoBody, 0
+	delete(res.Header, "Content-Type")
+	delete(res.Header, "Content-Encoding")
+	res.Header["Content-Length"] = []string{"0"}
 }
 
 // isRelative reports whether a reference has neither scheme nor authority. A

@@ -86,9 +86,13 @@ type Config struct {
 
 // Endpoint is one MCP endpoint.
 type Endpoint struct {
-	cfg       Config
-	slash     atomic.Bool // the upstream wants its path with the other ending
-	accepted  atomic.Bool // the upstream has accepted a token
+	cfg      Config
+	slash    atomic.Bool // the upstream wants its path with the other ending
+	accepted atomic.Bool // the upstream has accepted a token
+	// publicResource says that the authorization server wants resources named
+	// as clients name them, and not as the upstream's own metadata does.
+	publicResource atomic.Bool
+
 	upstream  map[string]bool
 	warned    sync.Map
 	warnings  atomic.Int32

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"net/http/httptest"
 	"os/exec"
 	"slices"
 	"strings"
@@ -11,7 +13,10 @@ import (
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/integration"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo/page"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/stage"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
 // step is what one step of the page came to.
@@ -21,27 +26,18 @@ type step struct{ State, Text string }
 type walk struct {
 	Before, After    map[string]map[string]step
 	Consent          struct{ Origin, Text string }
+	Last             step
+	Cookies          []string
 	Requests, Errors []string
 }
 
-// Rules A1, A5, B1, B2, B5, C1, C3: a page on another origin reads the 401
-// and its challenge on the first request, fetches the metadata that it names,
-// logs in and calls a tool; with plain reverse_proxy it does not get past the
-// first request.
-func TestPageInChromium(t *testing.T) {
+// visit drives the page in Chromium.
+func visit(t *testing.T, page string, options ...string) walk {
+	t.Helper()
 	folder, chromium := integration.NeedNode(t), integration.NeedChromium(t)
-	s, err := stage.Start(t.Context(), stage.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "page.mjs", chromium, s.Page, t.TempDir()) //nolint:gosec // both are the test's own
+	cmd := exec.CommandContext(ctx, "node", append([]string{"page.mjs", chromium, page, t.TempDir()}, options...)...) //nolint:gosec // all are the test's own
 	cmd.Dir = folder
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -53,8 +49,13 @@ func TestPageInChromium(t *testing.T) {
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("%v in %q", err, out)
 	}
-	wellKnown := strings.TrimSuffix(s.Bridge, "/mcp") + "/.well-known/oauth-protected-resource/mcp"
+	return got
+}
 
+// check asserts what the page shows of a bridge and of plain reverse_proxy
+// before it, and after a login.
+func (got walk) check(t *testing.T, private string) {
+	t.Helper()
 	for column, want := range map[string]map[string]string{
 		"bridge": {"request": "ok", "challenge": "ok", "metadata": "ok", "login": "waiting", "tool": "pending"},
 		"plain":  {"request": "failed", "challenge": "skipped", "metadata": "skipped", "login": "skipped", "tool": "skipped"},
@@ -70,6 +71,29 @@ func TestPageInChromium(t *testing.T) {
 			t.Errorf("after the login, bridge, %s: got %q (%s), want ok", name, g.State, g.Text)
 		}
 	}
+	if g, want := got.After["bridge"]["tool"].Text, "whoami: alice"; g != want {
+		t.Errorf("tool call: got %q, want %q", g, want)
+	}
+	for _, r := range got.Requests {
+		if strings.Contains(r, private) {
+			t.Errorf("the browser was sent to the private address: %s", r)
+		}
+	}
+	if len(got.Errors) > 0 {
+		t.Errorf("script errors: %q", got.Errors)
+	}
+}
+
+// Rules A1, A5, B1, B2, B5, C1, C3: a page on another origin reads the 401
+// and its challenge on the first request, fetches the metadata that it names,
+// logs in and calls a tool; with plain reverse_proxy it does not get past the
+// first request.
+func TestPageInChromium(t *testing.T) {
+	integration.NeedChromium(t)
+	s := startStage(t, stage.Options{})
+	got := visit(t, s.Page)
+	got.check(t, s.Private())
+	wellKnown := strings.TrimSuffix(s.Bridge, "/mcp") + "/.well-known/oauth-protected-resource/mcp"
 	if g := got.Before["bridge"]["request"].Text; g != "HTTP 401" {
 		t.Errorf("first request: got %q, want HTTP 401", g)
 	}
@@ -79,18 +103,80 @@ func TestPageInChromium(t *testing.T) {
 	if !slices.Contains(got.Requests, "GET "+wellKnown) {
 		t.Errorf("requests %q lack the metadata that the challenge names, %s", got.Requests, wellKnown)
 	}
-	if g, want := got.After["bridge"]["tool"].Text, "whoami: alice"; g != want {
-		t.Errorf("tool call: got %q, want %q", g, want)
-	}
 	if got.Consent.Origin != s.Issuer() || !strings.Contains(got.Consent.Text, s.Bridge) {
 		t.Errorf("consent page at %s says %q, want it at %s and for %s", got.Consent.Origin, got.Consent.Text, s.Issuer(), s.Bridge)
 	}
-	for _, r := range got.Requests {
-		if strings.Contains(r, s.Private()) {
-			t.Errorf("the browser was sent to the private address: %s", r)
-		}
+}
+
+func startStage(t *testing.T, opts stage.Options) *stage.Stage {
+	t.Helper()
+	s, err := stage.Start(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(got.Errors) > 0 {
-		t.Errorf("script errors: %q", got.Errors)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// Rules B5, C5: the same against an authorization server on the MCP server's
+// private origin, whose consent page is on the public one; the tokens are for
+// the private URL, and one that has expired is refreshed.
+func TestCohostedPageInChromium(t *testing.T) {
+	integration.NeedChromium(t)
+	s := startStage(t, stage.Options{Demo: demo.Options{SameOrigin: true, TokenLifetime: lifetime}})
+	got := visit(t, s.Page, "until-refreshed")
+	got.check(t, s.Issuer())
+	if want := strings.TrimSuffix(s.Bridge, "/mcp"); got.Consent.Origin != want || !strings.Contains(got.Consent.Text, s.Private()) {
+		t.Errorf("consent page at %s says %q, want it at %s and for %s", got.Consent.Origin, got.Consent.Text, want, s.Private())
+	}
+	if got.Last.State != "ok" || !strings.Contains(got.Last.Text, "refreshed") {
+		t.Errorf("the last call was %+v, want a refreshed token", got.Last)
+	}
+}
+
+// Rules B5, C5: the same against the TypeScript SDK's authorization server, with
+// a consent page that the server redirects to and a cookie that it needs.
+func TestTypeScriptPageInChromium(t *testing.T) {
+	integration.NeedChromium(t)
+	for _, audience := range []string{"private", "public"} {
+		t.Run(audience, func(t *testing.T) {
+			bridge, plain := testcaddy.Addr(testcaddy.FreePort(t)), testcaddy.Addr(testcaddy.FreePort(t))
+			options := []string{"--consent", "--name", "localhost", "--lifetime", "2", "--iss"}
+			if audience == "public" {
+				options = append(options, "--audience", "http://"+bridge+"/mcp")
+			}
+			s := startNodeServer(t, options...)
+			testcaddy.Run(t, fmt.Sprintf(`{
+	auto_https off
+}
+http://%s {
+	mcp_auth_bridge %s {
+		authorization_server bridge
+	}
+}
+http://%s {
+	reverse_proxy %s
+}`, bridge, s.MCP, plain, s.Origin))
+			p := httptest.NewServer(page.Handler(
+				page.Target{ID: "bridge", Title: "bridge", URL: "http://" + bridge + "/mcp"},
+				page.Target{ID: "plain", Title: "plain", URL: "http://" + plain + "/mcp"},
+			))
+			t.Cleanup(p.Close)
+			got := visit(t, p.URL+"/", "until-refreshed")
+			got.check(t, s.Origin)
+			if want := "http://" + bridge; got.Consent.Origin != want {
+				t.Errorf("consent page at %s, want it at %s", got.Consent.Origin, want)
+			}
+			if got.Last.State != "ok" || !strings.Contains(got.Last.Text, "refreshed") {
+				t.Errorf("the last call was %+v, want a refreshed token", got.Last)
+			}
+			if cookies := s.seen(t).Cookies; !slices.Equal(cookies, []string{"sid"}) {
+				t.Errorf("the server got cookies %q, the browser has %q", cookies, got.Cookies)
+			}
+		})
 	}
 }

@@ -132,13 +132,14 @@ func (rec *Record) hold(r *http.Request, held []byte) {
 	r.Body = replay(held)
 }
 
-// EditHeld replaces a body that is held.
-func (rec *Record) EditHeld(r *http.Request, edit func(body []byte) []byte) {
-	if !rec.isHeld {
-		return
+// Held returns the body, if it is held.
+func (rec *Record) Held() []byte { return rec.held }
+
+// SetHeld replaces a body that is held, in what is sent from now on.
+func (rec *Record) SetHeld(body []byte) {
+	if rec.isHeld {
+		rec.held = body
 	}
-	rec.hold(r, edit(rec.held))
-	r.ContentLength = int64(len(rec.held))
 }
 
 // Repeatable reports whether the request can be sent more than once.

@@ -27,13 +27,14 @@ func main() {
 	port := flag.Int("port", 8080, "the first of three consecutive `ports`: bridge, plain reverse_proxy, page")
 	server := flag.Bool("server", false, "start only the MCP server and its authorization server")
 	public := flag.String("public", "http://localhost:8080/mcp,http://127.0.0.1:8080/mcp,http://localhost:8080/sse,http://127.0.0.1:8080/sse",
-		"with -server: the `URLs` that clients use, comma-separated; tokens are made out to them")
+		"with -server: the `URLs` that clients use, comma-separated; tokens are made out to them (with -cohosted: to the server's own)")
+	cohosted := flag.Bool("cohosted", false, "put the authorization server on the MCP server's own origin")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	run := func() error { return runStage(ctx, *port) }
+	run := func() error { return runStage(ctx, *port, *cohosted) }
 	if *server {
-		run = func() error { return runServer(ctx, strings.Split(*public, ",")) }
+		run = func() error { return runServer(ctx, strings.Split(*public, ","), *cohosted) }
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -41,10 +42,16 @@ func main() {
 	}
 }
 
-func runServer(ctx context.Context, public []string) error {
-	d, err := demo.Start(ctx, demo.Options{Addr: "127.0.0.1:3000", IssuerAddr: "127.0.0.1:9000", Public: public})
+func runServer(ctx context.Context, public []string, cohosted bool) error {
+	if cohosted {
+		public = nil
+	}
+	d, err := demo.Start(ctx, demo.Options{Addr: "127.0.0.1:3000", IssuerAddr: "127.0.0.1:9000", Public: public, SameOrigin: cohosted})
 	if err != nil {
 		return err
+	}
+	if cohosted {
+		public = []string{d.MCPURL(), d.SSEURL()}
 	}
 	fmt.Printf("MCP server            %s and %s\nauthorization server  %s\ntokens are for        %s\nCtrl-C ends it.\n",
 		d.MCPURL(), d.SSEURL(), d.Issuer(), strings.Join(public, " "))
@@ -52,8 +59,8 @@ func runServer(ctx context.Context, public []string) error {
 	return d.Close()
 }
 
-func runStage(ctx context.Context, port int) error {
-	s, err := stage.Start(ctx, stage.Options{Port: port})
+func runStage(ctx context.Context, port int, cohosted bool) error {
+	s, err := stage.Start(ctx, stage.Options{Port: port, Demo: demo.Options{SameOrigin: cohosted}})
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ export function readArguments() {
 export class Recorder {
   constructor(url) {
     this.url = url;
-    this.answers = []; // of the endpoint: {method, status, challenge}
+    this.answers = []; // of the endpoint: {method, status, challenge, authorized}
     this.hosts = new Set(); // of all requests
     this.authorizations = []; // requests to the authorization endpoint: {scope, resource}
     this.grants = []; // requests to the token endpoint: {grant, resource}
@@ -47,7 +47,7 @@ export class Recorder {
     if (form?.has('grant_type')) {
       this.grants.push({ grant: form.get('grant_type'), resource: form.get('resource') });
     }
-    if (url.host === this.url.host && !url.pathname.startsWith('/.well-known/')) {
+    if (url.host === this.url.host && url.pathname.startsWith(this.url.pathname)) {
       const authorization = new Headers(init?.headers).get('authorization');
       if (authorization) {
         const claims = JSON.parse(Buffer.from(authorization.split('.')[1], 'base64url'));
@@ -57,6 +57,7 @@ export class Recorder {
         method: init?.method ?? 'GET',
         status: response.status,
         challenge: response.headers.get('www-authenticate'),
+        authorized: authorization !== null,
       });
       if (response.status === 403) {
         this.refusal = response; // the newest
@@ -67,7 +68,7 @@ export class Recorder {
 
   /** How often the endpoint said that the token is not valid. */
   get expired() {
-    return this.answers.filter(a => a.status === 401 && a.challenge?.includes('error="invalid_token"')).length;
+    return this.answers.filter(a => a.status === 401 && a.authorized && a.challenge?.includes('error="invalid_token"')).length;
   }
 
   report() {

@@ -1,10 +1,13 @@
 // Drives the demonstration page in Chromium as a person would and prints, as
 // one line of JSON, what each step of each column came to.
 //
-// Usage: node page.mjs <chromium> <page URL> <profile folder>
+// Usage: node page.mjs <chromium> <page URL> <profile folder> [until-refreshed]
+//
+// With until-refreshed it calls the tool until the token has expired and the page
+// has refreshed it.
 import { chromium } from "playwright-core";
 
-const [executablePath, page, profile] = process.argv.slice(2);
+const [executablePath, page, profile, untilRefreshed] = process.argv.slice(2);
 const context = await chromium.launchPersistentContext(profile, {
 	executablePath,
 	headless: true,
@@ -32,7 +35,15 @@ try {
 	const consent = await tab.evaluate(() => ({ origin: location.origin, text: document.querySelector("main").innerText }));
 	await tab.click("button[value=yes]");
 	await tab.waitForSelector('[data-column=bridge] [data-step=tool]:is([data-state=ok],[data-state=failed],[data-state=skipped])');
-	console.log(JSON.stringify({ before, consent, after: await states(tab), requests, errors }));
+	const after = await states(tab);
+	let last = after.bridge.tool;
+	while (untilRefreshed && last.state === "ok" && !last.text.includes("refreshed")) {
+		await tab.click("[data-column=bridge] [data-step=tool] button");
+		await tab.waitForSelector('[data-column=bridge] [data-step=tool]:is([data-state=ok],[data-state=failed])');
+		last = (await states(tab)).bridge.tool;
+	}
+	const cookies = (await context.cookies()).map((c) => c.name);
+	console.log(JSON.stringify({ before, consent, after, last, cookies, requests, errors }));
 } finally {
 	await context.close();
 }

@@ -53,6 +53,9 @@ type Options struct {
 	// endpoints in front. If there are any, tokens must be made out to one
 	// of them; else to the server's own private URLs.
 	Public []string
+	// NamesPublic has the metadata name the identifiers in Public, as a server
+	// does that was told its public URL.
+	NamesPublic bool
 	// Challenge is the shape of a 401.
 	Challenge Shape
 	// MetadataPath is where the metadata of the resource stands instead of
@@ -189,6 +192,11 @@ func (d *Demo) handler() http.Handler {
 
 // metadata is the protected resource metadata, as the server sees itself.
 func (d *Demo) metadata(path string) http.Handler {
+	resource := d.origin + path
+	if public := d.opts.Public; d.opts.NamesPublic && len(public) > 0 {
+		same := slices.IndexFunc(public, func(id string) bool { return strings.HasSuffix(strings.TrimSuffix(id, "/"), path) })
+		resource = public[max(0, same)]
+	}
 	body := fmt.Sprintf(`{
   "resource": %q,
   "resource_name": "Demo",
@@ -197,7 +205,7 @@ func (d *Demo) metadata(path string) http.Handler {
   "bearer_methods_supported": ["header"],
   "x_demo_note": "kept as it is"
 }
-`, d.origin+path, d.issuer, ScopeRead, ScopeAdmin)
+`, resource, d.issuer, ScopeRead, ScopeAdmin)
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(body))

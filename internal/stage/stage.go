@@ -31,7 +31,8 @@ type Options struct {
 	// Port of the bridge; plain reverse_proxy listens on the next one and
 	// the page on the one after it. 0: free ports.
 	Port int
-	// Demo is passed on; its Public is set to the endpoints of the bridge.
+	// Demo is passed on; its Public is set to the endpoints of the bridge,
+	// unless the authorization server is on the MCP server's own origin.
 	Demo demo.Options
 }
 
@@ -75,22 +76,32 @@ func Start(ctx context.Context, opts Options) (_ *Stage, err error) {
 	)}
 	go func() { _ = s.page.Serve(l) }()
 
-	opts.Demo.Public = []string{s.Bridge, "http://" + addr(ports[0]) + "/sse"}
+	if !opts.Demo.SameOrigin { // else its tokens are for its own, private URLs
+		opts.Demo.Public = []string{s.Bridge, "http://" + addr(ports[0]) + "/sse"}
+	}
 	if s.demo, err = demo.Start(ctx, opts.Demo); err != nil {
 		return nil, err
 	}
 	if s.storage, err = os.MkdirTemp("", "mcp-auth-bridge-demo-"); err != nil {
 		return nil, err
 	}
+	server := ""
+	if opts.Demo.SameOrigin {
+		server = ` {
+		authorization_server bridge {
+			paths /authorize/*
+		}
+	}`
+	}
 	s.Caddyfile = fmt.Sprintf(`http://%[1]s {
-	mcp_auth_bridge %[3]s
-	mcp_auth_bridge /sse sse+%[4]s
+	mcp_auth_bridge %[3]s%[5]s
+	mcp_auth_bridge /sse sse+%[4]s%[5]s
 }
 
 http://%[2]s {
 	reverse_proxy %[3]s
 }
-`, addr(ports[0]), addr(ports[1]), s.demo.Origin(), s.demo.SSEURL())
+`, addr(ports[0]), addr(ports[1]), s.demo.Origin(), s.demo.SSEURL(), server)
 	if err = s.load(); err != nil {
 		return nil, fmt.Errorf("starting Caddy: %w", err)
 	}

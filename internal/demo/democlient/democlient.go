@@ -8,6 +8,7 @@ import (
 	"html"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"regexp"
 	"strings"
@@ -43,12 +44,20 @@ func NewAuth(client *http.Client) (auth.OAuthHandler, error) {
 	})
 }
 
-var form = regexp.MustCompile(`<form method="post" action="([^"]+)"`)
+var (
+	form   = regexp.MustCompile(`<form method="?post"? action="([^"]+)"`)
+	hidden = regexp.MustCompile(`<input type="?hidden"? name="([^"]+)" value="([^"]*)"`)
+)
 
 // Consent visits an authorization URL, agrees to what the page asks, and
 // returns what the redirect to the client carries.
 func Consent(ctx context.Context, client *http.Client, at string) (*auth.AuthorizationResult, error) {
 	browser := *client
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return nil, err
+	}
+	browser.Jar = jar
 	browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
@@ -82,7 +91,15 @@ func Consent(ctx context.Context, client *http.Client, at string) (*auth.Authori
 			if action == nil {
 				return nil, fmt.Errorf("authorization page answered %s: %.200s", res.Status, body)
 			}
-			req, err = http.NewRequestWithContext(ctx, http.MethodPost, html.UnescapeString(string(action[1])), strings.NewReader("user=alice&consent=yes"))
+			to, err := req.URL.Parse(html.UnescapeString(string(action[1])))
+			if err != nil {
+				return nil, err
+			}
+			values := url.Values{"user": {"alice"}, "consent": {"yes"}}
+			for _, input := range hidden.FindAllSubmatch(body, -1) {
+				values.Set(html.UnescapeString(string(input[1])), html.UnescapeString(string(input[2])))
+			}
+			req, err = http.NewRequestWithContext(ctx, http.MethodPost, to.String(), strings.NewReader(values.Encode()))
 			if err != nil {
 				return nil, err
 			}

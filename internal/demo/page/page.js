@@ -100,12 +100,19 @@ class Column {
 			const text = `GET ${metadataURL}\nresource: ${prm.resource}\nauthorization server: ${issuer}`;
 			return { text, value: { as, scopes: prm.scopes_supported } };
 		});
-		const token = await this.step("login", async () => {
+		const tokens = await this.step("login", async () => {
 			if (answer) return this.redeem(answer);
 			await this.offer(server);
 			return new Promise(() => {}); // the page is left by the login
 		});
-		await this.step("tool", () => this.call(initialize, token));
+		await this.step("tool", () => this.call(initialize, tokens));
+		const again = document.createElement("button");
+		again.textContent = "Call again";
+		again.onclick = () => {
+			this.show("tool", "pending", "");
+			this.step("tool", () => this.call(initialize, tokens)).catch(() => {}); // it is shown
+		};
+		this.items.tool.append(again);
 	}
 
 	// offer shows the button that leads to the authorization server.
@@ -113,7 +120,7 @@ class Column {
 		const client = await json(as.registration_endpoint, {
 			client_name: "The page",
 			redirect_uris: [redirectURI],
-			grant_types: ["authorization_code"],
+			grant_types: ["authorization_code", "refresh_token"],
 			response_types: ["code"],
 			token_endpoint_auth_method: "none",
 		});
@@ -153,19 +160,40 @@ class Column {
 			code_verifier: login.verifier,
 			resource: this.target.url,
 		}));
-		return { text: `a token for ${this.target.url}`, value: grant.access_token };
+		const tokens = { access: grant.access_token, refresh: grant.refresh_token, client: login.client, at: login.token };
+		return { text: `a token for ${this.target.url}`, value: tokens };
 	}
 
-	async call(initialize, token) {
-		const started = await this.post(initialize, token);
+	// refresh gets new tokens for those that have expired.
+	async refresh(tokens) {
+		const grant = await json(tokens.at, new URLSearchParams({
+			grant_type: "refresh_token",
+			refresh_token: tokens.refresh,
+			client_id: tokens.client,
+			resource: this.target.url,
+		}));
+		tokens.access = grant.access_token;
+		tokens.refresh = grant.refresh_token ?? tokens.refresh;
+	}
+
+	async call(initialize, tokens) {
+		let note = "";
+		const send = async (message, session) => {
+			const res = await this.post(message, tokens.access, session);
+			if (res.status !== 401 || !tokens.refresh) return res;
+			await this.refresh(tokens);
+			note = "the token had expired and was refreshed\n";
+			return this.post(message, tokens.access, session);
+		};
+		const started = await send(initialize);
 		if (!started.ok) throw new Error(`initialize: HTTP ${started.status} ${started.headers.get("WWW-Authenticate")}`);
 		await message(started);
 		const session = started.headers.get("Mcp-Session-Id");
-		await this.post({ method: "notifications/initialized" }, token, session);
-		const res = await this.post({ id: 2, method: "tools/call", params: { name: "whoami", arguments: {} } }, token, session);
+		await send({ method: "notifications/initialized" }, session);
+		const res = await send({ id: 2, method: "tools/call", params: { name: "whoami", arguments: {} } }, session);
 		if (!res.ok) throw new Error(`tools/call: HTTP ${res.status} ${res.headers.get("WWW-Authenticate")}`);
 		const answer = await message(res);
-		const text = `whoami: ${answer.result.content[0].text}`;
+		const text = `${note}whoami: ${answer.result.content[0].text}`;
 		return { text, value: text };
 	}
 }
