@@ -159,6 +159,9 @@ func (h *Handler) serveServer(w http.ResponseWriter, r *http.Request, next caddy
 		h.store.ServeServer(w, r, public, path)
 		return true, nil
 	}
+	if h.isAnothers(path) {
+		return false, nil
+	}
 	route := h.endpoint.RouteServer(r.Context(), path, public)
 	if route.Kind == metadata.RouteNone {
 		return false, nil
@@ -182,6 +185,24 @@ func (h *Handler) serveServer(w http.ResponseWriter, r *http.Request, next caddy
 		return true, proxyError(err, &q.Record)
 	}
 	return true, nil
+}
+
+// isAnothers reports whether a path is that of another endpoint of the site.
+func (h *Handler) isAnothers(path string) bool {
+	s := h.placed().site
+	if s == nil {
+		return false
+	}
+	for _, other := range s.endpoints {
+		if other == h {
+			continue
+		}
+		at := other.staticPath()
+		if rest, ok := strings.CutPrefix(path, at); ok && at != "/" && (rest == "" || rest[0] == '/') {
+			return true
+		}
+	}
+	return false
 }
 
 // open gives a public resource its CORS headers. It returns true where it has
