@@ -243,6 +243,7 @@ func TestRefusedAtLoad(t *testing.T) {
 		{"host with a path", "hosts example.com/mcp", "hosts"},
 		{"authorization server without scheme", "metadata {\n authorization_servers login.example.com\n}", "authorization_servers"},
 		{"origin of a challenge with a path", "challenge {\n origins http://a/mcp\n}", "origins"},
+		{"authorization server and no metadata", "authorization_server bridge\nmetadata off", "authorization_server bridge"},
 		{"trusted proxies", "trusted_proxies nonsense", "trusted_proxies"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -258,6 +259,14 @@ func TestRefusedAtLoad(t *testing.T) {
 			t.Log(err)
 		})
 	}
+	t.Run("authorization server without an upstream", func(t *testing.T) {
+		port := testcaddy.FreePort(t)
+		in := testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n}", port))
+		err := in.TryLoad(fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n\troute {\n\t\tmcp_auth_bridge /mcp {\n\t\t\tauthorization_server bridge\n\t\t}\n\t\trespond 401\n\t}\n}", port))
+		if err == nil || !strings.Contains(err.Error(), "authorization_server bridge: needs an upstream") {
+			t.Errorf("got error %v", err)
+		}
+	})
 	t.Run("no upstream and nothing behind", func(t *testing.T) {
 		port := testcaddy.FreePort(t)
 		in := testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n}", port))

@@ -1,0 +1,310 @@
+package mcpauthbridge_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
+)
+
+// Rule C5: a server of the 2025-03-26 specification, without any metadata, has
+// its endpoints where that says; nothing else of it can be reached.
+func TestServerWithoutMetadata(t *testing.T) {
+	s := newCohosted(t)
+	s.issuer = ""
+	s.handlers["/.well-known/oauth-protected-resource/mcp"] = http.NotFound
+	s.redirects("/authorize", s.URL+"/consent")
+	base := startBridged(t, s, bridged)
+	c := newClient(t)
+	for path, want := range map[string]int{
+		"/.well-known/oauth-authorization-server": 404, "/.well-known/oauth-protected-resource": 404,
+		"/token": 200, "/register": 200, "/authorize": 302,
+	} {
+		if got := do(t, c, newRequest(t, "GET", base+path, "")); got.status != want {
+			t.Errorf("%s: got %d %s, want %d", path, got.status, got.body, want)
+		}
+	}
+	for _, path := range []string{"/revoke", "/jwks", "/admin", "/introspect"} {
+		do(t, c, newRequest(t, "GET", base+path, ""))
+		if _, reached := s.last(path); reached {
+			t.Errorf("%s reached the server", path)
+		}
+	}
+	if got := do(t, c, newRequest(t, "GET", base+"/authorize", "")); got.header.Get("Location") != base+"/consent" {
+		t.Errorf("got Location %q", got.header.Get("Location"))
+	}
+}
+
+// Rule C5: a server that has its documents but no metadata of the protected
+// resource: clients of the 2025-03-26 specification find it at the endpoint's
+// origin.
+func TestServerWithoutResource(t *testing.T) {
+	s := newCohosted(t)
+	s.handlers["/.well-known/oauth-protected-resource/mcp"] = http.NotFound
+	base := startBridged(t, s, bridged)
+	got := do(t, newClient(t), newRequest(t, "GET", base+"/.well-known/oauth-authorization-server", ""))
+	if got.status != 200 || !strings.Contains(got.body, `"issuer": "`+base+`/"`) || !strings.Contains(got.body, `"token_endpoint": "`+base+`/token"`) {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+}
+
+// Rules C1, C5: what could not be had is 503 and comes back, never "not found".
+func TestServerUnavailable(t *testing.T) {
+	s := newCohosted(t)
+	down := true
+	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {
+		s.handlers[path] = func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case down:
+				w.WriteHeader(http.StatusBadGateway)
+			case strings.HasSuffix(path, "server"):
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = fmt.Fprint(w, s.document())
+			default:
+				http.NotFound(w, r)
+			}
+		}
+	}
+	base := startBridged(t, s, bridged)
+	c := newClient(t)
+	for path, open := range map[string]bool{"/.well-known/oauth-authorization-server": true, "/token": true, "/register": true, "/authorize": false} {
+		got := do(t, c, newRequest(t, "GET", base+path, "", "Origin", "https://anywhere.example"))
+		if got.status != 503 || got.header.Get("Retry-After") == "" || got.header.Get("Cache-Control") != "no-store" || (got.header.Get("Access-Control-Allow-Origin") == "*") != open {
+			t.Errorf("%s: got %d, header %v", path, got.status, got.header)
+		}
+	}
+	if got := do(t, c, newRequest(t, "GET", base+"/a-page-of-the-site", "")); got.status == 503 {
+		t.Error("a page that is not the server's is unavailable")
+	}
+	if _, reached := s.last("/token"); reached {
+		t.Error("a request reached the server although nobody knows what it serves")
+	}
+}
+
+// Rule C5: the server's paths stand at the root of the site, whatever prefix the
+// endpoint has there; one line says what is missing.
+func TestServerBelowPrefix(t *testing.T) {
+	s := newCohosted(t)
+	port := testcaddy.FreePort(t)
+	base := "http://" + testcaddy.Addr(port)
+	site := func(metadata string) string {
+		return fmt.Sprintf(`{
+	auto_https off
+}
+%s {
+	handle_path /tools/* {
+		mcp_auth_bridge %s {
+			authorization_server bridge
+		}
+	}
+	%s
+}`, base, s.URL, metadata)
+	}
+	in := testcaddy.Run(t, site("mcp_auth_bridge metadata"))
+	if testcaddy.Logged("cannot be reached") {
+		t.Error("the log says that something cannot be reached")
+	}
+	c := newClient(t)
+	if got := do(t, c, newRequest(t, "GET", base+"/.well-known/oauth-protected-resource/tools/mcp", "")); !strings.Contains(got.body, `["`+base+`/","https://login`) {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	if got := do(t, c, newRequest(t, "GET", base+"/token", "")); got.status != 200 || got.body != `{"path":"/token"}` {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	if err := in.TryLoad(site("handle /.well-known/oauth-protected-resource/* {\n\t\tmcp_auth_bridge metadata\n\t}")); err != nil {
+		t.Fatal(err)
+	}
+	if !testcaddy.Logged("the bridged authorization server cannot be reached") {
+		t.Errorf("got log %q", testcaddy.Logs())
+	}
+}
+
+// Rule C5: two servers cannot share a host, and two endpoints of one server can;
+// a resource of either is mapped.
+func TestServersOnOneHost(t *testing.T) {
+	one, two := newCohosted(t), newCohosted(t)
+	port := testcaddy.FreePort(t)
+	base := "http://" + testcaddy.Addr(port)
+	one.handlers["/.well-known/oauth-protected-resource/sse"] = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"resource":"%s/sse","authorization_servers":["%[1]s/"]}`, one.URL)
+	}
+	site := func(second string) string {
+		return fmt.Sprintf(`{
+	auto_https off
+}
+%s {
+	mcp_auth_bridge %s {
+		authorization_server bridge
+	}
+	%s
+}`, base, one.URL, second)
+	}
+	in := testcaddy.Run(t, site(""))
+	err := in.TryLoad(site("mcp_auth_bridge /two " + two.URL + "/mcp {\n authorization_server bridge\n}"))
+	if err == nil || !strings.Contains(err.Error(), `authorization_server bridge: endpoints`) || !strings.Contains(err.Error(), "host of its own") {
+		t.Errorf("got error %v", err)
+	}
+	in.Load(site("mcp_auth_bridge /sse sse+" + one.URL + "/sse {\n authorization_server bridge\n}\nmcp_auth_bridge /two " + two.URL + "/mcp"))
+	c := newClient(t)
+	for _, path := range []string{"/mcp", "/sse"} {
+		r := newRequest(t, "POST", base+"/token", "resource="+strings.ReplaceAll(base, "/", "%2F")+path)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		var got answer
+		for range 2 { // right after a reload the old listener may close a connection
+			res, err := c.Do(r)
+			if err == nil {
+				_ = res.Body.Close()
+				got = answer{status: res.StatusCode}
+				break
+			}
+			r.Body, _ = r.GetBody()
+		}
+		if seen, _ := one.last("/token"); got.status != 200 || !strings.Contains(seen.body, "%2F"+path[1:]) || strings.Contains(seen.body, fmt.Sprint(port)) {
+			t.Errorf("%s: got %d, the server %q", path, got.status, seen.body)
+		}
+	}
+	// The other endpoint of the host is its own, even where it answers like one.
+	do(t, c, newRequest(t, "GET", base+"/two", ""))
+	if _, reached := two.last("/mcp"); !reached {
+		t.Error("the endpoint beside was not reached")
+	}
+	if _, reached := one.last("/two"); reached {
+		t.Error("a path of the endpoint beside reached the authorization server")
+	}
+}
+
+// Rule C5: paths that a login has been through are served after a reload.
+func TestServerPathsSurviveReload(t *testing.T) {
+	s := newCohosted(t)
+	s.redirects("/authorize", "/consent")
+	port := testcaddy.FreePort(t)
+	base := "http://" + testcaddy.Addr(port)
+	in := testcaddy.Run(t, bridgeTo(port, s.URL, bridged))
+	c := newClient(t)
+	do(t, c, newRequest(t, "GET", base+"/authorize", ""))
+	if !testcaddy.Logged("redirects to a path of its own", `"path":"/consent"`) {
+		t.Errorf("got log %q", testcaddy.Logs())
+	}
+	c.CloseIdleConnections()
+	in.Load(bridgeTo(port, s.URL, bridged+"\nheader_up X-Again 1"))
+	for range 2 {
+		res, err := newClient(t).Get(base + "/consent") //nolint:noctx // it ends with the server
+		if err == nil {
+			_ = res.Body.Close()
+			break
+		}
+	}
+	if _, reached := s.last("/consent"); !reached {
+		t.Error("the page was not reached")
+	}
+}
+
+// Rules C4, C6: a host that is not configured is served, and nothing is kept for
+// it; a million of them cost no memory.
+func TestServerForUnknownHosts(t *testing.T) {
+	s := newCohosted(t)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\nhttp://:%d {\n\tbind 127.0.0.1\n\tmcp_auth_bridge %s {\n\t\t%s\n\t}\n}", port, s.URL, bridged))
+	c := newClient(t)
+	for _, host := range []string{"a.example", "b.example", "a.example"} {
+		r := newRequest(t, "GET", "http://"+testcaddy.Addr(port)+"/.well-known/oauth-authorization-server", "")
+		r.Host = host
+		got := do(t, c, r)
+		if got.status != 200 || !strings.Contains(got.body, `"issuer": "http://`+host+`/"`) {
+			t.Errorf("%s: got %d %s", host, got.status, got.body)
+		}
+	}
+	if n := s.count("/.well-known/oauth-authorization-server"); n != 3 {
+		t.Errorf("the server was asked %d times, want once for each request", n)
+	}
+	// What is not the server's costs it nothing.
+	for i := range 50 {
+		r := newRequest(t, "GET", "http://"+testcaddy.Addr(port)+"/page", "")
+		r.Host = fmt.Sprintf("h%d.example", i)
+		do(t, c, r)
+	}
+	if n := s.count("/.well-known/oauth-authorization-server"); n != 3 {
+		t.Errorf("the server was asked %d times", n)
+	}
+}
+
+// Rule C5: where the upstream has no server of its own on its origin, the entry
+// for the one elsewhere and a copy of its document stay as they are.
+func TestServerElsewhere(t *testing.T) {
+	s := newCohosted(t)
+	s.handlers["/.well-known/oauth-protected-resource/mcp"] = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"resource":"%s/mcp","authorization_servers":["https://login.example.com/"]}`, s.URL)
+	}
+	s.issuer = "https://login.example.com/"
+	base := startBridged(t, s, bridged)
+	c := newClient(t)
+	if got := do(t, c, newRequest(t, "GET", base+"/.well-known/oauth-authorization-server", "")); got.body != s.document() {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	if got := do(t, c, newRequest(t, "GET", base+"/.well-known/oauth-protected-resource/mcp", "")); !strings.Contains(got.body, `["https://login.example.com/"]`) {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	do(t, c, newRequest(t, "GET", base+"/token", ""))
+	if _, reached := s.last("/token"); reached {
+		t.Error("a path of a server elsewhere is served here")
+	}
+}
+
+// Rule C5: a server that was told its public URL needs nothing mapped; its
+// document crosses byte for byte, and its paths are served.
+func TestServerThatKnowsItsURL(t *testing.T) {
+	port := testcaddy.FreePort(t)
+	public := "https://mcp.example.com"
+	s := newCohosted(t)
+	document := strings.ReplaceAll(s.document(), s.URL, public)
+	s.handlers["/.well-known/oauth-authorization-server"] = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprint(w, document)
+	}
+	testcaddy.Run(t, bridgeTo(port, s.URL, "public_url "+public+"\n"+bridged))
+	base := "http://" + testcaddy.Addr(port)
+	c := newClient(t)
+	if got := do(t, c, newRequest(t, "GET", base+"/.well-known/oauth-authorization-server", "")); got.body != document {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	if got := do(t, c, newRequest(t, "GET", base+"/token", "")); got.status != 200 {
+		t.Errorf("got %d", got.status)
+	}
+}
+
+// Rules A7, C5: failures of the upstream are the bridge's own, readable where
+// the endpoint is.
+func TestServerFails(t *testing.T) {
+	s := newCohosted(t)
+	s.handlers["/token"] = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	base := startBridged(t, s, bridged)
+	got := do(t, newClient(t), newRequest(t, "POST", base+"/token", "{}", "Origin", "https://anywhere.example"))
+	if got.status != http.StatusBadGateway || got.header.Get("Access-Control-Allow-Origin") != "*" || strings.Contains(got.body, strings.TrimPrefix(s.URL, "http://")) {
+		t.Errorf("got %d %s, header %v", got.status, got.body, got.header)
+	}
+}
+
+// Rule C3: without the option the entry stays, and one line names the option.
+func TestServerNotBridged(t *testing.T) {
+	s := newCohosted(t)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, bridgeTo(port, s.URL, "public_url https://mcp.example.com"))
+	base := "http://" + testcaddy.Addr(port)
+	c := newClient(t)
+	if got := do(t, c, newRequest(t, "GET", base+"/.well-known/oauth-protected-resource/mcp", "")); !strings.Contains(got.body, s.URL+"/\"") {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	if !testcaddy.Logged("authorization server on a private host", "authorization_server bridge") {
+		t.Errorf("got log %q", testcaddy.Logs())
+	}
+	for _, path := range []string{"/token", "/.well-known/oauth-authorization-server"} {
+		do(t, c, newRequest(t, "GET", base+path, ""))
+		if _, reached := s.last(path); reached {
+			t.Errorf("%s reached the server", path)
+		}
+	}
+}
