@@ -164,6 +164,7 @@ var examples = map[string]example{
 	"several-servers":               {site: "mcp.example.com", upstreams: []string{"github-mcp:3000", "search-1:3000", "search-2:3000", "https://files.internal.example.com"}, endpoints: []string{"/github/mcp", "/search/mcp", "/files/mcp"}},
 	"behind-proxy":                  {site: ":8080", upstreams: []string{"localhost:3000"}, endpoints: []string{"/mcp"}, header: http.Header{"X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"mcp.example.com"}}, origin: "https://mcp.example.com"},
 	"external-authorization-server": {site: "mcp.example.com", upstreams: []string{"localhost:3000"}, endpoints: []string{"/mcp"}, origin: "https://mcp.example.com"},
+	"cohosted-authorization-server": {site: "mcp.example.com", upstreams: []string{"localhost:3000"}, endpoints: []string{"/mcp"}},
 	"handle-path":                   {site: "www.example.com", upstreams: []string{"localhost:3000"}, endpoints: []string{"/tools/mcp"}},
 	"forward-auth":                  {site: "mcp.example.com", upstreams: []string{"localhost:3000", "localhost:9091"}, endpoints: []string{"/mcp"}},
 	"legacy-sse":                    {site: "mcp.example.com", upstreams: []string{"localhost:8000"}, endpoints: []string{"/sse"}},

@@ -3,6 +3,7 @@ package integration_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -194,4 +195,107 @@ func TestTypeScriptServerTokenExpires(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Rule C5: servers of the 2025-03-26 specification, which knows no metadata of
+// protected resources: the authorization server is found at the endpoint's
+// origin, by its document or by its default endpoints.
+func TestOldTypeScriptServer(t *testing.T) {
+	integration.NeedNode(t)
+	for _, old := range []string{"server", "none"} {
+		for _, driver := range []string{sdkV1, sdkV2} {
+			t.Run(old+"/"+driver, func(t *testing.T) {
+				f := plainFront(t)
+				s := startNodeServer(t, "--old", old)
+				s.run(t, f)
+				r := drive(t, f, driver, streamable)
+				if r.Whoami != "alice" || r.Secret != secret || r.Again != "alice" {
+					t.Errorf("the tools answered %q, %q, %q", r.Whoami, r.Secret, r.Again)
+				}
+				if len(r.Hosts) != 1 || !strings.Contains(f.public, "://"+r.Hosts[0]+"/") {
+					t.Errorf("the client went to %q, want only to that of %s", r.Hosts, f.public)
+				}
+				for _, a := range r.Challenged {
+					if strings.Contains(a.Challenge, "resource_metadata") {
+						t.Errorf("challenge %q names metadata that is not there", a.Challenge)
+					}
+				}
+			})
+		}
+		t.Run(old+"/go-sdk", func(t *testing.T) {
+			f := plainFront(t)
+			s := startNodeServer(t, "--old", old)
+			s.run(t, f)
+			o := &observer{base: f.httpTransport(t)}
+			wantCall(t, connect(t, f.public, streamable, o), "whoami", "alice")
+			o.checkCohosted(t, f, s.MCP)
+		})
+	}
+}
+
+// Rules C5, D1, D2: one configuration serves every era at once, each client with
+// the login that its specification has: sessions and no sessions, HTTP+SSE, and
+// a client that looks for the authorization server at the endpoint's origin.
+func TestOneConfigurationForAllEras(t *testing.T) {
+	integration.NeedNode(t)
+	d, err := demo.Start(t.Context(), demo.Options{SameOrigin: true, AutoConsent: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	addr := testcaddy.Addr(testcaddy.FreePort(t))
+	testcaddy.Run(t, fmt.Sprintf(`{
+	auto_https off
+}
+http://%s {
+	mcp_auth_bridge %s {
+		authorization_server bridge
+	}
+	mcp_auth_bridge /sse sse+%s {
+		authorization_server bridge
+	}
+}`, addr, d.MCPURL(), d.SSEURL()))
+	mcp, sse := front{public: "http://" + addr + "/mcp", addr: addr}, front{public: "http://" + addr + "/sse", addr: addr}
+	for _, tc := range []struct {
+		f        front
+		driver   string
+		kind     transport
+		audience string
+	}{
+		{mcp, sdkV1, streamable, d.MCPURL()}, {mcp, sdkV2, streamable, d.MCPURL()},
+		{sse, sdkV1, legacySSE, d.SSEURL()}, {sse, sdkV2, legacySSE, d.SSEURL()},
+	} {
+		t.Run(tc.driver+"/"+string(tc.kind), func(t *testing.T) {
+			checkNodeClient(t, drive(t, tc.f, tc.driver, tc.kind), tc.f, tc.audience)
+		})
+	}
+	for f, kind := range map[front]transport{mcp: streamable, sse: legacySSE} {
+		t.Run("go-sdk/"+string(kind), func(t *testing.T) {
+			o := &observer{base: f.httpTransport(t)}
+			useTools(t, connect(t, f.public, kind, o), o)
+			o.checkCohosted(t, f, d.MCPURL(), d.SSEURL())
+		})
+	}
+	t.Run("a client of 2025-03-26", func(t *testing.T) {
+		// It knows nothing but the origin of the endpoint.
+		res, err := http.Get("http://" + addr + "/.well-known/oauth-authorization-server") //nolint:noctx // it ends with the server
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		var server struct {
+			Issuer                string
+			TokenEndpoint         string `json:"token_endpoint"`
+			AuthorizationEndpoint string `json:"authorization_endpoint"`
+			RegistrationEndpoint  string `json:"registration_endpoint"`
+		}
+		if err := json.NewDecoder(res.Body).Decode(&server); err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range []string{server.Issuer, server.TokenEndpoint, server.AuthorizationEndpoint, server.RegistrationEndpoint} {
+			if !strings.HasPrefix(u, "http://"+addr) {
+				t.Errorf("got %q, want it at the endpoint's origin", u)
+			}
+		}
+	})
 }

@@ -26,7 +26,9 @@ func markName(name string) string {
 }
 
 // unmarkName returns the name that the server gave a cookie, if it is one of
-// the server's.
+// the server's. It is none if a space or nothing at all follows the mark: the
+// server gives no such names, and reads ` __Host-a` as a name with a prefix,
+// which the browser did not see.
 func unmarkName(name string) (string, bool) {
 	prefix := ""
 	for _, p := range cookiePrefixes {
@@ -36,10 +38,11 @@ func unmarkName(name string) (string, bool) {
 		}
 	}
 	rest, ok := strings.CutPrefix(name[len(prefix):], cookieMark)
-	if !ok || markName(prefix+rest) != name {
+	own := prefix + rest
+	if !ok || own == "" || strings.TrimSpace(own) != own || markName(own) != name {
 		return "", false
 	}
-	return prefix + rest, true
+	return own, true
 }
 
 // RequestCookies leaves of a request's cookies those that the server set, under
@@ -77,19 +80,20 @@ func ResponseCookies(h http.Header) {
 	}
 	var kept []string
 	for _, line := range lines {
-		pair, attributes, _ := strings.Cut(line, ";")
+		pair, rest, more := strings.Cut(line, ";")
 		name, value, ok := strings.Cut(pair, "=")
 		if name = strings.Trim(name, " \t"); !ok || name == "" {
 			continue
 		}
 		var out strings.Builder
 		out.WriteString(markName(name) + "=" + strings.Trim(value, " \t"))
-		for attribute := range strings.SplitSeq(attributes, ";") {
+		for more {
+			var attribute string
+			attribute, rest, more = strings.Cut(rest, ";")
 			key, _, _ := strings.Cut(attribute, "=")
-			if key = strings.Trim(key, " \t"); key == "" || strings.EqualFold(key, "Domain") {
-				continue
+			if !strings.EqualFold(strings.TrimSpace(key), "Domain") {
+				out.WriteString(";" + attribute)
 			}
-			out.WriteString(";" + attribute)
 		}
 		kept = append(kept, out.String())
 	}

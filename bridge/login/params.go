@@ -10,9 +10,6 @@ import (
 // bytes stay, those of other parameters with the same name included. A pair that
 // does not decode is left alone.
 func Edit(s, name string, change func(value string) (string, bool)) (string, bool) {
-	if !strings.Contains(s, "=") {
-		return s, false
-	}
 	var out strings.Builder
 	changed := false
 	for rest, more := s, true; more; {

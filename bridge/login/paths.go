@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"unicode/utf8"
 )
 
 // Glob is a pattern of paths. `*` stands for any text within a segment, and as
@@ -30,7 +31,7 @@ func ParseGlob(s string) (Glob, error) {
 
 // Match reports whether the glob stands for a path.
 func (g Glob) Match(p string) bool {
-	if !strings.HasPrefix(p, "/") || !plain(p) {
+	if len(g.segments) == 0 || !strings.HasPrefix(p, "/") || !plain(p) {
 		return false
 	}
 	rest := p[1:]
@@ -47,15 +48,25 @@ func (g Glob) Match(p string) bool {
 	return true
 }
 
-// plain reports whether every server understands the same of a path: no empty
-// segment but the last, no dot segment, no backslash and no control character.
+// plain reports whether every server understands the same of a path that starts
+// with a slash: no empty segment but the last, no dot segment, also with
+// parameters (`..;` is one for Java's servers), no backslash, no control
+// character, no text but UTF-8, and nothing left to unescape once more.
 func plain(p string) bool {
 	for i := range len(p) {
-		if p[i] < ' ' || p[i] == 0x7f || p[i] == '\\' {
+		if p[i] < ' ' || p[i] == 0x7f || p[i] == '\\' || p[i] == '%' {
 			return false
 		}
 	}
-	return !strings.Contains(p, "//") && !strings.Contains(p+"/", "/./") && !strings.Contains(p+"/", "/../")
+	for rest, more := p[1:], true; more; {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
+		name, _, params := strings.Cut(segment, ";")
+		if name == "." || name == ".." || name == "" && (more || params) {
+			return false
+		}
+	}
+	return utf8.ValidString(p)
 }
 
 // PlainPath returns the path of a request, unescaped, if it is plain: if it has

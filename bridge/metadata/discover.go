@@ -58,6 +58,9 @@ func (s *Store) discover(ctx context.Context, pub Public) outcome {
 	}
 	if s.cfg.BridgeServer && out.server == nil {
 		out.server = d.server(ctx, nil, "")
+		if out.status == absent && !s.cfg.KeepResource {
+			out.server.resource = s.ownURL(out.server)
+		}
 	}
 	return out
 }

@@ -78,7 +78,7 @@ type Server struct {
 	// unavailable says that what could be had is not all that there is.
 	unavailable bool
 	// resource is the protected resource as the upstream's metadata names it,
-	// where it was mapped.
+	// where it was mapped, or as it would name it, where it has none.
 	resource string
 }
 
@@ -99,6 +99,9 @@ func (s *Server) Available() bool { return s != nil && (s.known || !s.unavailabl
 func (s *Server) Route(path string) RouteKind {
 	if s == nil || !s.known {
 		return defaultRoutes[path]
+	}
+	if s.closed[path] {
+		return RouteNone
 	}
 	if kind, ok := s.routes[path]; ok {
 		return kind
@@ -192,7 +195,12 @@ func afterAuthority(raw string) string {
 // OwnsServerPath reports whether path, unescaped, is where clients look for the
 // metadata of an authorization server: RFC 8414 section 3.1 and OpenID Connect
 // Discovery 1.0 section 4.1, each with the issuer's path inserted or before it.
+//
+// One path below is not: the default jwks_uri of IdentityServer.
 func OwnsServerPath(path string) bool {
+	if path == openIDPath+"/jwks" {
+		return false
+	}
 	for _, wellKnown := range []string{serverPath, openIDPath} {
 		if rest, ok := strings.CutPrefix(path, wellKnown); ok && (rest == "" || rest[0] == '/') {
 			return true
@@ -219,6 +227,8 @@ func (s *Store) ServeServer(w http.ResponseWriter, r *http.Request, pub Public, 
 	}
 	d, asked := e.server.documents[strings.TrimSuffix(path, "/")]
 	switch {
+	case !asked && e.status == unavailable:
+		s.answerUnavailable(w, r) // what it may belong to is not known
 	case !asked || d.status == absent:
 		answer(w, r, http.StatusNotFound, "no-store", bodyNotFound)
 	case d.status == found:
@@ -253,7 +263,7 @@ func (s *Store) Route(path string) (kind RouteKind, fresh bool) {
 }
 
 // serverSuffix is where an authorization server may have a document: what
-// follows the well-known path, for a client and at the upstream.
+// follows the well-known path, for a client, unescaped, and at the upstream.
 type serverSuffix struct{ public, upstream string }
 
 // maxServers bounds the issuers of one upstream.
@@ -274,6 +284,9 @@ func (s *Store) serverSuffixes(pub Public, issuers []location) []serverSuffix {
 		}
 	}
 	endpoint := serverSuffix{pub.trimmedPath(), s.id.path}
+	if p, err := url.PathUnescape(endpoint.public); err == nil {
+		endpoint.public = p
+	}
 	if endpoint.public != "" && endpoint.upstream != "" &&
 		!slices.ContainsFunc(list, func(o serverSuffix) bool { return o.public == endpoint.public }) {
 		list = append(list, endpoint)

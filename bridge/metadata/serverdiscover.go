@@ -20,8 +20,11 @@ type asked struct {
 
 // server asks the upstream for every document that a client may ask for, all at
 // once, and maps what it gets. resource is the upstream's metadata of the
-// protected resource, where it has one.
+// protected resource, where it has one and none is configured.
 func (d *search) server(ctx context.Context, resource []byte, sentHost string) *Server {
+	if d.configured != nil {
+		resource = d.configured.render(d.pub.URL())
+	}
 	named := d.namedServers(resource, sentHost)
 	var all []*asked
 	var wg sync.WaitGroup
@@ -49,11 +52,23 @@ func (d *search) server(ctx context.Context, resource []byte, sentHost string) *
 	return srv
 }
 
+// ownURL is how an upstream without metadata most likely calls its MCP server:
+// at the origin that its authorization server has, or at the one that is dialled.
+func (s *Store) ownURL(srv *Server) string {
+	switch {
+	case len(srv.origins) > 0:
+		return srv.origins[0].origin() + s.id.path
+	case len(s.id.dials) > 0 && s.id.dials[0].host != "":
+		return location{hostPort: s.id.dials[0], https: s.cfg.TLS}.origin() + s.id.path
+	}
+	return ""
+}
+
 // ask asks for one document, with a search of its own: it runs beside others.
 func (d *search) ask(ctx context.Context, a *asked) {
 	defer func() {
 		if recover() != nil {
-			a.outcome = outcome{reason: "panic"}
+			a.outcome = d.fail(Unavailable, a.path.upstream, "panic")
 		}
 	}()
 	own := &search{Store: d.Store, pub: d.pub}
@@ -91,6 +106,9 @@ func (d *search) readDocument(srv *Server, a *asked) serverDocument {
 	srv.known = true
 	srv.addOrigin(l)
 	mapped := srv.public + afterAuthority(iss)
+	if l.sameOrigin(d.pub.location()) {
+		mapped = iss // the document stays, whatever the case of the host
+	}
 	srv.issuers = append(srv.issuers, issuer{iss, mapped})
 	return serverDocument{found, srv.mapDocument(o, l, d.event)}
 }

@@ -45,7 +45,7 @@ func (s *Server) mapDocument(o *object, at location, report func(Event)) []byte 
 	if err != nil {
 		return o.raw
 	}
-	e := serverEditor{server: s, at: at, object: o}
+	e := serverEditor{server: s, at: at, public: public, object: o}
 	for i := range o.members {
 		e.member(i)
 	}
@@ -64,6 +64,7 @@ type serverEditor struct {
 
 	server  *Server
 	at      location
+	public  location
 	edits   []edit
 	gone    []int // members to drop, in order
 	names   []string
@@ -104,12 +105,15 @@ func (e *serverEditor) mapURL(o *object, i, start int) {
 		return
 	}
 	l, err := parseLocation(raw)
-	if err != nil || !l.sameOrigin(e.at) {
+	if err != nil || !l.sameOrigin(e.at) && !l.sameOrigin(e.public) {
 		return
 	}
 	name := o.members[i].name
 	if name != "issuer" {
 		e.server.addRoute(name, l)
+	}
+	if l.sameOrigin(e.public) {
+		return // the server knows where it is, for this one at least
 	}
 	v := o.members[i].value
 	e.edits = append(e.edits, edit{span{start + v.start, start + v.end}, quote(e.server.public + afterAuthority(raw))})
@@ -143,14 +147,18 @@ func (e *serverEditor) note(name string) {
 	e.names = append(e.names, name)
 }
 
-// filter keeps of a list of strings what may stay. An empty list may not stand
-// (RFC 8414 section 2), so that the member goes with its last element.
+// filter keeps of a list what may stay: what is no string does. An empty list
+// may not stand (RFC 8414 section 2), so that the member goes with its last
+// element.
 func (e *serverEditor) filter(i int, keep func(string) bool) {
-	var values []string
+	var values []json.RawMessage
 	if json.Unmarshal(e.value(i), &values) != nil {
 		return
 	}
-	kept := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return !keep(v) })
+	kept := slices.DeleteFunc(slices.Clone(values), func(raw json.RawMessage) bool {
+		var v string
+		return raw[0] == '"' && json.Unmarshal(raw, &v) == nil && !keep(v)
+	})
 	switch {
 	case len(kept) == len(values):
 	case len(kept) == 0:
@@ -232,14 +240,14 @@ func (s *Server) mapServers(o *object) []edit {
 // server. A final slash, which it may have other than the server's own document,
 // is the document's, for clients compare the two.
 func (s *Server) publicIssuer(server string) (string, bool) {
-	mapped, ok := s.MapURL(server)
+	rest, ok := s.Owns(server)
 	if !ok {
 		return server, false
 	}
 	for _, i := range s.issuers {
-		if strings.TrimSuffix(i.public, "/") == strings.TrimSuffix(mapped, "/") {
+		if strings.TrimSuffix(afterAuthority(i.public), "/") == strings.TrimSuffix(rest, "/") {
 			return i.public, true
 		}
 	}
-	return mapped, true
+	return s.public + rest, true
 }

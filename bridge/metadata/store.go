@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// staleHold is how long a document that could not be refreshed is served before
-// the upstream is asked again: else each request would wait for its timeout.
+// staleHold is how long what could not be refreshed, or had in part, is served
+// before the upstream is asked again: else each request would wait for its
+// timeout.
 const staleHold = 30 * time.Second
 
 // Store holds the metadata of one endpoint. Its methods may be called from
@@ -188,9 +189,23 @@ func (e *entry) stale() entry {
 	return old
 }
 
-// complete reports whether the upstream could be asked for all.
-func (e *entry) complete() bool {
-	return e.status != unavailable && (e.server == nil || e.server.Available())
+// loses reports whether old has what could not be had this time.
+func (e *entry) loses(old *entry) bool {
+	if e.status == unavailable && old.status == found {
+		return true
+	}
+	if old.server == nil || !old.server.known {
+		return false
+	}
+	if !e.server.Available() {
+		return true
+	}
+	for path, d := range e.server.documents {
+		if d.status == unavailable && old.server.documents[path].status == found {
+			return true
+		}
+	}
+	return false
 }
 
 // usable returns until when a document that was found may be served.
@@ -254,19 +269,24 @@ func (s *Store) land(pub Public, f *flight, out outcome) {
 		e.expires = now.Add(s.cfg.RetryAfter)
 		e.failure, e.failedAt = out.reason, now
 	}
-	if out.server != nil && !out.server.Available() {
+	partial := out.server != nil && out.server.unavailable
+	if partial && !out.server.known {
 		e.expires = now.Add(s.cfg.RetryAfter)
+	} else if hold := now.Add(staleHold); partial && hold.Before(e.expires) {
+		e.expires = hold
 	}
-	if out.status != unavailable {
+	if out.status != unavailable && !partial {
 		s.reports.recovered(pub)
 	}
-	if out.server.Available() {
+	// That a server has nothing for one public URL says nothing of others: it
+	// may be foreign to that one, or the upstream may refuse the host.
+	if out.server.Available() && len(out.server.issuers) > 0 {
 		s.last.Store(&serverSeen{out.server, now})
 	}
 	k := pub.key()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.entries[k]; old != nil && !e.complete() && old.worthKeeping() {
+	if old := s.entries[k]; old != nil && e.loses(old) {
 		if end := s.usable(old); now.Before(end) {
 			e.outcome, e.fetched = old.stale().outcome, old.fetched
 			e.expires = now.Add(staleHold)

@@ -4,6 +4,7 @@
 //
 // Usage: node server-v1.mjs [--audience <url>...] [--consent] [--lifetime <seconds>]
 //   [--name localhost|127.0.0.1] [--path-issuer] [--iss]
+//   [--old server|none]
 // It prints {"origin", "mcp"} as one line of JSON and ends when its stdin does.
 // GET /seen, which no proxy may pass on, says what has arrived. The SDK's rate
 // limits are on: 20 registrations, 50 tokens and 100 authorizations for each server.
@@ -43,6 +44,7 @@ const { values: options, positionals } = parseArgs({
     lifetime: { type: 'string', default: '3600' }, // of access tokens, in seconds
     name: { type: 'string', default: '127.0.0.1' }, // the host of the private origin
     iss: { type: 'boolean', default: false }, // say who answers, which the SDK's router cannot announce
+    old: { type: 'string' }, // as in 2025-03-26, no metadata but that of the authorization server, or none at all
     'path-issuer': { type: 'boolean', default: false }, // an issuer below the origin
   },
 });
@@ -274,6 +276,12 @@ app.use((req, res, next) => {
   next();
 });
 
+if (options.old) {
+  app.use('/.well-known/oauth-protected-resource', (req, res) => res.status(404).end());
+}
+if (options.old === 'none') {
+  app.use('/.well-known', (req, res) => res.status(404).end());
+}
 if (options['path-issuer']) {
   // The router serves this at the root alone; RFC 8414 has it here.
   app.use(`/.well-known/oauth-authorization-server${issuerUrl.pathname}`, metadataHandler(metadata));
@@ -313,7 +321,7 @@ app.post('/consent', express.urlencoded({ extended: false }), (req, res) => {
   provider.finish(transaction.params, req.body.consent === 'yes' ? transaction.grant : undefined, res);
 });
 
-const resourceMetadataUrl = getOAuthProtectedResourceMetadataUrl(new URL(mcp));
+const resourceMetadataUrl = options.old ? undefined : getOAuthProtectedResourceMetadataUrl(new URL(mcp));
 const authenticated = requireBearerAuth({ verifier: provider, resourceMetadataUrl });
 const mayRead = requireBearerAuth({ verifier: provider, resourceMetadataUrl, requiredScopes: ['mcp:read'] });
 
@@ -333,7 +341,8 @@ function authorize(req, res, next) {
       .status(403)
       .set(
         'WWW-Authenticate',
-        `Bearer error="insufficient_scope", scope="mcp:admin", resource_metadata="${resourceMetadataUrl}"`,
+        'Bearer error="insufficient_scope", scope="mcp:admin"' +
+          (resourceMetadataUrl ? `, resource_metadata="${resourceMetadataUrl}"` : ''),
       )
       .json({ error: 'insufficient_scope', error_description: 'this needs mcp:admin' });
   });
