@@ -172,7 +172,8 @@ func TestHostileChallenges(t *testing.T) {
 		return "HTTP/1.1 401 Unauthorized\r\n" + header + "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 	}
 	huge := `Bearer realm="` + strings.Repeat("x", 200<<10) + `"`
-	many := strings.Repeat("WWW-Authenticate: Bearer realm=\"x\"\r\n", 5000)
+	megabyte := `Bearer realm="` + strings.Repeat("x", 1_000_000) + `"`
+	many := strings.Repeat("WWW-Authenticate: Bearer realm=\"x\"\r\n", 10_000)
 	for name, tc := range map[string]struct {
 		answer string
 		status int
@@ -180,7 +181,9 @@ func TestHostileChallenges(t *testing.T) {
 	}{
 		"200 KiB in one line":     {answer("WWW-Authenticate: " + huge), 401, []string{huge}},
 		"over the header limit":   {answer("WWW-Authenticate: " + strings.Repeat("x", 2<<20)), 502, nil},
-		"five thousand lines":     {answer(strings.TrimSuffix(many, "\r\n")), 401, nil},
+		"a megabyte in one line":  {answer("WWW-Authenticate: " + megabyte), 401, []string{megabyte}},
+		"ten thousand in a line":  {answer("WWW-Authenticate: " + strings.Repeat(`Bearer realm="x", `, 10_000)), 401, nil},
+		"ten thousand lines":      {answer(strings.TrimSuffix(many, "\r\n")), 401, nil},
 		"a control character":     {answer("WWW-Authenticate: Bearer realm=\"\x01\", resource_metadata=\"http://localhost/\""), 502, nil},
 		"a quote without an end":  {answer(`WWW-Authenticate: Bearer resource_metadata="http://localhost/`), 401, nil},
 		"an injected line":        {answer(`WWW-Authenticate: Bearer resource_metadata="http://localhost/%0d%0aSet-Cookie: a=b"`), 401, nil},

@@ -41,30 +41,51 @@ type ServerConfig struct {
 type LearnedPaths struct {
 	mu    sync.RWMutex
 	paths map[string]struct{}
+	order []string // of arrival
+	noted int
 }
 
-// maxLearned bounds them.
+// maxLearned bounds them: the oldest gives way, and is learned again by the next
+// login that it belongs to.
 const maxLearned = 64
 
 func (l *LearnedPaths) has(path string) bool {
+	path = withoutParameters(path)
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	_, ok := l.paths[path]
 	return ok
 }
 
-// add reports whether path is new.
+// add reports whether path is new and worth a note.
 func (l *LearnedPaths) add(path string) bool {
+	path = withoutParameters(path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.paths[path]; ok || len(l.paths) >= maxLearned {
+	if _, ok := l.paths[path]; ok {
 		return false
 	}
 	if l.paths == nil {
 		l.paths = make(map[string]struct{})
 	}
+	if len(l.order) >= maxLearned {
+		delete(l.paths, l.order[0])
+		l.order = append(l.order[:0], l.order[1:]...)
+	}
 	l.paths[path] = struct{}{}
-	return true
+	l.order = append(l.order, path)
+	l.noted++
+	return l.noted <= maxLearned
+}
+
+// withoutParameters returns a path without those of its last segment: some
+// servers put the session there, another one for each visitor (RFC 3986 section
+// 3.3).
+func withoutParameters(path string) string {
+	if i := strings.IndexByte(path[strings.LastIndexByte(path, '/')+1:], ';'); i >= 0 {
+		return path[:strings.LastIndexByte(path, '/')+1+i]
+	}
+	return path
 }
 
 // ServerRoute is what a request is to the authorization server.

@@ -262,8 +262,10 @@ http://%s {
 		kind     transport
 		audience string
 	}{
-		{mcp, sdkV1, streamable, d.MCPURL()}, {mcp, sdkV2, streamable, d.MCPURL()},
-		{sse, sdkV1, legacySSE, d.SSEURL()}, {sse, sdkV2, legacySSE, d.SSEURL()},
+		{mcp, sdkV1, streamable, d.MCPURL()},
+		{mcp, sdkV2, streamable, d.MCPURL()},
+		{sse, sdkV1, legacySSE, d.SSEURL()},
+		{sse, sdkV2, legacySSE, d.SSEURL()},
 	} {
 		t.Run(tc.driver+"/"+string(tc.kind), func(t *testing.T) {
 			checkNodeClient(t, drive(t, tc.f, tc.driver, tc.kind), tc.f, tc.audience)

@@ -23,7 +23,7 @@ func ParseGlob(s string) (Glob, error) {
 	if !strings.HasPrefix(s, "/") {
 		return Glob{}, errGlobSlash
 	}
-	if strings.ContainsAny(s, "?#%\\{}[] \t\r\n") || !plain(s) {
+	if strings.ContainsAny(s, "?#%\\{}[] \t\r\n") || strings.Contains(s, "**") || !plain(s) {
 		return Glob{}, errGlobText
 	}
 	return Glob{strings.Split(s[1:], "/")}, nil

@@ -132,6 +132,9 @@ func (in *Instance) TryLoad(caddyfile string) error {
 // Logs returns the log lines since the last load.
 func Logs() []string { return sink.lines() }
 
+// ForgetLogs forgets the log lines, and the memory that they take.
+func ForgetLogs() { sink.reset() }
+
 // Logged reports whether a log line has all of the texts.
 func Logged(texts ...string) bool {
 	for _, line := range sink.lines() {
@@ -171,7 +174,7 @@ func (s *logSink) Write(p []byte) (int, error) {
 func (s *logSink) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.buf.Reset()
+	s.buf = bytes.Buffer{}
 }
 
 func (s *logSink) lines() []string {
