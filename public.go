@@ -60,6 +60,9 @@ func strippedPrefix(r *http.Request) string {
 	if !ok || orig.URL == nil || len(orig.URL.Path) <= len(r.URL.Path) {
 		return ""
 	}
+	if r.URL.Path == "/" && orig.URL.Path[len(orig.URL.Path)-1] != '/' {
+		return orig.URL.Path // nothing was left, which is the root
+	}
 	prefix, ok := strings.CutSuffix(orig.URL.Path, r.URL.Path)
 	if !ok || !strings.HasPrefix(prefix, "/") {
 		return ""

@@ -5,7 +5,8 @@ import "strings"
 // MapChallengeURL judges raw, the resource_metadata URL of a challenge. Where it
 // is the upstream's it returns the endpoint's own well-known URL and true; where
 // it is foreign, or that URL already, it returns raw and false. sentHost is the
-// Host field that was sent upstream. It never waits and never fetches.
+// Host field that was sent upstream. It never waits; where the answer depends on
+// metadata that was not asked for yet, it begins to ask.
 //
 // The upstream's are: each host in Dials and the host of sentHost, whatever the
 // port; the public host; every local host; the listed origins, with scheme and
@@ -35,8 +36,11 @@ func (s *Store) ownsChallengeURL(raw string, pub Public, sentHost string) bool {
 		return true
 	}
 	if l.host == public.host {
-		return strings.HasPrefix(l.path, wellKnownPrefix) ||
-			(l.port != public.port && s.id.dialled(l.hostPort)) || s.KnownNow(pub)
+		if strings.HasPrefix(l.path, wellKnownPrefix) || l.port != public.port && s.id.dialled(l.hostPort) || s.KnownNow(pub) {
+			return true
+		}
+		s.Warm(pub) // for the next one
+		return false
 	}
 	return l.local() || s.id.dialsHost(l.host) || l.host == sentHostPort(sentHost).host
 }
