@@ -63,6 +63,23 @@ func TestAudienceHint(t *testing.T) {
 	}
 }
 
+// Rules C5, C7: with the authorization server bridged, tokens are made out to
+// what the upstream's own metadata names, and the log says so.
+func TestAudienceHintBridged(t *testing.T) {
+	s := newCohosted(t)
+	s.handlers["/mcp"] = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}
+	base := startBridged(t, s, bridged)
+	c := newClient(t)
+	do(t, c, newRequest(t, http.MethodGet, base+"/.well-known/oauth-protected-resource/mcp", ""))
+	do(t, c, newRequest(t, http.MethodPost, base+"/mcp", initReq, "Authorization", "Bearer x"))
+	if !testcaddy.Logged("invalid_token", `"detail":"`+s.URL+`/mcp"`) {
+		t.Errorf("got log %q", testcaddy.Logs())
+	}
+}
+
 // Rule A8: a 401 is not tried again, whatever reverse_proxy is told of
 // retries.
 func TestNoRetryAfter401(t *testing.T) {

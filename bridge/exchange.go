@@ -171,8 +171,14 @@ func (x *Exchange) watchAudience(rec *record.Record, res *http.Response) {
 		if !ok {
 			return
 		}
+		audience := public.URL()
+		if e.cfg.Server != nil && !e.publicResource.Load() {
+			if own, ok := e.cfg.Metadata.ServerNow(public).UpstreamResource(audience, public); ok {
+				audience = own
+			}
+		}
 		e.warn("upstream answers 401 invalid_token and has accepted no token yet; if this follows right after a login, "+
-			"set the audience that it expects to the URL in `detail`, which tokens are made out to", "audience", public.URL())
+			"set the audience that it expects to the URL in `detail`, which tokens are made out to", "audience", audience)
 	}
 }
 

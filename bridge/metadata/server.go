@@ -251,6 +251,17 @@ func (s *Store) Server(ctx context.Context, pub Public) *Server {
 	return s.lookupUpstream(ctx, pub).server
 }
 
+// ServerNow is [Store.Server] without a wait, and without beginning a discovery:
+// nil where nothing is kept for pub.
+func (s *Store) ServerNow(pub Public) *Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.entries[pub.key()]; e != nil {
+		return e.server
+	}
+	return nil
+}
+
 // Route is what the last discovery, for whatever public URL, said of a path, for
 // paths of a server do not depend on the host that it is asked for. It is fresh
 // where that was no longer ago than a TTL.
