@@ -1,0 +1,298 @@
+// Command flood measures what hostile clients can make Caddy keep: it sends any
+// number of requests with hosts, origins and headers that are all different,
+// and compares the process's memory early on and at the end.
+//
+//	go run ./bench/flood [-caddy <binary>] [-requests 1000000]
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	workers      = 8
+	startTimeout = 20 * time.Second
+	// margin is what the resident memory may grow by between the first tenth
+	// of the requests and the last, in bytes: the heap of a busy Go program
+	// breathes.
+	margin = 64 << 20
+)
+
+func main() {
+	binary := flag.String("caddy", "", "Caddy `binary` (default: built from ./cmd/caddy)")
+	n := flag.Int("requests", 1_000_000, "`number` of requests")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *binary, *n); err != nil {
+		fmt.Fprintln(os.Stderr, "flood:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, binary string, n int) (err error) {
+	dir, err := os.MkdirTemp("", "mcp-auth-bridge-flood-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if binary == "" {
+		binary = filepath.Join(dir, "caddy")
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/caddy").CombinedOutput(); err != nil { //nolint:gosec // fixed words
+			return fmt.Errorf("building Caddy: %w\n%s", err, out)
+		}
+	}
+	up, err := startUpstream(ctx)
+	if err != nil {
+		return err
+	}
+	defer up.Close()
+	c, err := startCaddy(ctx, binary, dir, up.addr)
+	if err != nil {
+		return err
+	}
+	defer c.stop()
+
+	var before int64
+	for i, part := range []int{n / 10, n - n/10} {
+		if err := flood(ctx, c.addr, i*(n/10), part); err != nil {
+			return err
+		}
+		rss, err := c.rss()
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%9d requests: %d MiB resident\n", i*(n/10)+part, rss>>20)
+		if i == 1 && rss-before > margin {
+			return fmt.Errorf("the resident memory grew by %d MiB", (rss-before)>>20)
+		}
+		before = rss
+	}
+	for kind, count := range counts {
+		fmt.Printf("%9d %s\n", count.Load(), kind)
+	}
+	return nil
+}
+
+// shapes are the requests; each is another one for each number.
+var shapes = []struct {
+	name   string
+	status string // of the answer
+	head   func(i int) string
+}{
+	{"preflights of origins that are not allowed", "403", func(i int) string {
+		return fmt.Sprintf("OPTIONS /mcp HTTP/1.1\r\nHost: mcp.test\r\nOrigin: https://h%d.evil.example\r\nAccess-Control-Request-Method: POST\r\n", i)
+	}},
+	{"preflights that ask for headers of their own", "204", func(i int) string {
+		return fmt.Sprintf("OPTIONS /mcp HTTP/1.1\r\nHost: mcp.test\r\nOrigin: https://app.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: mcp-param-%d, x-%[1]d\r\n", i)
+	}},
+	{"requests for hosts that nobody configured", "401", func(i int) string {
+		return fmt.Sprintf("POST /mcp HTTP/1.1\r\nHost: h%d.test\r\nX-Forwarded-Host: h%[1]d.evil.example\r\nContent-Length: 0\r\n", i)
+	}},
+	{"requests of origins that are not allowed", "403", func(i int) string {
+		return fmt.Sprintf("POST /mcp HTTP/1.1\r\nHost: h%d.test\r\nOrigin: https://h%[1]d.evil.example\r\nContent-Length: 0\r\n", i)
+	}},
+	{"metadata of other paths", "404", func(i int) string {
+		return fmt.Sprintf("GET /.well-known/oauth-authorization-server/h%d HTTP/1.1\r\nHost: mcp.test\r\n", i)
+	}},
+	{"pages that are not the authorization server's", "200", func(i int) string {
+		return fmt.Sprintf("GET /page-%d HTTP/1.1\r\nHost: h%[1]d.test\r\n", i)
+	}},
+	{"redirects to paths of their own", "302", func(i int) string {
+		return fmt.Sprintf("GET /authorize?to=/page-%d HTTP/1.1\r\nHost: mcp.test\r\nCookie: c%[1]d=1\r\n", i)
+	}},
+	{"metadata for hosts that nobody configured", "", func(i int) string {
+		return fmt.Sprintf("GET /.well-known/oauth-protected-resource/mcp HTTP/1.1\r\nHost: h%d.test\r\n", i)
+	}},
+}
+
+var counts = make(map[string]*atomic.Int64)
+
+// flood sends requests first to first+n over connections that stay open.
+func flood(ctx context.Context, addr string, first, n int) error {
+	for _, s := range shapes {
+		if counts[s.name] == nil {
+			counts[s.name] = new(atomic.Int64)
+		}
+	}
+	var next atomic.Int64
+	next.Store(int64(first))
+	errs := make([]error, workers)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() { errs[w] = work(ctx, addr, &next, int64(first+n)) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func work(ctx context.Context, addr string, next *atomic.Int64, end int64) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	answers := bufio.NewReader(conn)
+	for ctx.Err() == nil {
+		i := next.Add(1) - 1
+		if i >= end {
+			return nil
+		}
+		// The last shape costs the upstream requests of its own.
+		shape := shapes[i%int64(len(shapes)-1)]
+		if i%100 == 0 {
+			shape = shapes[len(shapes)-1]
+		}
+		head := shape.head(int(i))
+		if _, err := io.WriteString(conn, head+"\r\n"); err != nil {
+			return fmt.Errorf("%s: %w", shape.name, err)
+		}
+		method, _, _ := strings.Cut(head, " ")
+		res, err := http.ReadResponse(answers, &http.Request{Method: method})
+		if err != nil {
+			return fmt.Errorf("%s: %w", shape.name, err)
+		}
+		_, err = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", shape.name, err)
+		}
+		if shape.status != "" && !strings.HasPrefix(res.Status, shape.status) {
+			return fmt.Errorf("%s: answered %s, want %s", shape.name, res.Status, shape.status)
+		}
+		counts[shape.name].Add(1)
+	}
+	return ctx.Err()
+}
+
+// upstream is an MCP server with its own authorization server.
+type upstream struct {
+	*http.Server
+	addr string
+}
+
+func startUpstream(ctx context.Context) (*upstream, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	u := &upstream{addr: l.Addr().String()}
+	origin := "http://" + u.addr
+	document := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/mcp", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+origin+`/.well-known/oauth-protected-resource/mcp"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	mux.HandleFunc("/.well-known/oauth-protected-resource/mcp", document(fmt.Sprintf(`{"resource":"%s/mcp","authorization_servers":["%[1]s"]}`, origin)))
+	mux.HandleFunc("/.well-known/oauth-authorization-server", document(fmt.Sprintf(`{"issuer":"%s","authorization_endpoint":"%[1]s/authorize","token_endpoint":"%[1]s/token"}`, origin)))
+	mux.HandleFunc("/authorize", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", origin+r.URL.Query().Get("to"))
+		w.WriteHeader(http.StatusFound)
+	})
+	u.Server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	go func() { _ = u.Serve(l) }()
+	return u, nil
+}
+
+// caddy is the process that is measured.
+type caddy struct {
+	addr string
+	cmd  *exec.Cmd
+}
+
+func startCaddy(ctx context.Context, binary, dir, upstream string) (*caddy, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	c := &caddy{addr: l.Addr().String()}
+	if err := l.Close(); err != nil {
+		return nil, err
+	}
+	_, port, _ := net.SplitHostPort(c.addr)
+	config := filepath.Join(dir, "Caddyfile")
+	caddyfile := fmt.Sprintf(`{
+	admin off
+	auto_https off
+	persist_config off
+	storage file_system %q
+	log {
+		level ERROR
+	}
+}
+http://:%s {
+	bind 127.0.0.1
+	route {
+		mcp_auth_bridge %s {
+			hosts mcp.test
+			cors {
+				allow_origins https://app.example
+			}
+			authorization_server bridge
+		}
+		respond 200
+	}
+}
+`, dir, port, upstream)
+	if err := os.WriteFile(config, []byte(caddyfile), 0o600); err != nil {
+		return nil, err
+	}
+	c.cmd = exec.CommandContext(ctx, binary, "run", "--config", config, "--adapter", "caddyfile") //nolint:gosec // the operator's
+	c.cmd.Stderr = os.Stderr
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.addr)
+		if err == nil {
+			return c, conn.Close()
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			c.stop()
+			return nil, fmt.Errorf("starting Caddy: %w", err)
+		}
+	}
+}
+
+func (c *caddy) stop() {
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	_ = c.cmd.Wait()
+}
+
+// rss returns the resident memory in bytes.
+func (c *caddy) rss() (int64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading the memory of Caddy, which needs Linux: %w", err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+			return kilobytes << 10, err
+		}
+	}
+	return 0, errors.New("the system does not say how much memory Caddy has")
+}
