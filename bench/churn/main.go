@@ -1,0 +1,371 @@
+// Command churn proves that nothing is leaked or lost where streams are left
+// and the configuration is reloaded, many times and under load.
+//
+// It starts an upstream and a Caddy with two endpoints of mcp_auth_bridge, of
+// which the second is in every other configuration only. While workers send
+// requests (messages small and large, such that get a 401 with a challenge of
+// their own or without one, metadata), it opens -streams event streams, by GET
+// and by POST, and leaves them: before there is a header, after the first
+// event, in the middle; and does -reloads reloads, each second one right after
+// another. Further streams are opened
+// before the first reload and stay open until the grace period of the last is
+// over. At the end Caddy gets SIGTERM with one stream open.
+//
+// Each answer has to be the request's own: status, body, challenge. Each event
+// of a stream has to be the next one. Nothing is sent again but what Go's
+// client sends again itself. What the server closes around a reload before it
+// has served the request is counted apart (see load.unanswered).
+//
+// Goroutines, descriptors and heap of Caddy are compared with those before the
+// load, after a warm-up of the same kind; each time no request is under way,
+// all connections are closed, and the configuration has just been loaded. More
+// than a margin is a leak: 2 goroutines, 2 descriptors, 512 KiB of heap.
+//
+// The program ends with exit status 1 if anything is lost, wrong or leaked.
+// With -plain there is reverse_proxy in place of mcp_auth_bridge, which shows
+// what is Caddy's own. It reads /proc, so it needs Linux.
+//
+//	go run ./bench/churn
+//	go run ./bench/churn -streams 200 -reloads 20 -plain
+//	go run ./bench/churn -for 1h
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// What counts as a leak beyond the state before the load.
+const (
+	goroutineMargin  = 2
+	descriptorMargin = 2
+	heapMargin       = 512 // KiB
+)
+
+// How long things may take that are waited for.
+const (
+	settleLimit = 90 * time.Second
+	endMargin   = 2 * time.Second // beyond the grace period
+)
+
+// reloadPause is, in the mean, the time between two reloads and two others.
+const reloadPause = 300 * time.Millisecond
+
+// What is counted, in the order of the report.
+const (
+	requestsSent     = "requests sent"
+	requestsAnswered = "requests answered, each with its own answer"
+	sentAgain        = "requests and streams sent again by Go's client itself"
+	closedUsed       = "requests not served: used connection closed around a reload"
+	closedFresh      = "requests not served: fresh connection closed around a reload"
+	streamUsed       = "streams not opened: used connection closed around a reload"
+	streamFresh      = "streams not opened: fresh connection closed around a reload"
+	leftBefore       = "streams left before the header"
+	leftOther        = "streams left with the header"
+	leftFirst        = "streams left after the first event"
+	leftMiddle       = "streams left in the middle"
+	throughSurvived  = " streams with events after a reload that they were open at"
+	throughEnded     = " streams that the server ended cleanly"
+	watchedToTheEnd  = "streams open from before the first reload until after the last one's grace period"
+)
+
+var kinds = []string{
+	requestsSent, requestsAnswered, closedUsed, closedFresh, streamUsed, streamFresh, sentAgain,
+	leftBefore, leftOther, leftFirst, leftMiddle,
+	first + throughSurvived, first + throughEnded, second + throughSurvived, second + throughEnded, watchedToTheEnd,
+}
+
+// closedKinds are by whether it was a stream, and whether the connection was
+// used before.
+var closedKinds = map[bool]map[bool]string{
+	false: {true: closedUsed, false: closedFresh},
+	true:  {true: streamUsed, false: streamFresh},
+}
+
+type options struct {
+	caddy            string
+	streams, reloads int
+	workers          int
+	lasting          time.Duration
+	plain            bool
+}
+
+func init() {
+	// Children are told to end with the thread that started them.
+	runtime.LockOSThread()
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.caddy, "caddy", "", "Caddy `binary` (default: built from ./cmd/caddy)")
+	flag.IntVar(&o.streams, "streams", 1000, "streams to open and leave")
+	flag.IntVar(&o.reloads, "reloads", 100, "reloads to do meanwhile")
+	flag.IntVar(&o.workers, "workers", 4, "workers that send requests, one after the other")
+	flag.DurationVar(&o.lasting, "for", 0, "go on with as many streams and reloads again until this `time` is over")
+	flag.BoolVar(&o.plain, "plain", false, "use reverse_proxy in place of mcp_auth_bridge")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, &o)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "churn:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o *options) error {
+	if o.streams < 0 || o.reloads < 0 || o.workers < 0 {
+		return errors.New("-streams, -reloads and -workers cannot be negative")
+	}
+	dir, err := os.MkdirTemp("", "churn-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if o.caddy == "" {
+		o.caddy = filepath.Join(dir, "caddy")
+		cmd := exec.CommandContext(ctx, "go", "build", "-o", o.caddy, "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/cmd/caddy")
+		cmd.Stderr = os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("go build: %w", err)
+		}
+	}
+	up, err := startUpstream()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = up.server.Close() }()
+	c, err := startCaddy(ctx, o.caddy, dir, up.addr, o.plain)
+	if err != nil {
+		return err
+	}
+	defer c.kill()
+	return prove(ctx, o, c, up)
+}
+
+// prove does it all and prints the report.
+func prove(ctx context.Context, o *options, c *caddy, up *upstream) error {
+	warm := newTally()
+	if err := churn(ctx, newLoad(c, up, warm), o.workers, min(o.streams, 60), min(o.reloads, 6)); err != nil {
+		return err
+	}
+	before, err := settle(ctx, c, up, nil)
+	if err != nil {
+		return err
+	}
+	c.times = nil
+	t := newTally()
+	started := time.Now()
+	for rounds := 0; rounds == 0 || time.Since(started) < o.lasting; rounds++ {
+		if err := churn(ctx, newLoad(c, up, t), o.workers, o.streams, o.reloads); err != nil {
+			return err
+		}
+	}
+	took := time.Since(started)
+	reloads := slices.Sorted(slices.Values(c.times))
+	after, err := settle(ctx, c, up, &before)
+	if err != nil {
+		return err
+	}
+	for kind, n := range warm.failed {
+		kind, first := kind+" (warm-up)", warm.firsts[kind]
+		t.failed[kind], t.firsts[kind] = n, first
+	}
+	name := "mcp_auth_bridge"
+	if o.plain {
+		name = "reverse_proxy alone"
+	}
+	fmt.Printf("%s, %.0f s under load\n", name, took.Seconds())
+	for _, kind := range kinds {
+		fmt.Printf("%8d  %s\n", t.counts[kind], kind)
+	}
+	if n := len(reloads); n > 0 {
+		fmt.Printf("%8d  reloads, %d ms in the median, %d ms at most\n", n, reloads[n/2].Milliseconds(), reloads[n-1].Milliseconds())
+	}
+	fmt.Printf("%8d  requests to the admin API sent again: it closed the connection around a reload\n", c.again.Load())
+	fmt.Printf("\n%-24s %8s %8s\n", "", "before", "after")
+	row := func(name string, a, b int) { fmt.Printf("%-24s %8d %8d\n", name, a, b) }
+	row("goroutines", before.goroutines, after.goroutines)
+	row("descriptors", before.descriptors, after.descriptors)
+	row("heap, KiB", before.heap, after.heap)
+	row("resident, KiB", before.rss, after.rss)
+	row("upstream's handlers", 0, int(up.open.Load()))
+	row("upstream's connections", 0, int(up.conns.Load()))
+	if after.goroutines > before.goroutines+goroutineMargin {
+		t.fail("goroutines leaked", "%d more\n\t%s", after.goroutines-before.goroutines, strings.Join(after.grown(&before), "\n\t"))
+	}
+	if after.descriptors > before.descriptors+descriptorMargin {
+		t.fail("descriptors leaked", "%d more", after.descriptors-before.descriptors)
+	}
+	if after.heap > before.heap+heapMargin {
+		t.fail("memory leaked", "%d KiB more on the heap", after.heap-before.heap)
+	}
+	end(ctx, c, up, t)
+	if log := c.logged("panic"); log != "" {
+		t.fail("panic", "%s", log)
+	}
+	return report(t)
+}
+
+// report prints the failures.
+func report(t *tally) error {
+	if len(t.failed) == 0 {
+		fmt.Println("\nnothing was lost, nothing has leaked")
+		return nil
+	}
+	fmt.Println()
+	total := 0
+	for kind, n := range t.failed {
+		total += n
+		fmt.Printf("FAIL %d %s, first: %s\n", n, kind, t.firsts[kind])
+	}
+	return fmt.Errorf("%d failures of %d kinds", total, len(t.failed))
+}
+
+// churn sends load while it leaves streams and reloads.
+func churn(ctx context.Context, l *load, workers, streams, reloads int) error {
+	defer l.client.CloseIdleConnections()
+	working, stop := context.WithCancel(ctx)
+	var work, open sync.WaitGroup
+	watched, err := l.watch(ctx)
+	for range workers {
+		work.Go(func() { l.work(working) })
+	}
+	next := make(chan int)
+	for range openers {
+		open.Go(func() {
+			for k := range next {
+				for attempts := 0; !l.abort(k); attempts++ {
+					if attempts == 100 {
+						l.fail("stream that could not be opened to be left", "number %d", k)
+						break
+					}
+				}
+			}
+		})
+	}
+	sent := 0
+	for i := range reloads + 1 {
+		for ; sent < streams*(i+1)/(reloads+1); sent++ {
+			next <- sent
+		}
+		if i < reloads && ctx.Err() == nil {
+			if i%2 == 0 { // the others follow at once
+				time.Sleep(rand.N(2 * reloadPause))
+			}
+			if err := l.caddy.reload(ctx); err != nil {
+				l.fail("reload failed", "%v", err)
+			}
+		}
+	}
+	close(next)
+	open.Wait()
+	// The streams have to outlive the grace period of the last reload.
+	if err == nil {
+		err = watched.waitFresh(ctx, int64((grace+time.Second)/tick))
+	}
+	for range watched.stop() {
+		l.count(watchedToTheEnd)
+	}
+	stop()
+	work.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		l.fail("watched streams", "%v", err)
+	}
+	l.client.CloseIdleConnections()
+	if err := l.up.waitClosed(ctx); err != nil {
+		l.fail("upstream's handlers leaked", "%v", err)
+	}
+	l.settleClosed()
+	return ctx.Err()
+}
+
+// settle loads a configuration without the second endpoint, so that nothing
+// else is left, waits until Caddy holds no more than before (nil: any), and no
+// less from one look to the next, and measures it.
+func settle(ctx context.Context, c *caddy, up *upstream, before *usage) (usage, error) {
+	for ok := true; ok; ok = c.done.Load()%2 == 1 {
+		if err := c.reload(ctx); err != nil {
+			return usage{}, err
+		}
+	}
+	var last usage
+	same := 0
+	err := poll(ctx, settleLimit, func() error {
+		if n := up.conns.Load(); n > 0 {
+			return fmt.Errorf("%d connections to the upstream are open", n)
+		}
+		u, err := c.count(ctx)
+		if err != nil {
+			return errFinal{err}
+		}
+		if same++; u.goroutines != last.goroutines || u.descriptors != last.descriptors {
+			last, same = u, 0
+		}
+		if before != nil && (u.goroutines > before.goroutines+goroutineMargin || u.descriptors > before.descriptors+descriptorMargin) {
+			return errors.New("caddy holds more than before")
+		}
+		if same < 20 {
+			return errors.New("what caddy holds changes")
+		}
+		return nil
+	})
+	var final errFinal
+	if ctx.Err() != nil || errors.As(err, &final) {
+		return usage{}, err
+	}
+	return c.measure(ctx) // which shows what is too much
+}
+
+// end ends Caddy while a stream is open.
+func end(ctx context.Context, c *caddy, up *upstream, t *tally) {
+	seen := newTally()
+	l := newLoad(c, up, seen)
+	var fresh atomic.Int64
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		l.follow(ctx, http.MethodGet, first, 0, &fresh)
+	}()
+	err := poll(ctx, silence, func() error {
+		if fresh.Load() < 2 {
+			return errors.New("it has no events")
+		}
+		return nil
+	})
+	if err != nil {
+		t.fail("stream before SIGTERM", "%v", err)
+	}
+	took, err := c.terminate(grace + endMargin)
+	if err != nil {
+		t.fail("SIGTERM", "%v", err)
+		return
+	}
+	<-left
+	how := "cut"
+	if seen.counts[first+throughEnded] > 0 {
+		how = "ended cleanly"
+	}
+	fmt.Printf("\nended %.1f s after SIGTERM (grace period %s), its open stream %s\n", took.Seconds(), grace, how)
+	if err := up.waitClosed(ctx); err != nil {
+		t.fail("upstream's handlers leaked by the end", "%v", err)
+	}
+}
