@@ -217,7 +217,7 @@ func (d *search) send(ctx context.Context, t target, req FetchRequest) (FetchRes
 		req.Header = req.Header.Clone()
 		res, err := d.cfg.Fetch(ctx, req)
 		switch {
-		case d.ctx.Err() != nil:
+		case errors.Is(ctx.Err(), context.Canceled):
 			return res, outcome{reason: "closed"} // nobody's failure
 		case ctx.Err() != nil:
 			return res, d.fail(Unavailable, source, "timeout")

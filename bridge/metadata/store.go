@@ -22,15 +22,11 @@ type Store struct {
 	overlays   []Member
 	reports    reporter
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-
 	mu      sync.Mutex
 	closed  bool
 	entries map[key]*entry
 	flights map[key]*flight
 	loose   int // flights for public URLs that are not fixed
-	wg      sync.WaitGroup
 
 	last atomic.Pointer[serverSeen]
 }
@@ -60,8 +56,27 @@ type entry struct {
 
 // flight is a discovery that any number of requests wait for.
 type flight struct {
-	done chan struct{} // closed when got is set
-	got  entry
+	done   chan struct{} // closed when got is set
+	got    entry
+	cancel context.CancelFunc
+	// waiting counts the requests that wait for it.
+	waiting int
+}
+
+// endUnwanted ends the flight if nobody waits for it. The store's lock is held.
+func (f *flight) endUnwanted() {
+	if f.waiting == 0 {
+		f.cancel()
+	}
+}
+
+// leave is called by a request that waits no more.
+func (s *Store) leave(f *flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.waiting--; s.closed {
+		f.endUnwanted()
+	}
 }
 
 // New checks cfg and returns its store. Its error is a joined one, a line for
@@ -80,18 +95,19 @@ func New(cfg Config) (*Store, error) {
 	if len(cfg.AuthorizationServers) > 0 {
 		s.configured = generate(&cfg)
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// Close ends every discovery and waits for it. A configured document is served
-// on; a discovered one until it expires.
+// Close ends every discovery that no request waits for. Requests that outlive
+// the store, as they do when a configuration is replaced, are still answered; a
+// discovery ends with the last of them, or by its time-out.
 func (s *Store) Close() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.closed = true
-	s.mu.Unlock()
-	s.cancel()
-	s.wg.Wait()
+	for _, f := range s.flights {
+		f.endUnwanted()
+	}
 }
 
 // Configured reports whether the document is made from the configuration alone.
@@ -123,7 +139,7 @@ func (s *Store) Warm(pub Public) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.entries[pub.key()]; e == nil || !time.Now().Before(e.expires) {
+	if e := s.entries[pub.key()]; !s.closed && (e == nil || !time.Now().Before(e.expires)) {
 		s.fly(pub)
 	}
 }
@@ -159,15 +175,16 @@ func (s *Store) lookupUpstream(ctx context.Context, pub Public) entry {
 			stale = e.stale()
 		}
 	}
-	f, closed := s.fly(pub), s.closed
+	f := s.fly(pub)
+	if f != nil {
+		f.waiting++
+	}
 	s.mu.Unlock()
 	if f == nil {
-		if closed {
-			return stale
-		}
 		s.reports.report(pub, Event{Kind: Busy, Reason: "too many discoveries"})
 		return stale
 	}
+	defer s.leave(f)
 	select {
 	case <-f.done:
 		return f.got
@@ -218,7 +235,7 @@ func (s *Store) usable(e *entry) time.Time {
 }
 
 // fly returns the flight for pub and begins one if there is none. It returns
-// nil where there are too many, or the store is closed. The lock is held.
+// nil where there are too many. The lock is held.
 func (s *Store) fly(pub Public) *flight {
 	k := pub.key()
 	if f := s.flights[k]; f != nil {
@@ -228,19 +245,19 @@ func (s *Store) fly(pub Public) *flight {
 	if pub.Fixed {
 		busy = len(s.flights)-s.loose >= s.cfg.MaxEntries
 	}
-	if busy || s.closed {
+	if busy {
 		return nil
 	}
 	if !pub.Fixed {
 		s.loose++
 	}
-	f := &flight{done: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
+	f := &flight{done: make(chan struct{}), cancel: cancel}
 	s.flights[k] = f
-	s.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Timeout)
+	go func() {
 		defer cancel()
 		s.land(pub, f, s.discoverSafely(ctx, pub))
-	})
+	}()
 	return f
 }
 

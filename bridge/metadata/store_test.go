@@ -398,47 +398,74 @@ func TestMaxFlights(t *testing.T) {
 	})
 }
 
-// C4: Close ends every discovery and waits for it; nobody is told of failures
-// that are none. What is known is used until it expires.
+// C4, D7: a configuration is replaced while its requests are still under way:
+// they are answered. What nobody waits for ends at once, and so does the rest when
+// the last request leaves.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := has()
 		s, l := newStore(t, u, nil)
-		s.Known(t.Context(), host(9))
-		defer hangs(u)()
+		release := hangs(u)
+		s.Warm(host(0))
+		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for n := range 5 {
 			wg.Go(func() {
-				if s.Known(t.Context(), host(n)) || s.Known(t.Context(), loose(n)) {
-					t.Error("known after Close")
+				if s.Known(ctx, host(1)) || s.Known(ctx, loose(n)) {
+					t.Error("known to a request that has left")
+				}
+			})
+			wg.Go(func() {
+				if !s.Known(t.Context(), host(2)) {
+					t.Error("a request of the replaced configuration got no answer")
 				}
 			})
 		}
-		synctest.Wait()
+		flights := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if len(s.flights) != want {
+				t.Errorf("%d discoveries; want %d", len(s.flights), want)
+			}
+		}
+		flights(3)
 		start := time.Now()
 		s.Close()
+		flights(2) // without the one that nobody waits for
+		cancel()
+		flights(1)
+		if time.Since(start) != 0 {
+			t.Errorf("ended after %v; want at once", time.Since(start))
+		}
+		s.Warm(host(3))
+		flights(1)
+		release()
 		wg.Wait()
-		if time.Since(start) != 0 || len(s.flights) != 0 {
-			t.Errorf("closed after %v with %d flights left; want at once, none", time.Since(start), len(s.flights))
+		flights(0)
+		if !s.Known(t.Context(), host(4)) || !s.Known(t.Context(), loose(5)) {
+			t.Error("a request of the replaced configuration got no answer after Close")
 		}
-		asked := u.count()
-		s.Warm(host(20))
-		if s.Known(t.Context(), host(21)) || !s.Known(t.Context(), host(9)) {
-			t.Error("a discovery began after Close, or what was known is forgotten")
-		}
-		time.Sleep(DefaultTTL)
-		if !s.Known(t.Context(), host(9)) {
-			t.Error("the stale document is not used after Close")
-		}
-		time.Sleep(DefaultStaleIfError)
-		if s.Known(t.Context(), host(9)) {
-			t.Error("a document is used past its end")
-		}
-		wantCount(t, u, asked)
+		flights(0)
 		if got := l.all(); len(got) != 0 {
 			t.Errorf("reported %+v; want nothing", got)
 		}
 		s.Close()
+	})
+}
+
+// C4: after Close as before, a discovery ends by its time-out.
+func TestCloseAndTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := has()
+		s, _ := newStore(t, u, nil)
+		defer hangs(u)()
+		s.Close()
+		start := time.Now()
+		if s.Known(t.Context(), public) || time.Since(start) != DefaultTimeout {
+			t.Errorf("ended after %v; want %v", time.Since(start), DefaultTimeout)
+		}
 	})
 }
 
