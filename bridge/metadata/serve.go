@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	bodyNotFound    = `{"error":"not_found","error_description":"This endpoint has no protected resource metadata."}`
-	bodyUnavailable = `{"error":"temporarily_unavailable","error_description":"The protected resource metadata cannot be had right now. Try again later."}`
+	bodyNotFound    = `{"error":"not_found","error_description":"There is no such metadata here."}`
+	bodyUnavailable = `{"error":"temporarily_unavailable","error_description":"The server behind cannot be asked right now. Try again later."}`
 	bodyMethod      = `{"error":"method_not_allowed","error_description":"Use GET or HEAD."}`
 )
 
