@@ -75,6 +75,7 @@ func (a *App) Start() error {
 	}
 	for _, h := range a.endpoints {
 		h.logReady()
+		h.warnServer()
 	}
 	return nil
 }

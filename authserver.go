@@ -32,6 +32,10 @@ type AuthorizationServerConfig struct {
 	// segment, and as the last segment for everything below. Everyone can
 	// reach what is listed.
 	Paths []string `json:"paths,omitempty"`
+
+	// Serves no path that the server redirects browsers to unless it is
+	// listed. Default: false.
+	OnlyListed bool `json:"only_listed,omitempty"`
 }
 
 // bridgesServer reports whether the authorization server is bridged.
@@ -54,7 +58,20 @@ func (h *Handler) checkServer() error {
 		errs = append(errs, errors.New("authorization_server bridge: excludes metadata off, for the metadata names the server"))
 	}
 	_, err := serverPaths(c.Paths)
+	for _, path := range c.Paths {
+		if metadata.OwnsServerPath(path) || strings.HasPrefix(path, metadata.WellKnownPath) || strings.TrimSuffix(path, "/") == h.Endpoint {
+			errs = append(errs, fmt.Errorf("authorization_server paths: %q is served already, as the endpoint or its metadata", path))
+		}
+	}
 	return errors.Join(append(errs, err)...)
+}
+
+// warnServer says what keeps the bridged server's own URLs from being told.
+func (h *Handler) warnServer() {
+	if h.bridgesServer() && len(h.dials()) == 0 && (h.Challenge == nil || len(h.Challenge.Origins) == 0) {
+		h.logger.Warn("authorization_server bridge: the upstream has no fixed address; list the origin that the server calls its own in `challenge origins`",
+			zap.String("endpoint", h.publicEndpoint()))
+	}
 }
 
 func serverPaths(paths []string) ([]login.Glob, error) {
@@ -89,7 +106,10 @@ func (h *Handler) serverConfig() (*bridge.ServerConfig, error) {
 		Paths:    globs,
 		Form:     h.Limits.Form,
 		Document: h.Limits.MetadataSize,
-		Learned:  &learned.(*keptPaths).LearnedPaths,
+		Learned:  &learned.(*keptPaths).pages,
+		Clients:  &learned.(*keptPaths).clients,
+
+		OnlyListed: h.AuthorizationServer.OnlyListed,
 		Note: func(msg, detail string) {
 			h.logger.Info(msg, zap.String("endpoint", h.Endpoint), zap.String("path", detail))
 		},
@@ -99,7 +119,7 @@ func (h *Handler) serverConfig() (*bridge.ServerConfig, error) {
 // learnedPaths outlive a reload, for a login may.
 var learnedPaths = caddy.NewUsagePool()
 
-type keptPaths struct{ bridge.LearnedPaths }
+type keptPaths struct{ pages, clients bridge.LearnedPaths }
 
 // Destruct implements caddy.Destructor.
 func (*keptPaths) Destruct() error { return nil }
@@ -156,6 +176,13 @@ func (h *Handler) serveServer(w http.ResponseWriter, r *http.Request, next caddy
 		if h.open(w, r) {
 			return true, nil
 		}
+		all := h.serverEndpoints()
+		for _, other := range all {
+			if pub := other.publicBeside(public); len(all) > 1 && other.store.HasDocument(r.Context(), pub, path) {
+				other.store.ServeServer(w, r, pub, path)
+				return true, nil
+			}
+		}
 		h.store.ServeServer(w, r, public, path)
 		return true, nil
 	}
@@ -164,6 +191,11 @@ func (h *Handler) serveServer(w http.ResponseWriter, r *http.Request, next caddy
 	}
 	route := h.endpoint.RouteServer(r.Context(), path, public)
 	if route.Kind == metadata.RouteNone {
+		if route.Unknown && !h.placed().ahead {
+			h.open(w, r)
+			h.store.ServeUnavailable(w, r)
+			return true, nil
+		}
 		return false, nil
 	}
 	if route.Kind.Open() {
@@ -178,7 +210,7 @@ func (h *Handler) serveServer(w http.ResponseWriter, r *http.Request, next caddy
 		return true, nil
 	}
 	q := new(serverRequest)
-	if err := h.endpoint.BeginServer(&q.ServerExchange, r, route, h.upstreamResource(r.Context(), public)); err != nil {
+	if err := h.endpoint.BeginServer(&q.ServerExchange, r, route, h.upstreamResource(r.Context(), public, route.Server)); err != nil {
 		return true, bodyError(err)
 	}
 	if err := h.ReverseProxy.ServeHTTP(w, withRecord(r, q), next); err != nil {
@@ -229,21 +261,36 @@ func (h *Handler) varyByHost(w http.ResponseWriter) {
 // upstreamResource returns a function that says how the upstream calls a
 // protected resource: that of this endpoint, or of another one of the same
 // authorization server.
-func (h *Handler) upstreamResource(ctx context.Context, public metadata.Public) func(string) (string, bool) {
+//
+// However often a client names one, each is looked up once.
+func (h *Handler) upstreamResource(ctx context.Context, public metadata.Public, own *metadata.Server) func(string) (string, bool) {
+	servers := map[*Handler]*metadata.Server{h: own}
 	return func(value string) (string, bool) {
+		if !strings.HasPrefix(value, "http") {
+			return value, false
+		}
 		for _, other := range h.serverEndpoints() {
-			pub := public
-			pub.Path = other.staticPath()
-			if other.base.origin != "" {
-				pub.Origin, pub.Fixed = other.base.origin, true
-			}
+			pub := other.publicBeside(public)
 			if value != pub.URL() && value != pub.URL()+"/" {
 				continue
 			}
-			return other.store.Server(ctx, pub).UpstreamResource(value, pub)
+			if _, asked := servers[other]; !asked {
+				servers[other] = other.store.Server(ctx, pub)
+			}
+			return servers[other].UpstreamResource(value, pub)
 		}
 		return value, false
 	}
+}
+
+// publicBeside is the public URL of the endpoint where that of another one of the
+// same site is known.
+func (h *Handler) publicBeside(public metadata.Public) metadata.Public {
+	public.Path = h.staticPath()
+	if h.base.origin != "" {
+		public.Origin, public.Fixed = h.base.origin, true
+	}
+	return public
 }
 
 // serverEndpoints are the endpoints of the site that share the authorization
@@ -262,7 +309,14 @@ func (h *Handler) serverEndpoints() []*Handler {
 
 // errServersTwice is a host that two authorization servers would have to share.
 func errServersTwice(a, b *Handler) error {
-	return fmt.Errorf("authorization_server bridge: endpoints %q and %q of one host have different upstreams; an authorization server needs a host of its own", a.staticPath(), b.staticPath())
+	first := func(h *Handler) string { // addresses that are written differently are different
+		if len(h.ReverseProxy.Upstreams) == 0 {
+			return "dynamic"
+		}
+		return h.ReverseProxy.Upstreams[0].Dial
+	}
+	return fmt.Errorf("authorization_server bridge: endpoints %q and %q of one host have different upstreams, %s and %s; an authorization server needs a host of its own",
+		a.staticPath(), b.staticPath(), first(a), first(b))
 }
 
 // checkServers reports two bridged authorization servers on one host.
@@ -280,25 +334,27 @@ func checkServers(endpoints []*Handler) error {
 // sharesHost reports whether a request may belong to either of two endpoints, as
 // far as hosts tell.
 func (h *Handler) sharesHost(other *Handler) bool {
-	if h.base.origin != "" && other.base.origin != "" {
-		return h.base.origin == other.base.origin
+	mine, others := h.ownHosts(), other.ownHosts()
+	if len(mine.hosts) == 0 || len(others.hosts) == 0 {
+		return h.placed().server == other.placed().server
 	}
-	p, o := h.placed(), other.placed()
-	if p.server != o.server {
-		return false
-	}
-	if len(p.hosts) == 0 || len(o.hosts) == 0 {
-		return true
-	}
-	for host := range p.hosts {
-		if o.has(host) {
+	for host := range mine.hosts { // whatever the port: cookies do not know ports
+		if others.has(host) {
 			return true
 		}
 	}
-	for host := range o.hosts {
-		if p.has(host) {
+	for host := range others.hosts {
+		if mine.has(host) {
 			return true
 		}
 	}
 	return false
+}
+
+// ownHosts are the hosts that clients use for the endpoint.
+func (h *Handler) ownHosts() *place {
+	if h.base.origin != "" {
+		return &place{hosts: map[string]bool{originHost(h.base.origin): true}}
+	}
+	return &place{hosts: h.placed().hosts}
 }

@@ -75,8 +75,9 @@ func TestServerUnavailable(t *testing.T) {
 			t.Errorf("%s: got %d, header %v", path, got.status, got.header)
 		}
 	}
-	if got := do(t, c, newRequest(t, "GET", base+"/a-page-of-the-site", "")); got.status == 503 {
-		t.Error("a page that is not the server's is unavailable")
+	// Where nothing else would answer, any path may be the server's.
+	if got := do(t, c, newRequest(t, "POST", base+"/oauth/token", "{}")); got.status != 503 || got.header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("a path that may be the server's: got %d, header %v", got.status, got.header)
 	}
 	if _, reached := s.last("/token"); reached {
 		t.Error("a request reached the server although nobody knows what it serves")
@@ -305,6 +306,84 @@ func TestServerNotBridged(t *testing.T) {
 		do(t, c, newRequest(t, "GET", base+path, ""))
 		if _, reached := s.last(path); reached {
 			t.Errorf("%s reached the server", path)
+		}
+	}
+}
+
+// Rules C1, C5: beside a website, a server that cannot be asked costs it nothing
+// but a short wait, once.
+func TestServerUnavailableBesideWebsite(t *testing.T) {
+	s := newCohosted(t)
+	released := make(chan struct{})
+	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/oauth-protected-resource/mcp"} {
+		s.handlers[path] = func(_ http.ResponseWriter, r *http.Request) {
+			select {
+			case <-released:
+			case <-r.Context().Done():
+			}
+		}
+	}
+	defer close(released)
+	port := testcaddy.FreePort(t)
+	base := "http://" + testcaddy.Addr(port)
+	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\n%s {\n\troute {\n\t\tmcp_auth_bridge %s {\n\t\t\tauthorization_server bridge\n\t\t\tlimits {\n\t\t\t\tchallenge_wait 50ms\n\t\t\t}\n\t\t}\n\t\trespond web\n\t}\n}", base, s.URL))
+	for range 3 {
+		if got := do(t, newClient(t), newRequest(t, "GET", base+"/page", "")); got.body != "web" {
+			t.Errorf("got %d %s", got.status, got.body)
+		}
+	}
+}
+
+// Rule C5: two endpoints of one upstream may have an issuer each.
+func TestTwoIssuersOfOneUpstream(t *testing.T) {
+	s := newCohosted(t)
+	for _, name := range []string{"a", "b"} {
+		document := func(body string) http.HandlerFunc {
+			return func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = fmt.Fprint(w, strings.NewReplacer("UP", s.URL, "NAME", name).Replace(body))
+			}
+		}
+		s.handlers["/.well-known/oauth-protected-resource/"+name+"/mcp"] = document(`{"resource":"UP/NAME/mcp","authorization_servers":["UP/NAME"]}`)
+		s.handlers["/.well-known/oauth-authorization-server/"+name] = document(`{"issuer":"UP/NAME","authorization_endpoint":"UP/NAME/authorize","token_endpoint":"UP/NAME/token"}`)
+		s.handlers["/"+name+"/token"] = document(`{"from":"NAME"}`)
+	}
+	s.issuer = ""
+	port := testcaddy.FreePort(t)
+	base := "http://" + testcaddy.Addr(port)
+	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\n%s {\n\tmcp_auth_bridge /a/mcp %s {\n\t\tauthorization_server bridge\n\t}\n\tmcp_auth_bridge /b/mcp %[2]s {\n\t\tauthorization_server bridge\n\t}\n}", base, s.URL))
+	c := newClient(t)
+	for _, name := range []string{"a", "b"} {
+		if got := do(t, c, newRequest(t, "GET", base+"/.well-known/oauth-authorization-server/"+name, "")); got.status != 200 || !strings.Contains(got.body, `"issuer":"`+base+"/"+name+`"`) {
+			t.Errorf("%s: got %d %s", name, got.status, got.body)
+		}
+		if got := do(t, c, newRequest(t, "POST", base+"/"+name+"/token", "{}")); got.body != `{"from":"`+name+`"}` {
+			t.Errorf("%s: got %d %s", name, got.status, got.body)
+		}
+	}
+}
+
+// Rule C5: hosts of one configuration whose servers differ do not mix.
+func TestServerDiffersByHost(t *testing.T) {
+	s := newCohosted(t)
+	s.handlers["/.well-known/oauth-authorization-server"] = func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		name, _, _ := strings.Cut(r.Host, ".")
+		_, _ = fmt.Fprintf(w, `{"issuer":"http://%s","token_endpoint":"http://%[1]s/%s/token"}`, r.Host, name)
+	}
+	s.handlers["/a/token"], s.handlers["/b/token"] = s.handlers["/token"], s.handlers["/token"]
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\nhttp://a.test:%d, http://b.test:%[1]d {\n\tbind 127.0.0.1\n\tmcp_auth_bridge %s {\n\t\tauthorization_server bridge\n\t}\n}", port, s.URL))
+	c := newClient(t)
+	for range 2 {
+		for _, name := range []string{"a", "b"} {
+			r := newRequest(t, "GET", "http://"+testcaddy.Addr(port)+"/"+name+"/token", "")
+			r.Host = fmt.Sprintf("%s.test:%d", name, port)
+			before := s.count("/" + name + "/token")
+			do(t, c, r)
+			if s.count("/"+name+"/token") != before+1 {
+				t.Errorf("the token endpoint of %s was not reached", name)
+			}
 		}
 	}
 }

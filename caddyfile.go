@@ -70,6 +70,7 @@ type directive struct {
 //		}
 //		authorization_server bridge {
 //			paths       <glob>...
+//			only_listed
 //		}
 //		message_path    <path>
 //		limits {
@@ -179,7 +180,7 @@ var wrongPlace = map[string]string{
 	"allow_origins":         "belongs into a cors block",
 	"allow_headers":         "belongs into a cors block",
 	"expose_headers":        "belongs into a cors block",
-	"authorization_servers": "belongs into a metadata block",
+	"authorization_servers": "belongs into a metadata block; one on the upstream's own origin is served with `authorization_server bridge`",
 	"scopes_supported":      "belongs into a metadata block",
 	"keep_resource":         "belongs into a metadata block",
 	"origins":               "belongs into a challenge block",

@@ -285,6 +285,9 @@ func parseAuthorizationServer(dir *directive, d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	return block(d, "authorization_server", nil, func(option string) (bool, error) {
+		if option == "only_listed" {
+			return true, flag(d, &c.OnlyListed)
+		}
 		if option != "paths" {
 			return false, nil
 		}

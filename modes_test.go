@@ -243,6 +243,8 @@ func TestRefusedAtLoad(t *testing.T) {
 		{"host with a path", "hosts example.com/mcp", "hosts"},
 		{"authorization server without scheme", "metadata {\n authorization_servers login.example.com\n}", "authorization_servers"},
 		{"origin of a challenge with a path", "challenge {\n origins http://a/mcp\n}", "origins"},
+		{"paths of the authorization server that are the endpoint", "authorization_server bridge {\n paths /mcp/\n}", "authorization_server paths"},
+		{"paths of the authorization server that are metadata", "authorization_server bridge {\n paths /.well-known/openid-configuration\n}", "authorization_server paths"},
 		{"authorization server and no metadata", "authorization_server bridge\nmetadata off", "authorization_server bridge"},
 		{"trusted proxies", "trusted_proxies nonsense", "trusted_proxies"},
 	} {

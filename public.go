@@ -131,6 +131,12 @@ func last(lines []string) string {
 	return strings.TrimSpace(line)
 }
 
+// originHost is the host of a normalized origin.
+func originHost(origin string) string {
+	_, hostport, _ := strings.Cut(origin, "://")
+	return hostname(hostport)
+}
+
 // hostname is the host of a normalized host with or without a port.
 func hostname(hostport string) string {
 	if host, _, err := net.SplitHostPort(hostport); err == nil {

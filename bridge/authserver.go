@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,6 +31,10 @@ type ServerConfig struct {
 	Form int64
 	// Learned is where the paths stand that it redirects to.
 	Learned *LearnedPaths
+	// Clients is where the paths stand at which clients manage themselves.
+	Clients *LearnedPaths
+	// OnlyListed has nothing learned from redirects.
+	OnlyListed bool
 	// Document bounds the answer to a registration that is edited, in bytes.
 	Document int64
 	// Note reports what an operator may want to know, once for each detail.
@@ -39,43 +44,72 @@ type ServerConfig struct {
 // LearnedPaths are the paths that an authorization server has redirected
 // browsers to, and so made a part of its logins.
 type LearnedPaths struct {
-	mu    sync.RWMutex
-	paths map[string]struct{}
-	order []string // of arrival
+	mu    sync.Mutex
+	paths []string // the one used last at the end
 	noted int
 }
 
-// maxLearned bounds them: the oldest gives way, and is learned again by the next
-// login that it belongs to.
+// maxLearned bounds them: what was not used for longest gives way, and is learned
+// again by the next login that it belongs to.
 const maxLearned = 64
 
+// use reports whether path is known, and keeps it from giving way.
+func (l *LearnedPaths) use(path string) bool {
+	path = family(path)
+	i := slices.Index(l.paths, path)
+	if i < 0 {
+		return false
+	}
+	l.paths = append(append(l.paths[:i], l.paths[i+1:]...), path)
+	return true
+}
+
 func (l *LearnedPaths) has(path string) bool {
-	path = withoutParameters(path)
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	_, ok := l.paths[path]
-	return ok
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.use(path)
 }
 
 // add reports whether path is new and worth a note.
 func (l *LearnedPaths) add(path string) bool {
-	path = withoutParameters(path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.paths[path]; ok {
+	if l.use(path) {
 		return false
 	}
-	if l.paths == nil {
-		l.paths = make(map[string]struct{})
+	if len(l.paths) >= maxLearned {
+		l.paths = append(l.paths[:0], l.paths[1:]...)
 	}
-	if len(l.order) >= maxLearned {
-		delete(l.paths, l.order[0])
-		l.order = append(l.order[:0], l.order[1:]...)
-	}
-	l.paths[path] = struct{}{}
-	l.order = append(l.order, path)
+	l.paths = append(l.paths, family(path))
 	l.noted++
 	return l.noted <= maxLearned
+}
+
+// family returns what paths have in common that differ only in the id of a login
+// or a client: some servers put one into the last segment.
+func family(path string) string {
+	path = withoutParameters(path)
+	if i := strings.LastIndexByte(path, '/'); i > 0 && isID(path[i+1:]) {
+		return path[:i+1] + "*"
+	}
+	return path
+}
+
+// isID reports whether a segment was made by a machine: long, of one word, and
+// with digits.
+func isID(segment string) bool {
+	const short = 16
+	digits := 0
+	for i := range len(segment) {
+		switch c := segment[i]; {
+		case '0' <= c && c <= '9':
+			digits++
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '-', c == '_', c == '~':
+		default:
+			return false
+		}
+	}
+	return len(segment) >= short && digits > 0
 }
 
 // withoutParameters returns a path without those of its last segment: some
@@ -93,6 +127,8 @@ type ServerRoute struct {
 	Kind   metadata.RouteKind
 	Path   string           // unescaped
 	Server *metadata.Server // nil: it could not be asked what it serves
+	// Unknown says that nobody knows yet whether the path is the server's.
+	Unknown bool
 }
 
 // RouteServer says what path, unescaped, is to the authorization server. Where
@@ -103,9 +139,18 @@ func (e *Endpoint) RouteServer(ctx context.Context, path string, public metadata
 		return none
 	}
 	listed := e.listed(path)
-	last, fresh := store.Route(path)
-	if fresh && last == metadata.RouteNone && !listed {
+	last, seen, fresh := store.Route(path, public)
+	if seen && last == metadata.RouteNone && !listed {
+		if !fresh {
+			store.Warm(public)
+		}
 		return none
+	}
+	if !seen && !listed && !metadata.DefaultRoute(path) {
+		// It may be anybody's: whoever it belongs to need not wait for long.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, e.cfg.ChallengeWait)
+		defer cancel()
 	}
 	srv := store.Server(ctx, public)
 	kind := srv.Route(path)
@@ -114,14 +159,14 @@ func (e *Endpoint) RouteServer(ctx context.Context, path string, public metadata
 	}
 	if kind == metadata.RouteNone {
 		if !listed {
-			return none
+			return ServerRoute{Unknown: !seen && !srv.Available()}
 		}
 		kind = metadata.RoutePage
 	}
 	if !srv.Available() {
 		srv = nil
 	}
-	return ServerRoute{kind, path, srv}
+	return ServerRoute{Kind: kind, Path: path, Server: srv}
 }
 
 // listed reports whether a path was named by the operator, or learned.
@@ -131,7 +176,7 @@ func (e *Endpoint) listed(path string) bool {
 			return true
 		}
 	}
-	return e.cfg.Server.Learned.has(path)
+	return e.cfg.Server.Learned.has(path) || e.cfg.Server.Clients.has(path)
 }
 
 // ServerExchange is one request to the authorization server and what became of
@@ -141,7 +186,9 @@ type ServerExchange struct {
 	endpoint    *Endpoint
 	route       ServerRoute
 	resource    func(value string) (string, bool)
-	cookies     []string
+	cookies     []string // of the server
+	allCookies  []string // as they came
+	referer     string
 	req         *http.Request
 	client      named // as the client wrote it
 	mapped      named // with the upstream's name of the resource
@@ -162,11 +209,16 @@ func (e *Endpoint) BeginServer(x *ServerExchange, r *http.Request, route ServerR
 	x.Identity = route.Kind == metadata.RouteRegistration
 	h := http.Header{"Cookie": r.Header["Cookie"]}
 	login.RequestCookies(h)
-	x.cookies = h["Cookie"]
+	x.cookies, x.allCookies, x.referer = h["Cookie"], r.Header["Cookie"], r.Header.Get("Referer")
 	x.client.query = r.URL.RawQuery
 	x.mapped = x.client
 	if !x.takesResource() {
-		return e.holdBody(&x.Record, r)
+		err := e.holdBody(&x.Record, r)
+		if isForm(r.Header) {
+			x.client.form = string(x.Held())
+			x.mapped.form = x.client.form
+		}
+		return err
 	}
 	x.mapped.query, _ = login.Edit(x.client.query, "resource", resource)
 	x.redirectURI, _ = login.Param(x.client.query, "redirect_uri")
@@ -215,9 +267,11 @@ func isForm(h http.Header) bool {
 
 // RoundTrip sends req, the proxy's own copy.
 func (x *ServerExchange) RoundTrip(req *http.Request, rt record.RoundTripFunc) (*http.Response, error) {
-	delete(req.Header, "Cookie")
-	if x.cookies != nil {
-		req.Header["Cookie"] = x.cookies
+	if slices.Equal(req.Header["Cookie"], x.allCookies) { // else the operator has set them
+		delete(req.Header, "Cookie")
+		if x.cookies != nil {
+			req.Header["Cookie"] = x.cookies
+		}
 	}
 	x.req = req
 	x.name()
@@ -230,6 +284,9 @@ func (x *ServerExchange) RoundTrip(req *http.Request, rt record.RoundTripFunc) (
 func (x *ServerExchange) Redo(_ *record.Record, res *http.Response) bool {
 	if x.client == x.mapped || !refusesTarget(res) {
 		return false
+	}
+	if _, query, _ := login.Query(x.redirectURI); isAnswer(query) {
+		return false // the client's own words look like the server's
 	}
 	x.asIs = !x.asIs
 	x.name()
@@ -246,8 +303,9 @@ func refusesTarget(res *http.Response) bool {
 	const refusal = "invalid_target"
 	if location := res.Header["Location"]; len(location) > 0 {
 		_, query, _ := login.Query(location[0])
-		code, _ := login.Param(query, "error")
-		return code == refusal
+		fault, _ := login.Param(query, "error")
+		_, code := login.Param(query, "code")
+		return fault == refusal && !code
 	}
 	if res.StatusCode != http.StatusBadRequest || !isJSON(res.Header) || len(res.Header["Content-Encoding"]) > 0 {
 		return false
@@ -265,7 +323,7 @@ func refusesTarget(res *http.Response) bool {
 // Edit is called with the answer before it goes downstream.
 func (x *ServerExchange) Edit(rec *record.Record, res *http.Response) {
 	h := res.Header
-	if x.redone && !refusesTarget(res) {
+	if x.redone && succeeds(res) {
 		x.endpoint.publicResource.Store(x.asIs)
 	}
 	cors.Drop(h)
@@ -281,6 +339,16 @@ func (x *ServerExchange) Edit(rec *record.Record, res *http.Response) {
 	if x.route.Kind == metadata.RouteRegistration {
 		x.mapRegistration(rec, res)
 	}
+}
+
+// succeeds reports whether a login or a grant goes on after an answer.
+func succeeds(res *http.Response) bool {
+	if res.StatusCode/100 == 3 {
+		_, query, _ := login.Query(res.Header.Get("Location"))
+		_, fault := login.Param(query, "error")
+		return !fault
+	}
+	return res.StatusCode/100 == 2
 }
 
 // mapURL maps an absolute URL of the server, and only that: its origin is the
@@ -313,7 +381,7 @@ func (x *ServerExchange) mapLocation(rec *record.Record, h http.Header) (mapped 
 	}
 	to, own := x.mapURL(rec, absolute)
 	before, query, after := login.Query(ref)
-	if own && !x.toClient(before, query) {
+	if own && !x.toClient(before, query, after) {
 		x.learn(strings.TrimPrefix(to, x.route.Server.Public()))
 		h["Location"] = []string{to}
 		return to != ref
@@ -363,7 +431,7 @@ func isAnswer(query string) bool {
 // to a client: a client on its own machine may well have the same address there
 // as the server has on its own. So a path that is not the server's anyway is not
 // made its own by an answer to a client.
-func (x *ServerExchange) toClient(before, query string) bool {
+func (x *ServerExchange) toClient(before, query, fragment string) bool {
 	before = strings.TrimSuffix(before, "?")
 	if x.redirectURI != "" {
 		if want, _, _ := login.Query(x.redirectURI); strings.TrimSuffix(want, "?") == before {
@@ -371,6 +439,10 @@ func (x *ServerExchange) toClient(before, query string) bool {
 		}
 	}
 	if _, code := login.Param(query, "code"); code {
+		return true
+	}
+	fragment = strings.TrimPrefix(fragment, "#")
+	if _, token := login.Param(fragment, "access_token"); token || isAnswer(fragment) {
 		return true
 	}
 	if _, fault := login.Param(query, "error"); !fault {
@@ -390,15 +462,66 @@ func (x *ServerExchange) learn(ref string) {
 	u = (&url.URL{Path: x.route.Path}).ResolveReference(u)
 	path, ok := login.PlainPath(u)
 	e := x.endpoint
+	if e.cfg.Server.OnlyListed || x.route.Kind != metadata.RouteAuthorize && x.route.Kind != metadata.RoutePage {
+		return
+	}
 	if !ok || e.cfg.Metadata.Reserved(path) || x.route.Server.Closed(path) || x.route.Server.Route(path) != metadata.RouteNone || e.listed(path) {
 		return
 	}
 	if target, _ := e.Match(path); target != TargetNone {
 		return
 	}
-	if e.cfg.Server.Learned.add(path) && e.cfg.Server.Note != nil {
-		e.cfg.Server.Note("authorization server redirects to a path of its own, which is served from now on; "+
+	if x.named(path) {
+		x.note("authorization server redirects to a path that the request named, which is not served; "+
+			"if it is a page of its logins, list it in `paths`", path)
+		return
+	}
+	if e.cfg.Server.Learned.add(path) {
+		x.note("authorization server redirects to a path of its own, which is served from now on; "+
 			"where there are replicas, or a login may outlast a restart, list it in `paths`", path)
+	}
+}
+
+func (x *ServerExchange) note(msg, path string) {
+	if note := x.endpoint.cfg.Server.Note; note != nil {
+		note(msg, path)
+	}
+}
+
+// named reports whether the client had a say in where it is redirected: then it
+// could open any path of the upstream to everyone.
+func (x *ServerExchange) named(path string) bool {
+	if x.Held() == nil && !x.Repeatable() {
+		return true // nobody has read what the body says
+	}
+	values := []string{x.referer}
+	for _, pairs := range []string{x.client.query, x.client.form} {
+		for pair := range strings.SplitSeq(pairs, "&") {
+			_, value, _ := strings.Cut(pair, "=")
+			for range 3 { // as often as it may have been escaped
+				values = append(values, value)
+				unescaped, err := url.QueryUnescape(value)
+				if err != nil || unescaped == value {
+					break
+				}
+				value = unescaped
+			}
+		}
+	}
+	path = withoutParameters(path)
+	return slices.ContainsFunc(values, func(value string) bool { return strings.Contains(value, path) })
+}
+
+// learnClient makes where a client manages its registration one of the server's
+// paths.
+func (x *ServerExchange) learnClient(ref string) {
+	u, err := url.Parse(ref)
+	if err != nil {
+		return
+	}
+	path, ok := login.PlainPath(u)
+	if ok && !x.endpoint.cfg.Metadata.Reserved(path) && !x.route.Server.Closed(path) && x.route.Server.Route(path) == metadata.RouteNone {
+		x.endpoint.cfg.Server.Clients.add(path)
 	}
 }
 
@@ -418,7 +541,7 @@ func (x *ServerExchange) mapRegistration(rec *record.Record, res *http.Response)
 	edited, ok := metadata.EditURL(body, "registration_client_uri", func(raw string) (string, bool) {
 		mapped, ok := x.mapURL(rec, raw)
 		if ok {
-			x.learn(strings.TrimPrefix(mapped, x.route.Server.Public()))
+			x.learnClient(strings.TrimPrefix(mapped, x.route.Server.Public()))
 		}
 		return mapped, ok
 	})

@@ -128,6 +128,9 @@ func New(cfg Config) *Endpoint {
 		if s.Learned == nil {
 			s.Learned = new(LearnedPaths)
 		}
+		if s.Clients == nil {
+			s.Clients = new(LearnedPaths)
+		}
 	}
 	e := &Endpoint{cfg: cfg, upstream: make(map[string]bool)}
 	for _, h := range cfg.UpstreamHosts {

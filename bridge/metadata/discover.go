@@ -58,7 +58,7 @@ func (s *Store) discover(ctx context.Context, pub Public) outcome {
 	}
 	if s.cfg.BridgeServer && out.server == nil {
 		out.server = d.server(ctx, nil, "")
-		if out.status == absent && !s.cfg.KeepResource {
+		if (out.status == absent || s.configured != nil) && !s.cfg.KeepResource {
 			out.server.resource = s.ownURL(out.server)
 		}
 	}

@@ -53,8 +53,18 @@ var serverMembers = map[string]RouteKind{
 	"userinfo_endpoint":                     RouteAPI,
 	"device_authorization_endpoint":         RouteAPI,
 	"backchannel_authentication_endpoint":   RouteAPI,
-	// Whoever may ask it is an internal matter, so it is no route (C5).
-	"introspection_endpoint": RouteNone,
+}
+
+// kindOf returns what the endpoint that a member names is for. Who may introspect
+// tokens is an internal matter: that is no route under any name (C5).
+func kindOf(member string) RouteKind {
+	if strings.Contains(member, "introspection") {
+		return RouteNone
+	}
+	if kind, ok := serverMembers[member]; ok {
+		return kind
+	}
+	return RoutePage
 }
 
 // defaultRoutes are those of a server without metadata: MCP specification
@@ -262,15 +272,35 @@ func (s *Store) ServerNow(pub Public) *Server {
 	return nil
 }
 
-// Route is what the last discovery, for whatever public URL, said of a path, for
-// paths of a server do not depend on the host that it is asked for. It is fresh
-// where that was no longer ago than a TTL.
-func (s *Store) Route(path string) (kind RouteKind, fresh bool) {
+// DefaultRoute reports whether path is one of the endpoints of a server without
+// metadata.
+func DefaultRoute(path string) bool { return defaultRoutes[path] != RouteNone }
+
+// Route is what is known of a path without asking: from the last discovery for
+// pub, or, where nothing is kept for it, from the last one for such a public URL.
+// It is fresh where that was no longer ago than a TTL.
+func (s *Store) Route(path string, pub Public) (kind RouteKind, seen, fresh bool) {
+	if pub.Fixed {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		e := s.entries[pub.key()]
+		if e == nil || !e.server.Available() {
+			return RouteNone, false, false
+		}
+		return e.server.Route(path), true, time.Now().Before(e.expires)
+	}
 	last := s.last.Load()
 	if last == nil {
-		return RouteNone, false
+		return RouteNone, false, false
 	}
-	return last.server.Route(path), time.Since(last.at) < s.cfg.TTL
+	return last.server.Route(path), true, time.Since(last.at) < s.cfg.TTL
+}
+
+// HasDocument reports whether path is the URL of a document that is kept for pub.
+// It waits for a discovery until ctx ends.
+func (s *Store) HasDocument(ctx context.Context, pub Public, path string) bool {
+	srv := s.Server(ctx, pub)
+	return srv != nil && srv.documents[strings.TrimSuffix(path, "/")].status == found
 }
 
 // serverSuffix is where an authorization server may have a document: what

@@ -195,7 +195,7 @@ func TestReserved(t *testing.T) {
 			t.Errorf("%q is a document's: %v", tc.path, got)
 		}
 		for upstreamPath, want := range map[string]bool{
-			"/mcp": tc.reserved || tc.document, "/mcp/": tc.reserved || tc.document, "/%6Dcp": tc.reserved || tc.document,
+			"/mcp": tc.reserved || tc.document || tc.path == "/MCP", "/mcp/": tc.reserved || tc.document || tc.path == "/MCP", "/%6Dcp": tc.reserved || tc.document || tc.path == "/MCP",
 			"/": tc.document || tc.rootOnly || tc.reserved && tc.path[:2] != "/m",
 		} {
 			s := mustNew(t, Config{UpstreamPath: upstreamPath})
@@ -393,7 +393,7 @@ func TestUpstreamResource(t *testing.T) {
 func TestStoreRoute(t *testing.T) {
 	route := func(s *Store, path string, kind RouteKind, fresh bool) {
 		t.Helper()
-		if got, isFresh := s.Route(path); got != kind || isFresh != fresh {
+		if got, _, isFresh := s.Route(path, loose(1)); got != kind || isFresh != fresh {
 			t.Errorf("Route(%q) = %d, %v; want %d, %v", path, got, isFresh, kind, fresh)
 		}
 	}

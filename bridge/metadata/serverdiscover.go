@@ -175,7 +175,8 @@ func (s *Store) reserved(path string) bool {
 	if err != nil {
 		own = s.id.path
 	}
-	if own != "" && strings.TrimSuffix(path, "/") == own || own == "" && path == "/" {
+	// Whatever its case: to some servers it is the same.
+	if own != "" && strings.EqualFold(strings.TrimSuffix(path, "/"), own) || own == "" && path == "/" {
 		return true
 	}
 	return OwnsServerPath(path) || path == WellKnownPath || strings.HasPrefix(path, WellKnownPath+"/")

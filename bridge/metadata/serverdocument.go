@@ -192,10 +192,7 @@ func (o *object) drop(gone []int) []edit {
 
 // addRoute takes the path of an endpoint into the routes.
 func (s *Server) addRoute(name string, l location) {
-	kind, ok := serverMembers[name]
-	if !ok {
-		kind = RoutePage
-	}
+	kind := kindOf(name)
 	path, err := url.PathUnescape(l.path)
 	if err != nil {
 		return
@@ -206,6 +203,9 @@ func (s *Server) addRoute(name string, l location) {
 	if kind == RouteNone {
 		s.closed[path] = true
 		return
+	}
+	if kind == RoutePage && path == "/" {
+		return // a link to the whole site is no page of a login
 	}
 	if old, ok := s.routes[path]; !ok || kind < old {
 		s.routes[path] = kind

@@ -35,6 +35,15 @@ type Store struct {
 type serverSeen struct {
 	server *Server
 	at     time.Time
+	fixed  bool // for a public URL that is fixed
+}
+
+// remember keeps what public URLs that are not fixed go by. What one of them
+// brought, which anyone can name, does not replace what is known of a fixed one.
+func (s *Store) remember(pub Public, srv *Server, now time.Time) {
+	if last := s.last.Load(); pub.Fixed || last == nil || !last.fixed || now.Sub(last.at) >= s.cfg.TTL {
+		s.last.Store(&serverSeen{srv, now, pub.Fixed})
+	}
 }
 
 // key is what a document is cached by.
@@ -298,7 +307,7 @@ func (s *Store) land(pub Public, f *flight, out outcome) {
 	// That a server has nothing for one public URL says nothing of others: it
 	// may be foreign to that one, or the upstream may refuse the host.
 	if out.server.Available() && len(out.server.issuers) > 0 {
-		s.last.Store(&serverSeen{out.server, now})
+		s.remember(pub, out.server, now)
 	}
 	k := pub.key()
 	s.mu.Lock()

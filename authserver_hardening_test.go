@@ -1,0 +1,159 @@
+package mcpauthbridge_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
+)
+
+// Rule C5: a client that says where it wants to be redirected opens no path, in
+// whatever way it says so; the redirect itself still goes to the public origin.
+func TestClientsOpenNoPaths(t *testing.T) {
+	for name, tc := range map[string]struct{ path, location, query, form, referer string }{
+		"a path to go on at":         {location: "/admin", query: "next=/admin"},
+		"escaped":                    {location: "/admin", query: "next=%2Fadmin"},
+		"escaped twice":              {location: "/admin", query: "next=%252Fadmin"},
+		"a URL":                      {location: "SERVER/admin", query: "ReturnUrl=PUBLIC%2Fadmin%3Fx"},
+		"in a form":                  {path: "/consent", location: "SERVER/admin", form: "a=b&next=%2Fadmin"},
+		"in the referer":             {location: "/admin", referer: "PUBLIC/admin"},
+		"a redirect URI":             {location: "SERVER/admin", query: "redirect_uri=SERVER%2Fadmin"},
+		"in another case":            {location: "SERVER/admin?x", query: "redirect_uri=http%3A%2F%2FLOCALHOST%2Fadmin"},
+		"after a logout":             {path: "/logout", location: "SERVER/admin", query: "post_logout_redirect_uri=SERVER%2Fadmin"},
+		"an answer in the fragment":  {location: "SERVER/admin#error=login_required", query: "request_uri=urn:1"},
+		"a token in the fragment":    {location: "SERVER/admin#access_token=x", query: "request_uri=urn:1"},
+		"from an endpoint for forms": {path: "/token", location: "SERVER/admin"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newCohosted(t)
+			base := startBridged(t, s, bridged+" {\n\t\t\tpaths /consent /logout\n\t\t}")
+			fill := strings.NewReplacer("SERVER", s.URL, "PUBLIC", base)
+			path := tc.path
+			if path == "" {
+				path = "/authorize"
+			}
+			s.redirects(path, fill.Replace(tc.location))
+			c := newClient(t)
+			method := "GET"
+			if tc.form != "" {
+				method = "POST"
+			}
+			r := newRequest(t, method, base+path+"?"+fill.Replace(tc.query), tc.form)
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			if tc.referer != "" {
+				r.Header.Set("Referer", fill.Replace(tc.referer))
+			}
+			if got := do(t, c, r); got.status != 302 {
+				t.Errorf("got %d %s", got.status, got.body)
+			}
+			do(t, c, newRequest(t, "GET", base+"/admin", ""))
+			if _, reached := s.last("/admin"); reached {
+				t.Error("a private path is served")
+			}
+		})
+	}
+	t.Run("only what is listed", func(t *testing.T) {
+		s := newCohosted(t)
+		base := startBridged(t, s, bridged+" {\n\t\t\tonly_listed\n\t\t}")
+		s.redirects("/authorize", "/consent")
+		c := newClient(t)
+		do(t, c, newRequest(t, "GET", base+"/authorize", ""))
+		do(t, c, newRequest(t, "GET", base+"/consent", ""))
+		if _, reached := s.last("/consent"); reached {
+			t.Error("a path that is not listed is served")
+		}
+	})
+}
+
+// Rule C5: what one client makes the server answer does not change the name of
+// the resource for others.
+func TestClientsChangeNoAudience(t *testing.T) {
+	for name, tc := range map[string]struct{ first, second, redirect string }{
+		"its own URI looks like a refusal": {"http://127.0.0.1:1/cb?error=invalid_target&code=1", "", "http://127.0.0.1:1/cb?error=invalid_target"},
+		"so does an error":                 {"http://127.0.0.1:1/cb?error=invalid_target", "", "http://127.0.0.1:1/cb?error=invalid_target"},
+		"a limit is reached":               {"http://127.0.0.1:1/cb?error=invalid_target", "429", ""},
+		"another error follows":            {"http://127.0.0.1:1/cb?error=invalid_target", "http://127.0.0.1:1/cb?error=access_denied", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newCohosted(t)
+			asked := 0
+			s.handlers["/authorize"] = func(w http.ResponseWriter, _ *http.Request) {
+				asked++
+				to := tc.first
+				if asked > 1 {
+					to = tc.second
+				}
+				if to == "429" {
+					w.WriteHeader(http.StatusTooManyRequests)
+					return
+				}
+				w.Header().Set("Location", to)
+				w.WriteHeader(http.StatusFound)
+			}
+			base := startBridged(t, s, bridged)
+			c := newClient(t)
+			resource := "resource=" + url.QueryEscape(base+"/mcp")
+			do(t, c, newRequest(t, "GET", base+"/authorize?"+resource+"&redirect_uri="+url.QueryEscape(tc.redirect), ""))
+			if tc.second == "" && asked != 1 {
+				t.Errorf("asked %d times", asked)
+			}
+			form := newRequest(t, "POST", base+"/token", resource)
+			form.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			do(t, c, form)
+			if got, _ := s.last("/token"); got.body != "resource="+url.QueryEscape(s.URL+"/mcp") {
+				t.Errorf("the resource of another client is sent as %s", got.body)
+			}
+		})
+	}
+}
+
+// Rule G: a form costs the upstream no more requests for naming a resource often,
+// and a path with a made-up name none at all.
+func TestServerAmplifiesNothing(t *testing.T) {
+	s := newCohosted(t)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\nhttp://:%d {\n\tbind 127.0.0.1\n\tmcp_auth_bridge %s {\n\t\t%s\n\t}\n}", port, s.URL, bridged))
+	base := "http://" + testcaddy.Addr(port)
+	c := newClient(t)
+	cost := func(n int) int {
+		before := len(s.all())
+		r := newRequest(t, "POST", base+"/token", strings.Repeat("resource="+url.QueryEscape(base+"/mcp")+"&", n))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		do(t, c, r)
+		return len(s.all()) - before
+	}
+	cost(1)
+	if one, many := cost(1), cost(300); many > one {
+		t.Errorf("naming the resource once costs %d requests, 300 times %d", one, many)
+	}
+}
+
+// Rule C5: introspection is private under every name, and the MCP path in every
+// spelling; a link to the whole site is no page of a login.
+func TestServerKeepsPrivate(t *testing.T) {
+	s := newCohosted(t)
+	s.handlers["/.well-known/oauth-authorization-server"] = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"issuer":"%s","token_introspection_endpoint":"%[1]s/peek","service_documentation":"%[1]s/","token_endpoint":"%[1]s/token"}`, s.URL)
+	}
+	base := startBridged(t, s, bridged+" {\n\t\t\tpaths /*\n\t\t}")
+	c := newClient(t)
+	for _, path := range []string{"/MCP", "/Mcp/", "/"} {
+		do(t, c, newRequest(t, "POST", base+path, initReq, "Origin", "https://evil.example"))
+	}
+	for _, seen := range s.all() {
+		if strings.EqualFold(strings.TrimSuffix(seen.path, "/"), "/mcp") || seen.path == "/" {
+			t.Errorf("%s %s reached the server", seen.method, seen.path)
+		}
+	}
+	base = startBridged(t, s, bridged)
+	for _, path := range []string{"/peek", "/"} {
+		do(t, c, newRequest(t, "POST", base+path, ""))
+		if _, reached := s.last(path); reached {
+			t.Errorf("%s reached the server", path)
+		}
+	}
+}
