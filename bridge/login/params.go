@@ -47,11 +47,8 @@ func Param(s, name string) (string, bool) {
 
 // decoded returns the value of a pair that is called name.
 func decoded(key, raw, name string) (string, bool) {
-	if key != name {
-		unescaped, err := url.QueryUnescape(key)
-		if err != nil || unescaped != name {
-			return "", false
-		}
+	if unescaped, err := url.QueryUnescape(key); err != nil || unescaped != name {
+		return "", false
 	}
 	value, err := url.QueryUnescape(raw)
 	return value, err == nil
