@@ -120,6 +120,11 @@ func answersEarly(t *testing.T, url string) {
 				wg.Wait()
 				if failed.Load() > 0 {
 					t.Errorf("%d of %d answers were lost", failed.Load(), n)
+					for _, line := range testcaddy.Logs() {
+						if strings.Contains(line, `"level":"error"`) {
+							t.Log(line)
+						}
+					}
 				}
 			})
 		}
