@@ -1,0 +1,21 @@
+//go:build !linux
+
+package stdio
+
+import (
+	"syscall"
+	"testing"
+)
+
+func describeMore(*description) {}
+
+func ownSession() *syscall.SysProcAttr { return nil }
+
+func childExhausted([]string) {}
+
+func childLeaky([]string) {}
+
+// descriptors and children are not counted here.
+func descriptors() []string { return nil }
+
+func children(testing.TB) []string { return nil }

@@ -1,0 +1,110 @@
+package stdio
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// split runs the splitter over data in chunks of the sizes that cuts names,
+// and returns frames and reasons, in their order.
+func split(t testing.TB, data, cuts []byte, limit int) (events []string) {
+	var got [][]byte
+	s := &splitter{
+		max:     limit,
+		frame:   func(frame []byte) { got = append(got, frame) },
+		invalid: func(reason string) { got = append(got, []byte(reason)) },
+	}
+	for i := 0; len(data) > 0; i++ {
+		n := len(data)
+		if len(cuts) > 0 {
+			n = min(n, int(cuts[i%len(cuts)])+1)
+		}
+		chunk := bytes.Clone(data[:n])
+		s.write(chunk)
+		for j := range chunk {
+			chunk[j] = 'X' // the buffer is used again
+		}
+		held := 0
+		for _, part := range s.parts {
+			held += len(part)
+		}
+		if held != s.size || held > limit {
+			t.Errorf("%d bytes are held, %d counted, %d allowed", held, s.size, limit)
+		}
+		data = data[n:]
+	}
+	s.end()
+	for _, event := range got { // only now, to see frames that are not the consumer's own
+		events = append(events, string(event))
+	}
+	return events
+}
+
+// splitOracle does the same with the whole in memory.
+func splitOracle(data []byte, limit int) (events []string) {
+	for _, line := range bytes.Split(data, []byte("\n")) {
+		text := bytes.Trim(line, " \t\r")
+		switch {
+		case len(line) > limit:
+			events = append(events, InvalidTooLong)
+		case len(text) == 0:
+		case !utf8.Valid(line):
+			events = append(events, InvalidUTF8)
+		case !messageOracle(text):
+			events = append(events, InvalidJSON)
+		default:
+			events = append(events, string(text))
+		}
+	}
+	return events
+}
+
+func messageOracle(text []byte) bool {
+	return len(text) > 0 && (text[0] == '{' || text[0] == '[') && json.Valid(text)
+}
+
+var splitSeeds = []string{
+	"", "\n", "{}", "{}\n", "\r\n{}\r\n", "{}\n[]\nx\n{\"a\":\"é\"}\n{\"a\":\"\xc3\"}\n{}",
+	"[1,2,3,4,5,6,7,8,9]\n[]", " [1] \n\t{}\t\r\n\r\r\n", "{\"a\":\"" + strings.Repeat("x", 70_000) + "\"}\n[]\n",
+	"[INFO] x\n{ a: 1 }\n", "[\"\\u00e9\\n\"]\n", "\xef\xbb\xbf{}\n{}\n", "[\x00]\n", "{}\v\n",
+}
+
+func TestSplit(t *testing.T) {
+	for _, data := range splitSeeds {
+		for _, limit := range []int{1, 2, 10, 19, 1 << 20} {
+			want := splitOracle([]byte(data), limit)
+			for _, cuts := range [][]byte{nil, {0}, {1}, {6, 0}, {255}} {
+				if got := split(t, []byte(data), cuts, limit); !slices.Equal(got, want) {
+					t.Errorf("%.40q, limit %d, cuts %v: got %.100q, want %.100q", data, limit, cuts, got, want)
+				}
+			}
+		}
+	}
+}
+
+func FuzzFrames(f *testing.F) {
+	for i, data := range splitSeeds {
+		f.Add([]byte(data), []byte{byte(i), 3}, uint16(10*i))
+	}
+	f.Fuzz(func(t *testing.T, data, cuts []byte, limit uint16) {
+		want := splitOracle(data, int(limit)+1)
+		if got := split(t, data, cuts, int(limit)+1); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// What a line is held in does not grow with it beyond the limit.
+func TestSplitHoldsNoMore(t *testing.T) {
+	reasons := 0
+	s := &splitter{max: 100, invalid: func(string) { reasons++ }, frame: func([]byte) { t.Error("a frame") }}
+	chunk := bytes.Repeat([]byte("["), 1<<20)
+	allocs := testing.AllocsPerRun(100, func() { s.write(chunk) })
+	if allocs > 0 || reasons != 1 || len(s.parts) > 0 {
+		t.Errorf("%v allocations, %d reports, %d pieces held", allocs, reasons, len(s.parts))
+	}
+}

@@ -1,0 +1,229 @@
+// Package stdio runs one MCP server as a child process and speaks JSON-RPC
+// with it over its stdin and stdout, one message a line (MCP specification,
+// "stdio" transport). It moves frames and ends processes; it does not look
+// into a message beyond whether it is one.
+//
+// On Unix the child leads a session and process group of its own, without a
+// terminal, and that group is what is ended: also what the child started and
+// left behind. A descendant that makes a session of its own (setsid, as
+// daemons do) leaves the group and is out of reach; its hold on the pipes is
+// not waited for. On Windows the child alone is killed, not its descendants
+// (that would take a job object), and there is no step between closing stdin
+// and killing.
+//
+// PR_SET_PDEATHSIG, which would end the child with this program on Linux, is
+// left out: it fires when the thread that forked ends, and the Go runtime may
+// end threads. If this program dies the child sees EOF on stdin, which is how
+// MCP tells it to exit.
+//
+// The child has the descriptors 0, 1 and 2 and no others: the first Start marks
+// those that this program inherited as close-on-exec. It keeps what no option
+// here takes away: limits, umask and, if this program has ambient capabilities
+// and no other user is set, those too.
+package stdio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Defaults of [Config].
+const (
+	DefaultMaxFrame  = 16 << 20
+	DefaultMaxQueued = 16 << 20
+	DefaultGrace     = 5 * time.Second
+)
+
+// Reasons why a line of the child's stdout was skipped; the closed set that
+// Config.Invalid is called with.
+const (
+	InvalidTooLong = "too_long" // longer than Config.MaxFrame
+	InvalidUTF8    = "not_utf8"
+	InvalidJSON    = "not_json" // not one JSON object or array
+)
+
+// Errors of [Process.Send] and [Process.Close].
+var (
+	// ErrClosed says that the process has ended or is being ended, or that
+	// it has closed its stdin.
+	ErrClosed = errors.New("process is closed")
+	// ErrQueueFull says that the child does not read fast enough. Frames
+	// that were accepted before stay queued.
+	ErrQueueFull = errors.New("queue to the process is full")
+	// ErrFrameTooLong says that a frame is longer than Config.MaxFrame or
+	// Config.MaxQueued: it cannot be sent at any time.
+	ErrFrameTooLong = errors.New("frame is too long")
+	// ErrEmptyFrame says that there was nothing to send.
+	ErrEmptyFrame = errors.New("frame is empty")
+	// ErrSurvived says that a process of the group is still there although
+	// it was killed, or could not be killed.
+	ErrSurvived = errors.New("process could not be ended")
+)
+
+// Config says what to run and within which bounds. Its functions are called
+// from goroutines of the process, one call of each at a time. They must
+// return, for the process is not done before, and must not call
+// [Process.Close].
+type Config struct {
+	// Command is the program and its arguments; no shell is involved. The
+	// program is an absolute path, or a name without a slash that is looked
+	// up in the PATH of Env, not in that of this program, and in absolute
+	// directories alone. On Windows it is an .exe or .com file. Required.
+	Command []string
+
+	// Env is the whole environment, as NAME=value; nothing is inherited. Of
+	// several values for a name the last counts. Windows adds SYSTEMROOT.
+	// Default: empty.
+	Env []string
+
+	// Dir is the working directory. Default: that of this program.
+	Dir string
+
+	// User switches user and groups on Unix, which takes root (CAP_SETUID,
+	// CAP_SETGID); elsewhere it is an error. Default: no switch.
+	User *Credential
+
+	// MaxFrame bounds a message in either direction, in bytes, without the
+	// newline. Default: 16 MiB.
+	MaxFrame int
+
+	// MaxQueued bounds the messages that wait for a child that does not
+	// read, in bytes. Default: 16 MiB.
+	MaxQueued int
+
+	// Grace is the time between the steps that end the process: close stdin,
+	// SIGTERM, SIGKILL. Once the child has exited, it is also how long each
+	// of its last frames waits for the consumer. Default: 5 s.
+	Grace time.Duration
+
+	// Stderr gets the lines of the child's stderr without their ends, cut to
+	// 4 KiB, 10 a second after a burst of 50; empty lines are left out.
+	// dropped is the number of lines skipped since the call before. The last
+	// call has a nil line if lines were skipped at the end. A slow function
+	// does not hold up the child; lines are skipped instead. The line is
+	// what the child wrote, in any encoding. Default: stderr is discarded.
+	Stderr func(line []byte, dropped int)
+
+	// Invalid is called for each line of the child's stdout that was skipped
+	// because it is no message, with one of the Invalid constants. It holds
+	// up the reading of stdout. Default: they are skipped silently.
+	Invalid func(reason string)
+}
+
+// Credential is the user a child runs as. It has no groups but these.
+type Credential struct {
+	UID    uint32
+	GID    uint32
+	Groups []uint32 // supplementary groups; default: none
+}
+
+// Start runs the command. The end of ctx has the effect of [Process.Close].
+// Whoever starts a process closes it, even if it has ended by itself. After
+// an error nothing is left behind. Errors name the program and the directory,
+// but no argument and no value of the environment.
+func Start(ctx context.Context, cfg Config) (*Process, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	cmd, err := cfg.prepare()
+	if err != nil {
+		return nil, err
+	}
+	p, err := spawn(cmd, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("starting %q: %w", cfg.Command[0], err)
+	}
+	p.run(ctx)
+	return p, nil
+}
+
+// prepare sets the defaults, checks the configuration and builds the command.
+func (c *Config) prepare() (*exec.Cmd, error) {
+	if c.MaxFrame <= 0 {
+		c.MaxFrame = DefaultMaxFrame
+	}
+	if c.MaxQueued <= 0 {
+		c.MaxQueued = DefaultMaxQueued
+	}
+	if c.Grace <= 0 {
+		c.Grace = DefaultGrace
+	}
+	if c.Invalid == nil {
+		c.Invalid = func(string) {}
+	}
+	for i, kv := range c.Env {
+		if strings.IndexByte(kv, '=') < 1 || strings.IndexByte(kv, 0) >= 0 {
+			return nil, fmt.Errorf("environment entry %d: not of the form NAME=value", i)
+		}
+	}
+	path, err := lookUp(c.Command, c.Env)
+	if err != nil {
+		return nil, err
+	}
+	if c.Dir != "" {
+		if info, err := os.Stat(c.Dir); err != nil {
+			return nil, fmt.Errorf("working directory: %w", err)
+		} else if !info.IsDir() {
+			return nil, fmt.Errorf("working directory: %q is not a directory", c.Dir)
+		}
+	}
+	attr, err := sysProcAttr(c.User)
+	if err != nil {
+		return nil, err
+	}
+	env := make([]string, len(c.Env)) // not nil: os/exec inherits on nil
+	copy(env, c.Env)
+	return &exec.Cmd{Path: path, Args: c.Command, Env: env, Dir: c.Dir, SysProcAttr: attr}, nil
+}
+
+// spawn makes the pipes and starts the command.
+func spawn(cmd *exec.Cmd, cfg Config) (p *Process, err error) {
+	var ours, theirs []*os.File
+	defer func() {
+		closeAll(theirs)
+		if err != nil {
+			closeAll(ours)
+		}
+	}()
+	pipe := func() (r, w *os.File) {
+		if err == nil {
+			r, w, err = os.Pipe()
+		}
+		return r, w
+	}
+	stdin, inW := pipe()
+	outR, stdout := pipe()
+	ours, theirs = []*os.File{inW, outR}, []*os.File{stdin, stdout}
+	var errR, stderr *os.File
+	if cfg.Stderr != nil {
+		errR, stderr = pipe()
+		ours, theirs = append(ours, errR), append(theirs, stderr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if cfg.User != nil {
+		giveAway(theirs, cfg.User)
+	}
+	sealDescriptors()
+	cmd.Stdin, cmd.Stdout = stdin, stdout
+	if stderr != nil { // else os/exec opens the null device
+		cmd.Stderr = stderr
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return newProcess(cfg, cmd.Process, inW, outR, errR), nil
+}
+
+// closeAll closes files; nil ones are passed over.
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
