@@ -42,6 +42,8 @@ const (
 	KindHTTP Kind = "http"
 	// KindSSE is HTTP+SSE (MCP specification 2024-11-05).
 	KindSSE Kind = "sse"
+	// KindStdio is a process that speaks over its standard input and output.
+	KindStdio Kind = "stdio"
 )
 
 // Defaults of the limits that the endpoint itself keeps.

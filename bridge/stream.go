@@ -1,0 +1,114 @@
+package bridge
+
+import (
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+)
+
+// stream is one sequence of messages to a client: the answer to one POST, or the
+// session's own stream that a GET opens. It exists whether a client reads it or
+// not, so that a connection that breaks can be resumed. The session's lock guards
+// it.
+type stream struct {
+	number int
+	first  int // sequence number of events[0]
+	events []event
+	// read is the sequence number up to which a client has been given events.
+	read    int
+	waiting map[message.Key][]byte // ids whose responses it ends with, as written
+	done    bool
+	// reader is who reads it now; a new one takes over.
+	reader *reader
+	used   int // bytes of events
+}
+
+// event is one message on a stream.
+type event struct {
+	raw      []byte
+	kind     message.Kind
+	id       []byte // of a request, as it is written
+	response bool
+}
+
+// reader is one HTTP response that a stream is written to.
+type reader struct {
+	wake chan struct{} // has room for one: something has changed
+	gone bool          // another one took over
+}
+
+func newReader() *reader { return &reader{wake: make(chan struct{}, 1)} }
+
+func (r *reader) wakeUp() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// end is the sequence number after the last event.
+func (s *stream) end() int { return s.first + len(s.events) }
+
+func (s *stream) add(e event) {
+	s.events = append(s.events, e)
+	s.used += len(e.raw)
+	if s.reader != nil {
+		s.reader.wakeUp()
+	}
+}
+
+// finish says that nothing follows.
+func (s *stream) finish() {
+	s.done = true
+	if s.reader != nil {
+		s.reader.wakeUp()
+	}
+}
+
+// attach makes r the stream's reader, from the event after sequence number from.
+// It returns false where those events are gone.
+func (s *stream) attach(r *reader, from int) bool {
+	if from < s.first || from > s.end() {
+		return false
+	}
+	if old := s.reader; old != nil {
+		old.gone = true
+		old.wakeUp()
+	}
+	s.reader, s.read = r, from
+	return true
+}
+
+func (s *stream) detach(r *reader) {
+	if s.reader == r {
+		s.reader = nil
+	}
+}
+
+// drop takes the oldest of the events, of which none was read, or, where that is an
+// answer, the newest. It returns false where both are.
+func (s *stream) drop() (e event, ok bool) {
+	if len(s.events) == 0 {
+		return e, false
+	}
+	if !s.events[0].response {
+		return s.forget(), true
+	}
+	last := len(s.events) - 1
+	if e = s.events[last]; e.response {
+		return e, false
+	}
+	s.events[last] = event{}
+	s.events = s.events[:last]
+	s.used -= len(e.raw)
+	return e, true
+}
+
+// forget drops the oldest event and returns it.
+func (s *stream) forget() event {
+	e := s.events[0]
+	s.events[0] = event{}
+	s.events = s.events[1:]
+	s.first++
+	s.used -= len(e.raw)
+	s.read = max(s.read, s.first)
+	return e
+}
