@@ -70,6 +70,11 @@ func (a *App) Start() error {
 	if a.conflict != nil {
 		return a.conflict
 	}
+	for _, h := range a.endpoints {
+		if err := h.errUnguarded(); err != nil {
+			return err
+		}
+	}
 	for _, w := range a.warnings {
 		a.logger.Warn(w.message, zap.String("endpoint", w.endpoint), zap.String("path", w.path))
 	}
@@ -220,6 +225,8 @@ func (h *Handler) logReady() {
 			path = h.Endpoint
 		}
 		fields = append(fields, zap.Strings("upstream", dials), zap.String("upstream_path", path), zap.String("transport", string(h.upstream.kind())))
+	} else if u, ok := h.stdio(); ok {
+		fields = append(fields, zap.String("upstream", u.Command[0]), zap.String("transport", string(u.kind())))
 	} else {
 		fields = append(fields, zap.String("upstream", "the handlers that follow"))
 	}

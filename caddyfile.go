@@ -30,6 +30,7 @@ type directive struct {
 	proxyTokens []caddyfile.Token // of the block, for reverse_proxy
 	path        string            // upstream_path
 	messagePath string
+	stdio       *StdioUpstream
 	seen        map[string]bool
 	helper      httpcaddyfile.Helper
 	name        caddyfile.Token
@@ -73,6 +74,19 @@ type directive struct {
 //			only_listed
 //		}
 //		message_path    <path>
+//		stdio           <command> [<argument>...] {
+//			env         <name>[=<value>]...
+//			dir         <path>
+//			user        <name>
+//			allow_unauthenticated
+//		}
+//		sessions {
+//			max         <number>
+//			idle        <duration>
+//			lifetime    <duration>
+//			buffer      <size>
+//			keep_alive  <duration>
+//		}
 //		limits {
 //			<limit>     <value>
 //		}
@@ -201,6 +215,9 @@ func (dir *directive) finish() error {
 	if err != nil {
 		return h.WrapErr(err)
 	}
+	if dir.stdio != nil {
+		return dir.finishStdio()
+	}
 	hasProxy := len(proxyArgs) > 0 || dir.hasProxyOption("dynamic")
 	if !hasProxy {
 		if len(dir.proxyTokens) > 0 {
@@ -220,6 +237,26 @@ func (dir *directive) finish() error {
 	}
 	dir.setUpstream(kind, path)
 	return dir.parseProxy(proxyArgs)
+}
+
+// finishStdio refuses what goes with no process.
+func (dir *directive) finishStdio() error {
+	h := dir.helper
+	if len(dir.addresses) > 0 {
+		return h.Errf("stdio: excludes upstream %q", dir.addresses[0])
+	}
+	if len(dir.proxyTokens) > 0 {
+		d := caddyfile.NewDispenser(dir.proxyTokens)
+		d.Next()
+		return d.Errf("%s is no option of mcp_auth_bridge, and with stdio there is no reverse_proxy to take it", d.Val())
+	}
+	for _, name := range []string{"upstream_path", "message_path", "authorization_server"} {
+		if dir.seen[name] {
+			return h.Errf("%s needs an upstream address, which stdio excludes", name)
+		}
+	}
+	dir.h.UpstreamRaw = caddyconfig.JSONModuleObject(dir.stdio, "protocol", "stdio", nil)
+	return nil
 }
 
 func (dir *directive) hasProxyOption(name string) bool {

@@ -28,6 +28,8 @@ func init() {
 		"message_path":  parseMessagePath,
 
 		"authorization_server": parseAuthorizationServer,
+		"stdio":                parseStdio,
+		"sessions":             parseSessions,
 		"limits":               parseLimits,
 	}
 }
@@ -301,6 +303,50 @@ func parseAuthorizationServer(dir *directive, d *caddyfile.Dispenser) error {
 	})
 }
 
+func parseStdio(dir *directive, d *caddyfile.Dispenser) error {
+	u := new(StdioUpstream)
+	dir.stdio = u
+	if err := manyArgs(d, &u.Command); err != nil {
+		return d.Err("stdio: names no program")
+	}
+	return block(d, "stdio", map[string]bool{"env": true}, func(option string) (bool, error) {
+		switch option {
+		case "env":
+			return true, manyArgs(d, &u.Env)
+		case "dir":
+			return true, oneArg(d, &u.Dir)
+		case "user":
+			return true, oneArg(d, &u.User)
+		case "allow_unauthenticated":
+			return true, flag(d, &u.AllowUnauthenticated)
+		}
+		return false, nil
+	})
+}
+
+func parseSessions(dir *directive, d *caddyfile.Dispenser) error {
+	c := new(SessionsConfig)
+	dir.h.Sessions = c
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return block(d, "sessions", nil, func(option string) (bool, error) {
+		switch option {
+		case "max":
+			return true, positive(d, "sessions max", &c.Max)
+		case "idle":
+			return true, duration(d, "sessions idle", &c.Idle)
+		case "lifetime":
+			return true, duration(d, "sessions lifetime", &c.Lifetime)
+		case "buffer":
+			return true, bytesOf(d, "sessions buffer", &c.Buffer)
+		case "keep_alive":
+			return true, duration(d, "sessions keep_alive", &c.KeepAlive)
+		}
+		return false, nil
+	})
+}
+
 func parseMember(d *caddyfile.Dispenser, m *MetadataConfig) error {
 	var name, value string
 	if !d.Args(&name, &value) || d.NextArg() {
@@ -337,6 +383,8 @@ func parseLimits(dir *directive, d *caddyfile.Dispenser) error {
 			return true, size(d, option, false, &l.MetadataSize)
 		case "metadata_entries":
 			return true, count(d, option, &l.MetadataEntries)
+		case "message":
+			return true, size(d, option, false, &l.Message)
 		case "form":
 			return true, size(d, option, false, &l.Form)
 		case "endpoint_event":
@@ -359,9 +407,22 @@ func size(d *caddyfile.Dispenser, name string, off bool, to *int64) error {
 		*to = -1
 		return nil
 	}
+	return parseBytes(d, "limits "+name, val, to)
+}
+
+// bytesOf reads a number of bytes such as 64KiB.
+func bytesOf(d *caddyfile.Dispenser, name string, to *int64) error {
+	var val string
+	if err := oneArg(d, &val); err != nil {
+		return err
+	}
+	return parseBytes(d, name, val, to)
+}
+
+func parseBytes(d *caddyfile.Dispenser, name, val string, to *int64) error {
 	n, err := humanize.ParseBytes(val)
 	if err != nil || n == 0 || n > 1<<40 {
-		return d.Errf("limits %s: %q is no size, such as 64KiB or 16MiB", name, val)
+		return d.Errf("%s: %q is no size, such as 64KiB or 16MiB", name, val)
 	}
 	*to = int64(n)
 	return nil
@@ -385,13 +446,17 @@ func limitDuration(d *caddyfile.Dispenser, name string, off bool, to *caddy.Dura
 }
 
 func count(d *caddyfile.Dispenser, name string, to *int) error {
+	return positive(d, "limits "+name, to)
+}
+
+func positive(d *caddyfile.Dispenser, name string, to *int) error {
 	var val string
 	if err := oneArg(d, &val); err != nil {
 		return err
 	}
 	n, err := strconv.Atoi(val)
 	if err != nil || n <= 0 {
-		return d.Errf("limits %s: %q is no positive number", name, val)
+		return d.Errf("%s: %q is no positive number", name, val)
 	}
 	*to = n
 	return nil

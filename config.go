@@ -148,6 +148,11 @@ type Limits struct {
 	// longer one is answered 413. Default: 1048576 (1 MiB).
 	Form int64 `json:"form,omitempty"`
 
+	// Bytes of one message to or from a process (`stdio`); a longer one of a
+	// client is answered 413, one of the process is skipped. Default: 16777216
+	// (16 MiB).
+	Message int64 `json:"message,omitempty"`
+
 	// Bytes of an event stream that are held until its endpoint event is
 	// complete. Default: 65536 (64 KiB).
 	EndpointEvent int `json:"endpoint_event,omitempty"`
@@ -176,6 +181,7 @@ func (l *Limits) validate() error {
 	check("metadata_size", l.MetadataSize < 0, l.MetadataSize)
 	check("metadata_entries", l.MetadataEntries < 0, l.MetadataEntries)
 	check("form", l.Form < 0, l.Form)
+	check("message", l.Message < 0, l.Message)
 	check("endpoint_event", l.EndpointEvent < 0, l.EndpointEvent)
 	return errors.Join(errs...)
 }

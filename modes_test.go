@@ -261,6 +261,21 @@ func TestRefusedAtLoad(t *testing.T) {
 			t.Log(err)
 		})
 	}
+	for name, tc := range map[string]struct{ block, want string }{
+		"a process as nobody knows": {"stdio cat {\n user no-such-user\n}", "stdio user: there is no user"},
+		"a process without a name":  {`stdio ""`, "stdio: names no program"},
+		"a variable without a name": {"stdio cat {\n env =x\n}", "stdio env"},
+		"sessions of an upstream":   {"to localhost:1\nsessions {\n max 1\n}", "sessions: is for stdio"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			port := testcaddy.FreePort(t)
+			in := testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n}", port))
+			err := in.TryLoad(fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n\tbind 127.0.0.1\n\tmcp_auth_bridge {\n%s\n}\n}", port, tc.block))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got error %v", err)
+			}
+		})
+	}
 	t.Run("authorization server without an upstream", func(t *testing.T) {
 		port := testcaddy.FreePort(t)
 		in := testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n}", port))

@@ -80,6 +80,9 @@ type Handler struct {
 	// Default: none; it has to be reachable by itself.
 	AuthorizationServer *AuthorizationServerConfig `json:"authorization_server,omitempty"`
 
+	// The sessions of an endpoint whose server is a process (`stdio`).
+	Sessions *SessionsConfig `json:"sessions,omitempty"`
+
 	// Bounds of sizes, times and numbers.
 	Limits *Limits `json:"limits,omitempty"`
 
@@ -95,6 +98,8 @@ type Handler struct {
 	refused        *onceSet
 	place          *atomic.Pointer[place]
 	keepsPaths     bool
+	hub            *bridge.Hub
+	hubKeyInUse    string
 	ctx            caddy.Context
 	logger         *zap.Logger
 }
@@ -135,10 +140,16 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.loadUpstream(ctx); err != nil {
 		return err
 	}
+	if err := h.checkStdio(); err != nil {
+		return err
+	}
 	if err := h.provisionProxy(ctx); err != nil {
 		return err
 	}
 	if err := h.compile(); err != nil {
+		return err
+	}
+	if err := h.loadHub(); err != nil {
 		return err
 	}
 	h.app.register(h)
@@ -181,9 +192,6 @@ func (h *Handler) loadUpstream(ctx caddy.Context) error {
 		h.upstream = new(HTTPUpstream)
 		return nil
 	}
-	if h.ReverseProxy == nil {
-		return errors.New("upstream: needs an upstream address (reverse_proxy in JSON); without one the handler is a middleware and maps no path")
-	}
 	mod, err := ctx.LoadModule(h, "UpstreamRaw")
 	if err != nil {
 		return fmt.Errorf("loading upstream: %w", err)
@@ -193,6 +201,9 @@ func (h *Handler) loadUpstream(ctx caddy.Context) error {
 		return fmt.Errorf("upstream: module %T is no MCP upstream", mod)
 	}
 	h.upstream = kind
+	if kind.kind() != bridge.KindStdio && h.ReverseProxy == nil {
+		return errors.New("upstream: needs an upstream address (reverse_proxy in JSON); without one the handler is a middleware and maps no path")
+	}
 	return nil
 }
 
@@ -354,6 +365,10 @@ func (h *Handler) Cleanup() error {
 	if h.transport != nil {
 		errs = append(errs, h.transport.cleanup())
 	}
+	if h.hub != nil {
+		_, err := hubs.Delete(h.hubKeyInUse)
+		errs = append(errs, err)
+	}
 	if h.keepsPaths {
 		_, err := learnedPaths.Delete(h.serverKey())
 		errs = append(errs, err)
@@ -397,5 +412,6 @@ var (
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 	_ caddy.Validator             = (*HTTPUpstream)(nil)
 	_ caddy.Validator             = (*SSEUpstream)(nil)
+	_ caddy.Validator             = (*StdioUpstream)(nil)
 	_ http.RoundTripper           = (*scopedTransport)(nil)
 )

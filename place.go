@@ -62,7 +62,7 @@ func placeEndpoints(app *caddyhttp.App) ([]placeWarning, error) {
 			p := *h.place.Load()
 			p.only = len(s.endpoints) == 1
 			h.place.Store(&p)
-			if h.ReverseProxy == nil && !p.ahead {
+			if h.ReverseProxy == nil && h.hub == nil && !p.ahead {
 				return nil, errNothingFollows(h)
 			}
 			if h.RootMetadata {

@@ -75,6 +75,11 @@ func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next cad
 	if err := q.Hold(r); err != nil {
 		return bodyError(err)
 	}
+	if h.hub != nil {
+		cors.SetVary(w.Header())
+		h.hub.ServeHTTP(w, r)
+		return nil
+	}
 	if h.ReverseProxy == nil {
 		return h.serveMiddleware(w, r, next, q)
 	}

@@ -30,6 +30,9 @@ func TestDependencies(t *testing.T) {
 		module + "/bridge/cors":      {module, "github.com/caddyserver/"},
 		module + "/bridge/metadata":  {module, "github.com/caddyserver/"},
 		module + "/bridge/record":    {module, "github.com/", "golang.org/"},
+		module + "/bridge/login":     {module, "github.com/", "golang.org/"},
+		module + "/bridge/message":   {module, "github.com/", "golang.org/"},
+		module + "/bridge/stdio":     {module, "github.com/"},
 		module + "/bridge/sse":       {module, "github.com/", "golang.org/"},
 	} {
 		got := deps(t, pkg)

@@ -1,0 +1,56 @@
+// Talks to an MCP endpoint that asks for no login, with the client of either SDK,
+// and prints what came of it as one line of JSON.
+//
+// Usage: node talk.mjs <v1|v2> <url> <what>
+//   everything: server-everything's tools, progress, sampling and resources
+//   filesystem <folder>: lists the folder with server-filesystem
+
+import { argv } from 'node:process';
+
+const [version, address, what, folder] = argv.slice(2);
+const sdk =
+  version === 'v1'
+    ? {
+        ...(await import('@modelcontextprotocol/sdk/client/index.js')),
+        ...(await import('@modelcontextprotocol/sdk/client/streamableHttp.js')),
+        sampling: (await import('@modelcontextprotocol/sdk/types.js')).CreateMessageRequestSchema,
+      }
+    : { ...(await import('@modelcontextprotocol/client')), sampling: 'sampling/createMessage' };
+
+const statuses = {};
+async function recordingFetch(input, init) {
+  const response = await fetch(input, init);
+  const key = `${init?.method ?? 'GET'} ${response.status}`;
+  statuses[key] = (statuses[key] ?? 0) + 1;
+  return response;
+}
+
+const client = new sdk.Client({ name: 'talk', version: '1' }, { capabilities: { sampling: {} } });
+client.setRequestHandler(sdk.sampling, async () => ({
+  model: 'm',
+  role: 'assistant',
+  content: { type: 'text', text: 'sampled here' },
+}));
+const transport = new sdk.StreamableHTTPClientTransport(new URL(address), { fetch: recordingFetch });
+await client.connect(transport);
+
+const text = result => result.content.map(c => c.text ?? `(${c.type})`).join('\n');
+const out = { server: client.getServerVersion()?.name, tools: (await client.listTools()).tools.map(t => t.name).sort() };
+if (what === 'everything') {
+  out.echo = text(await client.callTool({ name: 'echo', arguments: { message: 'héllo' } }));
+  const progress = [];
+  const long = { name: 'trigger-long-running-operation', arguments: { duration: 1, steps: 4 } };
+  const options = { onprogress: p => progress.push(p.progress) };
+  out.long = text(await (version === 'v1' ? client.callTool(long, undefined, options) : client.callTool(long, options)));
+  out.progress = progress;
+  out.sampled = text(
+    await client.callTool({ name: 'trigger-sampling-request', arguments: { prompt: 'say', maxTokens: 10 } }),
+  );
+  out.resources = (await client.listResources()).resources.length;
+} else {
+  out.listing = text(await client.callTool({ name: 'list_directory', arguments: { path: folder } }));
+}
+out.session = transport.sessionId;
+await transport.terminateSession();
+await client.close();
+console.log(JSON.stringify({ ...out, statuses }));
