@@ -79,6 +79,9 @@ func (a *App) Start() error {
 		a.logger.Warn(w.message, zap.String("endpoint", w.endpoint), zap.String("path", w.path))
 	}
 	for _, h := range a.endpoints {
+		if h.hub != nil {
+			h.hub.backend.attach(h)
+		}
 		h.logReady()
 		h.warnServer()
 	}

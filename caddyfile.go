@@ -80,6 +80,7 @@ type directive struct {
 //			user        <name>
 //			allow_unauthenticated
 //		}
+//		legacy_sse      [<sse path> [<message path>]]
 //		sessions {
 //			max         <number>
 //			idle        <duration>
@@ -349,6 +350,10 @@ func (dir *directive) route() caddyhttp.Route {
 	paths := caddyhttp.MatchPath{endpoint, strings.TrimSuffix(endpoint, "/") + "/*"}
 	if endpoint == "/" {
 		paths = caddyhttp.MatchPath{"/*"}
+	} else if c := dir.h.LegacySSE; c != nil {
+		at := *c
+		at.fill(endpoint)
+		paths = append(paths, at.Path, at.MessagePath)
 	}
 	sets := []caddy.ModuleMap{dir.matcherSet(paths)}
 	if endpoint != "/" && (dir.h.Metadata == nil || !dir.h.Metadata.Off) {

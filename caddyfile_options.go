@@ -30,6 +30,7 @@ func init() {
 		"authorization_server": parseAuthorizationServer,
 		"stdio":                parseStdio,
 		"sessions":             parseSessions,
+		"legacy_sse":           parseLegacySSE,
 		"limits":               parseLimits,
 	}
 }
@@ -322,6 +323,24 @@ func parseStdio(dir *directive, d *caddyfile.Dispenser) error {
 		}
 		return false, nil
 	})
+}
+
+func parseLegacySSE(dir *directive, d *caddyfile.Dispenser) error {
+	c := new(LegacySSEConfig)
+	dir.h.LegacySSE = c
+	for _, to := range []*string{&c.Path, &c.MessagePath} {
+		if !d.NextArg() {
+			break
+		}
+		if err := checkPath("legacy_sse", d.Val()); err != nil {
+			return d.WrapErr(err)
+		}
+		*to = d.Val()
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
 }
 
 func parseSessions(dir *directive, d *caddyfile.Dispenser) error {

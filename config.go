@@ -148,9 +148,9 @@ type Limits struct {
 	// longer one is answered 413. Default: 1048576 (1 MiB).
 	Form int64 `json:"form,omitempty"`
 
-	// Bytes of one message to or from a process (`stdio`); a longer one of a
-	// client is answered 413, one of the process is skipped. Default: 16777216
-	// (16 MiB).
+	// Bytes of one message that is carried over to another transport: a longer one
+	// to a process (`stdio`) is answered 413, one of the process is skipped, one of
+	// an HTTP server ends the stream that it comes on. Default: 16777216 (16 MiB).
 	Message int64 `json:"message,omitempty"`
 
 	// Bytes of an event stream that are held until its endpoint event is
@@ -199,18 +199,21 @@ func (c *ChallengeConfig) mode() (bridge.Mode, error) {
 }
 
 // checkEndpoint validates the path of an endpoint.
-func checkEndpoint(path string) error {
+func checkEndpoint(path string) error { return checkPath("endpoint", path) }
+
+// checkPath validates a path that an option names.
+func checkPath(option, path string) error {
 	switch {
 	case !strings.HasPrefix(path, "/"):
-		return fmt.Errorf("endpoint: %q does not start with a slash", path)
+		return fmt.Errorf("%s: %q does not start with a slash", option, path)
 	case path != "/" && strings.HasSuffix(path, "/"):
-		return fmt.Errorf("endpoint: %q ends with a slash; write %q, both forms are served", path, strings.TrimRight(path, "/"))
+		return fmt.Errorf("%s: %q ends with a slash; write %q, both forms are served", option, path, strings.TrimRight(path, "/"))
 	case strings.ContainsAny(path, "*{}?#\\% \t\r\n"):
-		return fmt.Errorf("endpoint: %q is no plain path (no wildcard, placeholder, query or escape)", path)
+		return fmt.Errorf("%s: %q is no plain path (no wildcard, placeholder, query or escape)", option, path)
 	case strings.Contains(path, "//"), strings.Contains(path+"/", "/./"), strings.Contains(path+"/", "/../"):
-		return fmt.Errorf("endpoint: %q has an empty or dot segment", path)
+		return fmt.Errorf("%s: %q has an empty or dot segment", option, path)
 	case path == metadata.WellKnownPath, strings.HasPrefix(path, "/.well-known/"):
-		return fmt.Errorf("endpoint: %q is below /.well-known/, where the metadata of endpoints stands", path)
+		return fmt.Errorf("%s: %q is below /.well-known/, where the metadata of endpoints stands", option, path)
 	}
 	return nil
 }

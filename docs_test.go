@@ -168,6 +168,7 @@ var examples = map[string]example{
 	"handle-path":                   {site: "www.example.com", upstreams: []string{"localhost:3000"}, endpoints: []string{"/tools/mcp"}},
 	"forward-auth":                  {site: "mcp.example.com", upstreams: []string{"localhost:3000", "localhost:9091"}, endpoints: []string{"/mcp"}},
 	"legacy-sse":                    {site: "mcp.example.com", upstreams: []string{"localhost:8000"}, endpoints: []string{"/sse"}},
+	"legacy-clients":                {site: "mcp.example.com", upstreams: []string{"localhost:3000", "localhost:8000"}, endpoints: []string{"/mcp", "/old/mcp"}},
 	"unix-socket":                   {site: "mcp.example.com", upstreams: []string{"unix//run/mcp.sock"}, endpoints: []string{"/mcp"}},
 }
 

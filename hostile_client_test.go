@@ -53,11 +53,11 @@ func (c *counter) take() []string {
 	return seen
 }
 
-// talk sends raw bytes on a connection of their own and returns the status codes
+// converse sends raw bytes on a connection of their own and returns the status codes
 // of the answers. It keeps its side open as long as answers come (before that it
 // would be taken for a client that left), and a while where the server waits for
 // more.
-func talk(t *testing.T, addr, raw string) []int {
+func converse(t *testing.T, addr, raw string) []int {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
 	if err != nil {
@@ -110,7 +110,7 @@ func TestPathTricks(t *testing.T) {
 		"/.well-known/openid-configuration": false,
 	} {
 		up.take()
-		statuses := talk(t, addr, "POST "+target+" HTTP/1.1\r\nHost: "+addr+"\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+		statuses := converse(t, addr, "POST "+target+" HTTP/1.1\r\nHost: "+addr+"\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
 		seen := up.take()
 		switch {
 		case served && (len(seen) != 1 || !strings.HasPrefix(seen[0], "POST /mcp ")):
@@ -165,7 +165,7 @@ func TestSmuggling(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			up.take()
-			statuses := talk(t, addr, "POST /mcp HTTP/1.1\r\nHost: "+addr+"\r\n"+raw)
+			statuses := converse(t, addr, "POST /mcp HTTP/1.1\r\nHost: "+addr+"\r\n"+raw)
 			seen := up.take()
 			served := 0
 			for _, status := range statuses {
@@ -177,7 +177,7 @@ func TestSmuggling(t *testing.T) {
 				t.Errorf("the client was answered %v, the upstream got %q", statuses, seen)
 			}
 			// The connections to the upstream are in step.
-			if got := talk(t, addr, "POST /mcp HTTP/1.1\r\nHost: "+addr+"\r\nConnection: close\r\nContent-Length: 5\r\n\r\nafter"); !slices.Equal(got, []int{200}) {
+			if got := converse(t, addr, "POST /mcp HTTP/1.1\r\nHost: "+addr+"\r\nConnection: close\r\nContent-Length: 5\r\n\r\nafter"); !slices.Equal(got, []int{200}) {
 				t.Errorf("the next request was answered %v", got)
 			}
 			if seen := up.take(); !slices.Equal(seen, []string{"POST /mcp after"}) {
@@ -206,7 +206,7 @@ func TestHugeRequestHeaders(t *testing.T) {
 		if strings.Contains(name, "preflight") {
 			method = "OPTIONS"
 		}
-		statuses := talk(t, addr, method+" /mcp HTTP/1.1\r\nHost: "+addr+"\r\n"+header+"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		statuses := converse(t, addr, method+" /mcp HTTP/1.1\r\nHost: "+addr+"\r\n"+header+"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 		for _, status := range statuses {
 			if status >= 500 {
 				t.Errorf("%s: answered %d", name, status)
@@ -216,7 +216,7 @@ func TestHugeRequestHeaders(t *testing.T) {
 			}
 		}
 		up.take()
-		if got := talk(t, addr, "POST /mcp HTTP/1.1\r\nHost: "+addr+"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"); !slices.Equal(got, []int{200}) {
+		if got := converse(t, addr, "POST /mcp HTTP/1.1\r\nHost: "+addr+"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"); !slices.Equal(got, []int{200}) {
 			t.Errorf("after %s the next request was answered %v", name, got)
 		}
 	}

@@ -266,6 +266,11 @@ func TestRefusedAtLoad(t *testing.T) {
 		"a process without a name":  {`stdio ""`, "stdio: names no program"},
 		"a variable without a name": {"stdio cat {\n env =x\n}", "stdio env"},
 		"sessions of an upstream":   {"to localhost:1\nsessions {\n max 1\n}", "sessions: is for stdio"},
+		"an old client's endpoint":  {"to localhost:1\nlegacy_sse /mcp", `legacy_sse: "/mcp" is the endpoint itself`},
+		"old paths that are one":    {"to localhost:1\nlegacy_sse /a /a", `legacy_sse: "/a" is both`},
+		"old messages of a server":  {"to sse+http://localhost:1\nlegacy_sse /a /b", `legacy_sse: "/b": in front of an HTTP+SSE server`},
+		"old clients of nobody":     {"legacy_sse\n}\nrespond 401\nroute {", "legacy_sse: needs an upstream"},
+		"old paths of two":          {"to localhost:1\nlegacy_sse /a\n}\nmcp_auth_bridge /other localhost:2 {\nlegacy_sse /a", `legacy_sse: "/a" belongs to two endpoints`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			port := testcaddy.FreePort(t)

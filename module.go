@@ -80,7 +80,13 @@ type Handler struct {
 	// Default: none; it has to be reachable by itself.
 	AuthorizationServer *AuthorizationServerConfig `json:"authorization_server,omitempty"`
 
-	// The sessions of an endpoint whose server is a process (`stdio`).
+	// Offers the endpoint to clients of HTTP+SSE (MCP specification 2024-11-05)
+	// as well. Default: off.
+	LegacySSE *LegacySSEConfig `json:"legacy_sse,omitempty"`
+
+	// The sessions of an endpoint that offers another transport than its server
+	// speaks: in front of a process (`stdio`) or of an HTTP+SSE server, and with
+	// `legacy_sse`.
 	Sessions *SessionsConfig `json:"sessions,omitempty"`
 
 	// Bounds of sizes, times and numbers.
@@ -98,7 +104,7 @@ type Handler struct {
 	refused        *onceSet
 	place          *atomic.Pointer[place]
 	keepsPaths     bool
-	hub            *bridge.Hub
+	hub            *pooledHub
 	hubKeyInUse    string
 	ctx            caddy.Context
 	logger         *zap.Logger
@@ -140,7 +146,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.loadUpstream(ctx); err != nil {
 		return err
 	}
-	if err := h.checkStdio(); err != nil {
+	if err := errors.Join(h.checkStdio(), h.checkLegacySSE(), h.checkSessions()); err != nil {
 		return err
 	}
 	if err := h.provisionProxy(ctx); err != nil {
@@ -246,6 +252,8 @@ func (h *Handler) compile() error {
 		HeldBody:      h.Limits.HeldBody,
 		RequestBody:   h.Limits.RequestBody,
 		MaxEvent:      h.Limits.EndpointEvent,
+		LegacyPath:    h.LegacySSE.path(),
+		LegacyMessage: h.LegacySSE.messagePath(),
 		Warn: func(msg, cause, detail string) {
 			h.logger.Warn(msg, zap.String("endpoint", h.Endpoint), zap.String("cause", cause), zap.String("detail", detail))
 		},
@@ -359,15 +367,16 @@ func (h *Handler) dials() []string {
 // Cleanup ends what the handler has started.
 func (h *Handler) Cleanup() error {
 	var errs []error
+	if h.hub != nil {
+		_, err := hubs.Delete(h.hubKeyInUse)
+		errs = append(errs, err)
+		h.hub.backend.detach(h)
+	}
 	if h.store != nil {
 		h.store.Close()
 	}
 	if h.transport != nil {
 		errs = append(errs, h.transport.cleanup())
-	}
-	if h.hub != nil {
-		_, err := hubs.Delete(h.hubKeyInUse)
-		errs = append(errs, err)
 	}
 	if h.keepsPaths {
 		_, err := learnedPaths.Delete(h.serverKey())

@@ -2,6 +2,7 @@ package mcpauthbridge
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -58,6 +59,9 @@ func placeEndpoints(app *caddyhttp.App) ([]placeWarning, error) {
 	var warnings []placeWarning
 	for _, s := range w.sites {
 		var root *Handler
+		if err := s.checkLegacyPaths(); err != nil {
+			return nil, err
+		}
 		for _, h := range s.endpoints {
 			p := *h.place.Load()
 			p.only = len(s.endpoints) == 1
@@ -79,6 +83,25 @@ func placeEndpoints(app *caddyhttp.App) ([]placeWarning, error) {
 	}
 	sort.Slice(warnings, func(i, j int) bool { return warnings[i].endpoint < warnings[j].endpoint })
 	return warnings, nil
+}
+
+// checkLegacyPaths refuses two endpoints that offer HTTP+SSE at one path: the second
+// would never be asked.
+func (s *site) checkLegacyPaths() error {
+	seen := make(map[string]*Handler)
+	for _, h := range s.endpoints {
+		if h.LegacySSE == nil {
+			continue
+		}
+		for _, path := range []string{h.LegacySSE.Path, h.LegacySSE.MessagePath} {
+			path = h.placed().prefix + path
+			if other := seen[path]; other != nil && other != h {
+				return fmt.Errorf("legacy_sse: %q belongs to two endpoints, %q and %q; give one of them another path", path, other.staticPath(), h.staticPath())
+			}
+			seen[path] = h
+		}
+	}
+	return nil
 }
 
 // routes visits a list of routes. at is the place of the list.

@@ -77,8 +77,9 @@ func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next cad
 	}
 	if h.hub != nil {
 		cors.SetVary(w.Header())
-		h.hub.ServeHTTP(w, r)
-		return nil
+		if h.serveBridge(w, r, target) {
+			return nil
+		}
 	}
 	if h.ReverseProxy == nil {
 		return h.serveMiddleware(w, r, next, q)

@@ -2,16 +2,15 @@ package mcpauthbridge
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/user"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -133,8 +132,8 @@ func lookupUser(name string) (*stdio.Credential, error) {
 }
 
 // start returns how a process is started for a session.
-func (u *StdioUpstream) start(logger *zap.Logger, maxFrame int) func(context.Context, func([]byte)) (bridge.Peer, error) {
-	return func(_ context.Context, deliver func([]byte)) (bridge.Peer, error) {
+func (u *StdioUpstream) start(logger *zap.Logger, maxFrame int) func(context.Context, *http.Request, func([]byte)) (bridge.Peer, error) {
+	return func(_ context.Context, _ *http.Request, deliver func([]byte)) (bridge.Peer, error) {
 		as, err := lookupUser(u.User)
 		if err != nil {
 			return nil, err
@@ -163,64 +162,16 @@ func (u *StdioUpstream) start(logger *zap.Logger, maxFrame int) func(context.Con
 				deliver(frame)
 			}
 		}()
-		return p, nil
+		return processPeer{p}, nil
 	}
 }
 
-// SessionsConfig bounds the sessions of an endpoint whose server is a process.
-type SessionsConfig struct {
-	// How many there may be at one time, each with a process. Default: 100.
-	Max int `json:"max,omitempty"`
+// processPeer is a process in a conversation.
+type processPeer struct{ *stdio.Process }
 
-	// How long a session without a request under way is kept. Default: `30m`.
-	Idle caddy.Duration `json:"idle,omitempty"`
-
-	// How long a session is kept at all. Default: `24h`.
-	Lifetime caddy.Duration `json:"lifetime,omitempty"`
-
-	// Bytes that are kept for a client that does not read, or that comes back
-	// after its connection broke. Default: 4194304 (4 MiB).
-	Buffer int64 `json:"buffer,omitempty"`
-
-	// How often a comment is sent on a quiet stream, so that nothing on the way
-	// closes it. Default: `15s`.
-	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
-}
-
-func (c *SessionsConfig) validate() error {
-	if c == nil {
-		return nil
-	}
-	var errs []error
-	check := func(name string, bad bool, value any) {
-		if bad {
-			errs = append(errs, fmt.Errorf("sessions %s: %v is not a positive value", name, value))
-		}
-	}
-	check("max", c.Max < 0, c.Max)
-	check("idle", c.Idle < 0, time.Duration(c.Idle))
-	check("lifetime", c.Lifetime < 0, time.Duration(c.Lifetime))
-	check("buffer", c.Buffer < 0, c.Buffer)
-	check("keep_alive", c.KeepAlive < 0, time.Duration(c.KeepAlive))
-	return errors.Join(errs...)
-}
-
-// hubs outlive a reload: the sessions of an endpoint that stays in the
-// configuration as it is are kept.
-var hubs = caddy.NewUsagePool()
-
-// pooledHub is a hub that ends with its last configuration, or with the process.
-type pooledHub struct {
-	*bridge.Hub
-	stop context.CancelFunc
-}
-
-// Destruct implements caddy.Destructor.
-func (p *pooledHub) Destruct() error {
-	p.stop()
-	p.Close()
-	return nil
-}
+// Send implements [bridge.Peer]: what a process is started with is the operator's,
+// so nothing of a request reaches it but the message.
+func (p processPeer) Send(_ *http.Request, frame []byte) error { return p.Process.Send(frame) }
 
 // stdio returns the endpoint's upstream, if it is a process.
 func (h *Handler) stdio() (*StdioUpstream, bool) {
@@ -228,86 +179,12 @@ func (h *Handler) stdio() (*StdioUpstream, bool) {
 	return u, ok
 }
 
-// hubKey names the endpoint and everything that its sessions depend on.
-func (h *Handler) hubKey() string {
-	key, err := json.Marshal([]any{h.Endpoint, h.PublicURL, h.Hosts, h.upstream, h.Sessions, h.Limits})
-	if err != nil {
-		return h.Endpoint
-	}
-	return string(key)
-}
-
-// loadHub finds the endpoint's sessions, or makes room for some. Nothing is
-// started.
-func (h *Handler) loadHub() error {
-	u, ok := h.stdio()
-	if !ok {
-		return nil
-	}
-	key := h.hubKey()
-	pooled, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) {
-		c := h.Sessions
-		if c == nil {
-			c = new(SessionsConfig)
-		}
-		ctx, stop := context.WithCancel(context.Background())
-		p := &pooledHub{stop: stop, Hub: bridge.NewHub(bridge.HubConfig{
-			Start:     u.start(h.logger.Named("stdio"), int(h.Limits.Message)),
-			Sessions:  c.Max,
-			Idle:      time.Duration(c.Idle),
-			Lifetime:  time.Duration(c.Lifetime),
-			Buffer:    int(c.Buffer),
-			KeepAlive: time.Duration(c.KeepAlive),
-			Warn:      h.warnSessions,
-		})}
-		go p.watchExit(ctx)
-		return p, nil
-	})
-	if err != nil {
-		return err
-	}
-	h.hub, h.hubKeyInUse = pooled.(*pooledHub).Hub, key
-	return nil
-}
-
-// exitPoll is how often it is asked whether Caddy is about to end: its servers
-// wait for streams to end before anything here is told.
-const exitPoll = 500 * time.Millisecond
-
-// watchExit ends the sessions when Caddy is about to end.
-func (p *pooledHub) watchExit(ctx context.Context) {
-	tick := time.NewTicker(exitPoll)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if caddy.Exiting() {
-				p.Close()
-				return
-			}
-		}
-	}
-}
-
-func (h *Handler) warnSessions(msg, cause string) {
-	if h.refused.first(msg+"\x00"+cause, maxRefusedLogged) {
-		h.logger.Warn(msg, zap.String("endpoint", h.Endpoint), zap.String("cause", cause))
-	}
-}
-
 // checkStdio validates what goes with a process.
 func (h *Handler) checkStdio() error {
-	errs := []error{h.Sessions.validate()}
-	_, isStdio := h.stdio()
-	if h.Sessions != nil && !isStdio {
-		errs = append(errs, errors.New("sessions: is for stdio; sessions with other upstreams are their own"))
+	if _, ok := h.stdio(); ok && h.ReverseProxy != nil {
+		return errors.New("stdio: excludes an upstream address (reverse_proxy in JSON)")
 	}
-	if isStdio && h.ReverseProxy != nil {
-		errs = append(errs, errors.New("stdio: excludes an upstream address (reverse_proxy in JSON)"))
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // errUnguarded refuses a process that other machines could reach.

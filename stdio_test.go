@@ -15,6 +15,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/talk"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -23,8 +24,12 @@ import (
 const stdioServer = "MCP_AUTH_BRIDGE_TEST_SERVER"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(stdioServer) != "" {
+	switch {
+	case os.Getenv(stdioServer) != "":
 		serveStdio()
+		os.Exit(0)
+	case os.Getenv(talkServer) != "":
+		_ = talk.NewServer().Run(context.Background(), &mcp.StdioTransport{})
 		os.Exit(0)
 	}
 	os.Exit(m.Run())

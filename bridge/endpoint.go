@@ -55,6 +55,9 @@ const (
 	DefaultHeldBody = 64 << 10
 	// DefaultRequestBody bounds, in bytes, the whole request body.
 	DefaultRequestBody = 64 << 20
+	// DefaultMessage bounds, in bytes, one message that is carried over to another
+	// transport.
+	DefaultMessage = 16 << 20
 )
 
 // messageSegment is the path below an endpoint that messages of an HTTP+SSE
@@ -79,6 +82,9 @@ type Config struct {
 	HeldBody      int64 // bytes
 	RequestBody   int64 // bytes; negative: no limit
 	MaxEvent      int   // bytes
+	// LegacyPath and LegacyMessage are where HTTP+SSE is offered beside the endpoint:
+	// its event stream, and what messages are posted to. Empty: nowhere.
+	LegacyPath, LegacyMessage string
 	// Server bridges the authorization server on the upstream's own origin.
 	// Nil: it is not bridged.
 	Server *ServerConfig
@@ -152,6 +158,11 @@ const (
 	TargetEndpoint
 	// TargetMessage is the message path of an HTTP+SSE upstream.
 	TargetMessage
+	// TargetLegacy is the event stream of HTTP+SSE that is offered beside the
+	// endpoint.
+	TargetLegacy
+	// TargetLegacyMessage is what clients of that post messages to.
+	TargetLegacyMessage
 	// TargetUnknownMessage stands where message paths do and is none.
 	TargetUnknownMessage
 )
@@ -162,6 +173,16 @@ func (e *Endpoint) Match(path string) (Target, string) {
 	base := e.cfg.Path
 	if path == base || base != "/" && len(path) == len(base)+1 && path[len(base)] == '/' && path[:len(base)] == base {
 		return TargetEndpoint, e.upstreamPath()
+	}
+	if e.cfg.LegacyPath != "" {
+		switch {
+		case path == e.cfg.LegacyPath && e.cfg.Kind == KindSSE:
+			return TargetEndpoint, e.upstreamPath()
+		case path == e.cfg.LegacyPath:
+			return TargetLegacy, ""
+		case path == e.cfg.LegacyMessage && e.cfg.Kind != KindSSE:
+			return TargetLegacyMessage, ""
+		}
 	}
 	if e.cfg.Kind != KindSSE {
 		return TargetNone, ""
@@ -186,6 +207,16 @@ func (e *Endpoint) Match(path string) (Target, string) {
 		}
 	}
 	return TargetUnknownMessage, ""
+}
+
+// Upstream returns target and path of a request that a message bridge makes;
+// message is the escaped path of the upstream that it is posted to, empty: the
+// endpoint itself.
+func (e *Endpoint) Upstream(message string) (Target, string) {
+	if message != "" {
+		return TargetMessage, message
+	}
+	return TargetEndpoint, e.upstreamPath()
 }
 
 // scope binds a sealed path to the endpoint and its upstream.

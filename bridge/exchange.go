@@ -23,6 +23,9 @@ type Exchange struct {
 	ctx      context.Context // of the request that the exchange belongs to
 	source   PublicSource
 	target   Target
+	// Announced takes the message path that an HTTP+SSE upstream announces, in place
+	// of mapping it.
+	Announced func(path, query string)
 }
 
 // PublicSource computes the public URL of the endpoint for one request. It
@@ -257,7 +260,7 @@ var errForeignEndpoint = errors.New("upstream announced a message endpoint on a 
 func (x *Exchange) mapEndpointEvent(rec *record.Record, res *http.Response) {
 	e := x.endpoint
 	public, ok := x.source.Public()
-	if !ok {
+	if !ok && x.Announced == nil {
 		return
 	}
 	at := *rec
@@ -271,6 +274,10 @@ func (x *Exchange) mapEndpointEvent(rec *record.Record, res *http.Response) {
 		if !x.isUpstream(to, &at) {
 			e.warn("upstream announces a message endpoint on another origin; the stream is ended", "foreign", to.Hostname())
 			return "", errForeignEndpoint
+		}
+		if x.Announced != nil {
+			x.Announced(to.EscapedPath(), to.RawQuery)
+			return data, nil
 		}
 		mapped := strings.TrimSuffix(public.Path, "/") + messageSegment
 		if e.cfg.MessagePath == "" {

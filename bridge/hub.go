@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -31,9 +32,10 @@ var (
 
 // HubConfig describes the sessions of one endpoint.
 type HubConfig struct {
-	// Start starts a server for one session. Each message of it goes to
-	// deliver, one after the other.
-	Start func(ctx context.Context, deliver func(frame []byte)) (Peer, error)
+	// Start starts a server for one session, or connects to it on behalf of a
+	// client's request. Each message of it goes to deliver, one after the other.
+	// The error is a [*Refusal] where the server has answered with one.
+	Start func(ctx context.Context, from *http.Request, deliver func(frame []byte)) (Peer, error)
 	// Sessions bounds how many there are. Default: 100.
 	Sessions int
 	// Idle is how long a session without a request under way is kept. Default:
@@ -48,6 +50,9 @@ type HubConfig struct {
 	KeepAlive time.Duration
 	// StartTimeout bounds how long an initialize may take. Default: 1m.
 	StartTimeout time.Duration
+	// Remote says that the server is not started but connected to: one that ends a
+	// conversation early may be connected to again at once.
+	Remote bool
 	// Warn reports what an operator should see.
 	Warn func(msg, cause string)
 }
@@ -98,9 +103,16 @@ const (
 	backoffFree = 3 // so many may, before anything waits
 )
 
+// newID returns 192 random bits.
+func newID() string {
+	id := make([]byte, 24)
+	_, _ = rand.Read(id) // it does not fail
+	return base64.RawURLEncoding.EncodeToString(id)
+}
+
 // open starts a server for a new session. The session is not found by its id
 // before admit.
-func (h *Hub) open(ctx context.Context, host string) (*session, error) {
+func (h *Hub) open(ctx context.Context, from *http.Request) (*session, error) {
 	h.mu.Lock()
 	switch {
 	case h.closed:
@@ -114,16 +126,14 @@ func (h *Hub) open(ctx context.Context, host string) (*session, error) {
 		h.mu.Unlock()
 		return nil, ErrBackoff
 	}
-	id := make([]byte, 24)
-	_, _ = rand.Read(id) // it does not fail
-	s := newSession(h, base64.RawURLEncoding.EncodeToString(id))
-	s.host = host
+	s := newSession(h, newID())
+	s.host = from.Host
 	h.sessions[s.id] = s
 	h.wg.Add(1)
 	h.mu.Unlock()
 
 	ready := make(chan struct{})
-	peer, err := h.cfg.Start(ctx, func(frame []byte) {
+	peer, err := h.cfg.Start(ctx, from, func(frame []byte) {
 		<-ready
 		all, err := readMessages(frame)
 		if err != nil {
@@ -169,7 +179,7 @@ func (s *session) isEnded() bool {
 func (h *Hub) started(well bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if well {
+	if well || h.cfg.Remote {
 		h.short = 0
 		return
 	}

@@ -49,7 +49,7 @@ func farm(t *testing.T, cfg HubConfig) (h *Hub, url string, begin func(version s
 	t.Helper()
 	version := "2025-11-25"
 	started := make(chan *scripted, 1)
-	cfg.Start = func(_ context.Context, deliver func([]byte)) (Peer, error) {
+	cfg.Start = func(_ context.Context, _ *http.Request, deliver func([]byte)) (Peer, error) {
 		p := &scripted{
 			deliver: deliver, got: make(chan string, 20000), done: make(chan struct{}),
 			initial: strings.Replace(initialized, "2025-11-25", version, 1),
@@ -387,7 +387,7 @@ func direct(ctx context.Context, h http.Handler, method, id, body string, header
 func directHub(t *testing.T, cfg HubConfig) (h *Hub, p *scripted, id string) {
 	t.Helper()
 	p = &scripted{got: make(chan string, 1000), done: make(chan struct{}), initial: initialized}
-	cfg.Start = func(_ context.Context, deliver func([]byte)) (Peer, error) {
+	cfg.Start = func(_ context.Context, _ *http.Request, deliver func([]byte)) (Peer, error) {
 		p.deliver = deliver
 		return p, nil
 	}
@@ -556,7 +556,7 @@ func TestHubCloses(t *testing.T) {
 // Sessions that end by themselves, by their clients and with the hub at once.
 func TestHubClosesAmidEnds(t *testing.T) {
 	for range 50 {
-		h := NewHub(HubConfig{Start: func(_ context.Context, deliver func([]byte)) (Peer, error) {
+		h := NewHub(HubConfig{Start: func(_ context.Context, _ *http.Request, deliver func([]byte)) (Peer, error) {
 			return &scripted{deliver: deliver, got: make(chan string, 10), done: make(chan struct{}), initial: initialized}, nil
 		}})
 		var wg sync.WaitGroup
@@ -618,7 +618,7 @@ func TestHubEndsInBetween(t *testing.T) {
 func TestHubServerDies(t *testing.T) {
 	t.Run("before it answers initialize", func(t *testing.T) {
 		started := make(chan *scripted, 1)
-		h, url := serveHub(t, HubConfig{Start: func(_ context.Context, deliver func([]byte)) (Peer, error) {
+		h, url := serveHub(t, HubConfig{Start: func(_ context.Context, _ *http.Request, deliver func([]byte)) (Peer, error) {
 			p := &scripted{deliver: deliver, got: make(chan string, 10), done: make(chan struct{})}
 			started <- p
 			return p, nil
@@ -669,7 +669,7 @@ func TestHubServerDies(t *testing.T) {
 	t.Run("again and again", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			starts := 0
-			h := NewHub(HubConfig{Start: func(context.Context, func([]byte)) (Peer, error) {
+			h := NewHub(HubConfig{Start: func(context.Context, *http.Request, func([]byte)) (Peer, error) {
 				starts++
 				p := &scripted{got: make(chan string, 10), done: make(chan struct{})}
 				go func() {
@@ -698,7 +698,7 @@ func TestHubServerDies(t *testing.T) {
 // calling is a peer that answers within Send, before that returns.
 type calling struct{ scripted }
 
-func (p *calling) Send(frame []byte) error {
+func (p *calling) Send(_ *http.Request, frame []byte) error {
 	if strings.Contains(string(frame), `"initialize"`) {
 		p.deliver([]byte(initialized))
 		return nil
@@ -713,7 +713,7 @@ func (p *calling) Send(frame []byte) error {
 // A peer may deliver while it takes a message: none is sent under a lock.
 func TestHubPeerCallsBack(t *testing.T) {
 	p := &calling{scripted{got: make(chan string, 1000), done: make(chan struct{})}}
-	h := NewHub(HubConfig{Buffer: 1000, Start: func(_ context.Context, deliver func([]byte)) (Peer, error) {
+	h := NewHub(HubConfig{Buffer: 1000, Start: func(_ context.Context, _ *http.Request, deliver func([]byte)) (Peer, error) {
 		p.deliver = deliver
 		return p, nil
 	}})
@@ -731,7 +731,7 @@ func TestHubPeerCallsBack(t *testing.T) {
 
 // A server that cannot be started is told apart from one that ends.
 func TestHubStartFails(t *testing.T) {
-	h, url := serveHub(t, HubConfig{Start: func(context.Context, func([]byte)) (Peer, error) {
+	h, url := serveHub(t, HubConfig{Start: func(context.Context, *http.Request, func([]byte)) (Peer, error) {
 		return nil, errors.New("/secret/path: no such file")
 	}})
 	res, body := exchangeHub(t, "POST", url, fmt.Sprintf(initializeBody, "2025-11-25"))

@@ -564,7 +564,7 @@ func TestHubInjection(t *testing.T) {
 
 // What a server says before it answers initialize is not lost, and bounded.
 func TestHubTalksBeforeInitialized(t *testing.T) {
-	h := NewHub(HubConfig{Buffer: 10000, Start: func(_ context.Context, deliver func([]byte)) (Peer, error) {
+	h := NewHub(HubConfig{Buffer: 10000, Start: func(_ context.Context, _ *http.Request, deliver func([]byte)) (Peer, error) {
 		p := &scripted{got: make(chan string, 1000), done: make(chan struct{})}
 		go func() {
 			<-p.got

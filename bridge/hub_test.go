@@ -29,7 +29,7 @@ type pipePeer struct {
 	send chan []byte
 }
 
-func (p *pipePeer) Send(frame []byte) error {
+func (p *pipePeer) Send(_ *http.Request, frame []byte) error {
 	select {
 	case p.send <- append(append([]byte(nil), frame...), '\n'):
 		return nil
@@ -53,8 +53,8 @@ func (p *pipePeer) Close() error {
 }
 
 // startServer returns a HubConfig.Start for an SDK server.
-func startServer(newServer func() *mcp.Server) func(context.Context, func([]byte)) (Peer, error) {
-	return func(_ context.Context, deliver func([]byte)) (Peer, error) {
+func startServer(newServer func() *mcp.Server) func(context.Context, *http.Request, func([]byte)) (Peer, error) {
+	return func(_ context.Context, _ *http.Request, deliver func([]byte)) (Peer, error) {
 		toServer, in := io.Pipe()
 		out, fromServer := io.Pipe()
 		ctx, stop := context.WithCancel(context.Background())
@@ -382,7 +382,7 @@ type scripted struct {
 	sendFail bool
 }
 
-func (p *scripted) Send(frame []byte) error {
+func (p *scripted) Send(_ *http.Request, frame []byte) error {
 	if p.sendFail {
 		return errors.New("full")
 	}
@@ -405,7 +405,7 @@ const initialized = `{"jsonrpc":"2.0","id":"i","result":{"protocolVersion":"2025
 func script(t *testing.T, cfg HubConfig) (p *scripted, url, id string) {
 	t.Helper()
 	p = &scripted{got: make(chan string, 1000), done: make(chan struct{}), initial: initialized}
-	cfg.Start = func(_ context.Context, deliver func([]byte)) (Peer, error) {
+	cfg.Start = func(_ context.Context, _ *http.Request, deliver func([]byte)) (Peer, error) {
 		p.deliver = deliver
 		return p, nil
 	}
@@ -622,7 +622,7 @@ func TestHubInitializeFails(t *testing.T) {
 				p = new(scripted)
 			}
 			p.got, p.done = make(chan string, 10), make(chan struct{})
-			h, url := serveHub(t, HubConfig{StartTimeout: 100 * time.Millisecond, Start: func(_ context.Context, deliver func([]byte)) (Peer, error) {
+			h, url := serveHub(t, HubConfig{StartTimeout: 100 * time.Millisecond, Start: func(_ context.Context, _ *http.Request, deliver func([]byte)) (Peer, error) {
 				p.deliver = deliver
 				switch name {
 				case "not started":

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -10,8 +11,11 @@ import (
 
 // Peer is an MCP server that is spoken to in messages.
 type Peer interface {
-	// Send sends one message, and does not wait for the peer to read it.
-	Send(frame []byte) error
+	// Send sends one message on behalf of a client's request; nil: on behalf of
+	// whoever began the conversation. It returns once the peer has it: a process
+	// by its queue, an HTTP server by the header of its answer, which, where it is
+	// no success, is returned as a [*Refusal].
+	Send(from *http.Request, frame []byte) error
 	// Done is closed when the peer has ended.
 	Done() <-chan struct{}
 	// Close ends it, and waits for that.
@@ -30,7 +34,9 @@ const (
 type session struct {
 	hub  *Hub
 	id   string
-	host string // that initialized it; it is none for another one
+	host string // that began it; it is none for another one
+	// one says that all messages go to one stream (HTTP+SSE).
+	one  bool
 	peer Peer
 
 	mu       sync.Mutex
@@ -52,7 +58,7 @@ type session struct {
 func newSession(h *Hub, id string) *session {
 	now := time.Now()
 	return &session{
-		hub: h, id: id, general: new(stream), next: 1, begun: now, used: now,
+		hub: h, id: id, general: &stream{waiting: make(map[message.Key][]byte)}, next: 1, begun: now, used: now,
 		pending: make(map[message.Key]*stream), progress: make(map[message.Key]*stream),
 	}
 }
@@ -103,18 +109,24 @@ func (s *session) ask(requests []message.Message, rd *reader) (*stream, bool) {
 	if s.ended || len(s.pending)+len(requests) > maxPending {
 		return nil, false
 	}
-	st := &stream{number: s.next, waiting: make(map[message.Key][]byte, len(requests)), reader: rd}
-	for _, m := range requests {
-		if _, twice := st.waiting[m.ID]; twice || s.pending[m.ID] != nil {
+	st := s.general
+	if !s.one {
+		st = &stream{number: s.next, waiting: make(map[message.Key][]byte, len(requests)), reader: rd}
+	}
+	for i, m := range requests {
+		if s.pending[m.ID] != nil || slices.ContainsFunc(requests[:i], func(o message.Message) bool { return o.ID == m.ID }) {
 			return nil, false
 		}
-		st.waiting[m.ID] = m.RawID
 	}
 	for _, m := range requests {
+		st.waiting[m.ID] = m.RawID
 		s.pending[m.ID] = st
-		if m.Progress != "" {
+		if m.Progress != "" && !s.one {
 			s.progress[m.Progress] = st
 		}
+	}
+	if s.one {
+		return st, true
 	}
 	s.next++
 	s.streams = append(s.streams, st)
@@ -122,10 +134,17 @@ func (s *session) ask(requests []message.Message, rd *reader) (*stream, bool) {
 }
 
 // unask takes requests back that could not be sent.
-func (s *session) unask(st *stream) {
+func (s *session) unask(st *stream, requests []message.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dropStream(st)
+	if !s.one {
+		s.dropStream(st)
+		return
+	}
+	for _, m := range requests {
+		delete(s.pending, m.ID)
+		delete(st.waiting, m.ID)
+	}
 }
 
 func (s *session) dropStream(st *stream) {
@@ -167,6 +186,8 @@ func (s *session) deliver(m message.Message) {
 		e.response = true
 		delete(s.pending, m.ID)
 		delete(st.waiting, m.ID)
+	case s.one:
+		st = s.general
 	case m.Method == "notifications/progress":
 		if st = s.progress[m.Progress]; st == nil || st.done {
 			return // it is of a request that has been answered
@@ -177,7 +198,7 @@ func (s *session) deliver(m message.Message) {
 		st = s.related()
 	}
 	st.add(e)
-	if e.response && len(st.waiting) == 0 {
+	if e.response && len(st.waiting) == 0 && !s.one {
 		for token, other := range s.progress {
 			if other == st {
 				delete(s.progress, token)
@@ -191,7 +212,7 @@ func (s *session) deliver(m message.Message) {
 // send sends what need not arrive.
 func (s *session) send(frames [][]byte) {
 	for _, frame := range frames {
-		_ = s.peer.Send(frame)
+		_ = s.peer.Send(nil, frame)
 	}
 }
 
@@ -285,7 +306,7 @@ func (s *session) cancelled(id message.Key) {
 	}
 	delete(s.pending, id)
 	delete(st.waiting, id)
-	if len(st.waiting) == 0 {
+	if len(st.waiting) == 0 && !s.one {
 		st.finish()
 		lost = s.trim()
 	}
@@ -303,7 +324,7 @@ func (s *session) fail(text string) (Peer, bool) {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	for _, st := range s.streams {
+	for _, st := range append([]*stream{s.general}, s.streams...) {
 		for _, id := range st.waiting {
 			st.add(event{raw: message.Error(id, message.CodeInternal, text), response: true})
 		}
@@ -311,6 +332,5 @@ func (s *session) fail(text string) (Peer, bool) {
 		st.finish()
 	}
 	clear(s.pending)
-	s.general.finish()
 	return s.peer, true
 }

@@ -74,7 +74,7 @@ func (h *Hub) session(w http.ResponseWriter, r *http.Request, id []byte) *sessio
 		return nil
 	}
 	s := h.find(ids[0])
-	if s == nil || !strings.EqualFold(s.host, r.Host) || !s.enter() {
+	if s == nil || s.one || !strings.EqualFold(s.host, r.Host) || !s.enter() {
 		refuseGone(w, id)
 		return nil
 	}
@@ -101,32 +101,41 @@ func knownVersion(r *http.Request) bool {
 	return false
 }
 
-func (h *Hub) post(w http.ResponseWriter, r *http.Request) {
+// readPost reads the messages of a POST. It answers where there are none.
+func readPost(w http.ResponseWriter, r *http.Request) (all []message.Message, batch, ok bool) {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || mediaType != "application/json" {
 		refuse(w, http.StatusUnsupportedMediaType, nil, message.CodeInvalidRequest, "the body has to be application/json")
-		return
-	}
-	if !accepts(r, "application/json", "text/event-stream") {
-		refuse(w, http.StatusNotAcceptable, nil, message.CodeInvalidRequest, "Accept has to list application/json and text/event-stream")
-		return
+		return nil, false, false
 	}
 	body, err := io.ReadAll(r.Body)
 	if errors.Is(err, record.ErrBodyTooLarge) {
 		refuse(w, http.StatusRequestEntityTooLarge, nil, message.CodeInvalidRequest, "the body is too large")
-		return
+		return nil, false, false
 	}
 	if err != nil {
 		refuse(w, http.StatusBadRequest, nil, message.CodeParse, "the body could not be read")
-		return
+		return nil, false, false
 	}
-	all, err := readMessages(body)
+	all, err = readMessages(body)
 	if err != nil {
 		code := message.CodeInvalidRequest
 		if errors.Is(err, message.ErrSyntax) {
 			code = message.CodeParse
 		}
 		refuse(w, http.StatusBadRequest, nil, code, "the body "+err.Error())
+		return nil, false, false
+	}
+	return all, message.IsBatch(body), true
+}
+
+func (h *Hub) post(w http.ResponseWriter, r *http.Request) {
+	if !accepts(r, "application/json", "text/event-stream") {
+		refuse(w, http.StatusNotAcceptable, nil, message.CodeInvalidRequest, "Accept has to list application/json and text/event-stream")
+		return
+	}
+	all, batch, ok := readPost(w, r)
+	if !ok {
 		return
 	}
 	first := all[0]
@@ -146,7 +155,7 @@ func (h *Hub) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave()
-	s.post(w, r, all, message.IsBatch(body))
+	s.post(w, r, all, batch)
 }
 
 // readMessages reads a body: one message, or a batch of 2025-03-26.
@@ -180,16 +189,24 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.StartTimeout)
 	defer cancel()
-	s, err := h.open(ctx, r.Host)
+	s, err := h.open(ctx, r)
 	if err != nil {
 		h.refuseStart(w, m.RawID, err)
 		return
 	}
 	rd := newReader()
 	st, ok := s.ask(all, rd)
-	if !ok || s.peer.Send(m.Raw) != nil {
+	if !ok {
+		err = errPeerEnded
+	} else {
+		err = s.peer.Send(r, m.Raw)
+	}
+	if err != nil {
 		h.end(s)
-		refuse(w, http.StatusBadGateway, m.RawID, message.CodeInternal, "the server takes no messages")
+		if _, ok := errors.AsType[*Refusal](err); !ok {
+			err = &Refusal{Status: http.StatusBadGateway}
+		}
+		s.refuseSend(w, m.RawID, err)
 		return
 	}
 	answer, ok := s.wait(ctx, st, rd)
@@ -217,6 +234,10 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 
 // refuseStart says why no session can be had now.
 func (h *Hub) refuseStart(w http.ResponseWriter, id []byte, err error) {
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		refusal.write(w, id)
+		return
+	}
 	status, text := http.StatusBadGateway, "the server could not be started"
 	switch {
 	case errors.Is(err, ErrTooManySessions), errors.Is(err, ErrBackoff), errors.Is(err, ErrHubClosed):
@@ -257,6 +278,25 @@ func (s *session) wait(ctx context.Context, st *stream, rd *reader) ([]byte, boo
 
 // post takes the messages of one POST to the server.
 func (s *session) post(w http.ResponseWriter, r *http.Request, all []message.Message, batch bool) {
+	if batch && s.version > "2025-03-26" {
+		refuse(w, http.StatusBadRequest, nil, message.CodeInvalidRequest, "this protocol version has no batches")
+		return
+	}
+	rd := newReader()
+	st, ok := s.forward(w, r, all, rd)
+	switch {
+	case !ok:
+	case st == nil:
+		w.WriteHeader(http.StatusAccepted)
+	default:
+		s.serve(w, r, st, rd, batch)
+	}
+}
+
+// forward sends the messages of one POST on, and returns the stream of the answers
+// to the requests among them, which rd reads. It answers where the server does not
+// take them.
+func (s *session) forward(w http.ResponseWriter, r *http.Request, all []message.Message, rd *reader) (st *stream, ok bool) {
 	var requests []message.Message
 	for _, m := range all {
 		if m.Kind == message.Request {
@@ -264,38 +304,23 @@ func (s *session) post(w http.ResponseWriter, r *http.Request, all []message.Mes
 		}
 	}
 	id := all[0].RawID
-	if batch && s.version > "2025-03-26" {
-		refuse(w, http.StatusBadRequest, nil, message.CodeInvalidRequest, "this protocol version has no batches")
-		return
-	}
-	var st *stream
-	rd := newReader()
 	if len(requests) > 0 {
-		var ok bool
 		if st, ok = s.ask(requests, rd); !ok {
 			if s.isEnded() { // since the request has found it
 				refuseGone(w, id)
-				return
+				return nil, false
 			}
 			refuse(w, http.StatusBadRequest, id, message.CodeInvalidRequest, "the id is in use, or too many requests are under way")
-			return
+			return nil, false
 		}
 	}
 	for _, m := range all {
-		if err := s.peer.Send(m.Raw); err != nil {
+		if err := s.peer.Send(r, m.Raw); err != nil {
 			if st != nil {
-				s.unask(st)
+				s.unask(st, requests)
 			}
-			if s.isEnded() {
-				refuseGone(w, id)
-				return
-			}
-			if errors.Is(err, stdio.ErrFrameTooLong) {
-				refuse(w, http.StatusRequestEntityTooLarge, id, message.CodeInvalidRequest, "the message is too large")
-				return
-			}
-			refuse(w, http.StatusServiceUnavailable, id, message.CodeInternal, "the server takes no messages now")
-			return
+			s.refuseSend(w, id, err)
+			return nil, false
 		}
 	}
 	for _, m := range all {
@@ -303,11 +328,36 @@ func (s *session) post(w http.ResponseWriter, r *http.Request, all []message.Mes
 			s.cancelled(m.Cancels)
 		}
 	}
-	if st == nil {
-		w.WriteHeader(http.StatusAccepted)
-		return
+	return st, true
+}
+
+// refuseSend answers a request that could not be sent on.
+func (s *session) refuseSend(w http.ResponseWriter, id []byte, err error) {
+	refusal, ok := errors.AsType[*Refusal](err)
+	switch {
+	case ok:
+		refusal.write(w, id)
+	case s.isEnded(), errors.Is(err, errPeerEnded):
+		refuseGone(w, id)
+	case errors.Is(err, stdio.ErrFrameTooLong):
+		(&Refusal{Status: http.StatusRequestEntityTooLarge}).write(w, id)
+	default:
+		refuse(w, http.StatusServiceUnavailable, id, message.CodeInternal, "the server takes no messages now")
 	}
-	s.serve(w, r, st, rd, batch)
+}
+
+// check asks a server that decides on each request whether it takes one that it does
+// not get itself. It returns true where the request is answered.
+func (s *session) check(w http.ResponseWriter, r *http.Request) (done bool) {
+	c, ok := s.peer.(checker)
+	if !ok {
+		return false
+	}
+	err := c.Check(r)
+	if err != nil {
+		s.refuseSend(w, nil, err)
+	}
+	return err != nil
 }
 
 func (h *Hub) get(w http.ResponseWriter, r *http.Request) {
@@ -320,6 +370,9 @@ func (h *Hub) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave()
+	if s.check(w, r) {
+		return
+	}
 	rd := newReader()
 	st, ok := s.resume(r.Header.Get("Last-Event-Id"), rd)
 	if !ok {
@@ -357,8 +410,8 @@ func (s *session) resume(last string, rd *reader) (st *stream, ok bool) {
 // eventID is the id of an event on a stream.
 func eventID(number, seq int) string { return strconv.Itoa(number) + "-" + strconv.Itoa(seq) }
 
-// serve writes a stream to a client, whose reader is rd: as JSON where it is one answer alone, else as
-// events. It ends with the stream, with the client, or when another request takes
+// serve writes a stream to a client, whose reader is rd: as JSON where it is one
+// answer alone, else as events. It ends with the stream, with the client, or when another request takes
 // the stream over; the stream itself stays for a client that comes back.
 func (s *session) serve(w http.ResponseWriter, r *http.Request, st *stream, rd *reader, events bool) {
 	defer func() {
@@ -367,17 +420,20 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, st *stream, rd *
 		s.mu.Unlock()
 	}()
 	out := &eventWriter{w: w, control: http.NewResponseController(w), number: st.number}
-	if events {
-		if out.begin() != nil {
-			return
-		}
+	if events && out.begin() != nil {
+		return
 	}
+	s.pump(r, st, rd, out)
+}
+
+// pump writes what comes on a stream.
+func (s *session) pump(r *http.Request, st *stream, rd *reader, out *eventWriter) {
 	quiet := time.NewTimer(s.hub.cfg.KeepAlive)
 	defer quiet.Stop()
 	for {
 		batch, seq, over := s.take(st, rd)
 		if !out.begun && over && len(batch) == 1 && seq == 0 && batch[0].response {
-			answerJSON(w, batch[0].raw)
+			answerJSON(out.w, batch[0].raw)
 			return
 		}
 		if len(batch) > 0 && !out.begun && out.begin() != nil {
@@ -433,6 +489,9 @@ func (s *session) take(st *stream, rd *reader) (batch []event, seq int, over boo
 	seq = max(st.read, st.first)
 	batch = append(batch, st.events[seq-st.first:]...)
 	st.read = st.end()
+	if s.one { // nobody comes back for them
+		st.first, st.events, st.used = st.read, nil, 0
+	}
 	return batch, seq, st.done
 }
 
@@ -442,6 +501,7 @@ type eventWriter struct {
 	control *http.ResponseController
 	number  int
 	begun   bool
+	plain   bool // events have no ids
 }
 
 // begin sends the header.
@@ -458,9 +518,12 @@ func (o *eventWriter) begin() error {
 // event writes one message, which has no line end.
 func (o *eventWriter) event(seq int, raw []byte) error {
 	var head bytes.Buffer
-	head.WriteString("id: ")
-	head.WriteString(eventID(o.number, seq))
-	head.WriteString("\nevent: message\ndata: ")
+	if !o.plain {
+		head.WriteString("id: ")
+		head.WriteString(eventID(o.number, seq))
+		head.WriteByte('\n')
+	}
+	head.WriteString("event: message\ndata: ")
 	b := bufio.NewWriterSize(o.w, 4<<10)
 	_, _ = b.Write(head.Bytes())
 	_, _ = b.Write(raw)
@@ -487,6 +550,9 @@ func (h *Hub) delete(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave()
+	if s.check(w, r) {
+		return
+	}
 	h.end(s)
 	w.WriteHeader(http.StatusNoContent)
 }

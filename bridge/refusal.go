@@ -1,0 +1,61 @@
+package bridge
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+)
+
+// Refusal is the answer of an upstream, or of the proxy to it, that is no success.
+// It answers the very request that caused it.
+type Refusal struct {
+	Status int
+	// Header has the challenge as the client gets it. Nil where the upstream was
+	// not reached.
+	Header http.Header
+	Body   []byte
+}
+
+// Error implements error.
+func (e *Refusal) Error() string { return "upstream answers " + strconv.Itoa(e.Status) }
+
+// write answers a request with the refusal.
+func (e *Refusal) write(w http.ResponseWriter, id []byte) {
+	if e.Header == nil {
+		refuse(w, e.Status, id, codeOf(e.Status), textOf(e.Status))
+		return
+	}
+	header := w.Header()
+	for name, lines := range e.Header {
+		switch name {
+		case "Connection", "Content-Length", "Keep-Alive", "Transfer-Encoding", "Trailer", "Upgrade", sessionHeader:
+		case "Vary":
+			header[name] = append(header[name], lines...)
+		default:
+			header[name] = lines
+		}
+	}
+	header.Set("Content-Length", strconv.Itoa(len(e.Body)))
+	w.WriteHeader(e.Status)
+	_, _ = w.Write(e.Body)
+}
+
+func codeOf(status int) int {
+	if status < http.StatusInternalServerError {
+		return message.CodeInvalidRequest
+	}
+	return message.CodeInternal
+}
+
+func textOf(status int) string {
+	switch status {
+	case http.StatusBadGateway:
+		return "the server could not be reached"
+	case http.StatusGatewayTimeout:
+		return "the server did not answer in time"
+	case http.StatusRequestEntityTooLarge:
+		return "the message is too large"
+	}
+	return http.StatusText(status)
+}

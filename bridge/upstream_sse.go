@@ -1,0 +1,118 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/sse"
+)
+
+// errPeerEnded says that the conversation with a server is over.
+var errPeerEnded = errors.New("the server has ended the conversation")
+
+// ssePeer is a conversation with a server that speaks HTTP+SSE (MCP specification
+// 2024-11-05): one event stream, which has the credentials of the request that
+// opened it, and a path that messages are posted to, each with the credentials of
+// its own request.
+type ssePeer struct {
+	backend Backend
+	opener  *http.Request
+	path    string // escaped
+	query   string
+	ctx     context.Context //nolint:containedctx // of the conversation
+	cancel  context.CancelFunc
+	done    chan struct{}
+}
+
+// StartSSE returns a [HubConfig.Start] for a server that speaks HTTP+SSE; maxMessage
+// bounds a message of it, in bytes.
+func StartSSE(backend Backend, maxMessage int) func(context.Context, *http.Request, func([]byte)) (Peer, error) {
+	return func(ctx context.Context, from *http.Request, deliver func([]byte)) (Peer, error) {
+		p := &ssePeer{backend: backend, opener: backend.Detach(from), done: make(chan struct{})}
+		p.ctx, p.cancel = context.WithCancel(p.opener.Context())
+		feed := &sse.Feed{Limit: maxMessage, Each: func(e sse.Event) error {
+			if e.Name == "" || e.Name == "message" {
+				deliver(e.Data)
+			}
+			return nil
+		}}
+		w := newCapture(maxRefusal, func(status int, h http.Header) io.Writer {
+			if status == http.StatusOK && isEventStream(h) {
+				return feed
+			}
+			return nil
+		})
+		announced := make(chan struct{})
+		var once sync.Once
+		r := derive(p.ctx, p.opener, http.MethodGet, nil)
+		r.Header["Accept"] = []string{"text/event-stream"}
+		var err error
+		go func() {
+			defer close(p.done)
+			defer p.cancel()
+			err = backend.Call(w, Call{Request: r, Announced: func(path, query string) {
+				once.Do(func() {
+					p.path, p.query = path, query
+					close(announced)
+				})
+			}})
+		}()
+		select {
+		case <-announced:
+			return p, nil
+		case <-ctx.Done():
+			p.cancel()
+			<-p.done
+			return nil, &Refusal{Status: http.StatusGatewayTimeout}
+		case <-p.done:
+			if refusal := w.refusal(err); refusal != nil {
+				return nil, refusal
+			}
+			return nil, &Refusal{Status: http.StatusBadGateway}
+		}
+	}
+}
+
+// Send implements [Peer]. It returns when the server has answered the POST.
+func (p *ssePeer) Send(from *http.Request, frame []byte) error {
+	select {
+	case <-p.done:
+		return errPeerEnded
+	default:
+	}
+	detached := p.opener
+	if from != nil {
+		detached = p.backend.Detach(from)
+	}
+	ctx, cancel := bind(p.ctx, detached)
+	defer cancel()
+	defer link(from, cancel)()
+	r := derive(ctx, detached, http.MethodPost, frame)
+	r.Header["Accept"] = []string{"application/json, text/event-stream"}
+	r.URL.RawQuery = p.query
+	w := newCapture(maxRefusal, nil)
+	err := p.backend.Call(w, Call{Request: r, Message: p.path})
+	if refusal := w.refusal(err); refusal != nil {
+		if refusal.Status == http.StatusNotFound || refusal.Status == http.StatusGone {
+			p.cancel() // the server knows the conversation no more
+		}
+		return refusal
+	}
+	return nil
+}
+
+// Check implements checker.
+func (p *ssePeer) Check(from *http.Request) error { return p.Send(from, pingFrame()) }
+
+// Done implements [Peer].
+func (p *ssePeer) Done() <-chan struct{} { return p.done }
+
+// Close implements [Peer].
+func (p *ssePeer) Close() error {
+	p.cancel()
+	<-p.done
+	return nil
+}

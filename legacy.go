@@ -1,0 +1,107 @@
+package mcpauthbridge
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+)
+
+// LegacySSEConfig is where HTTP+SSE is offered beside an endpoint, for clients that
+// speak nothing newer (MCP specification 2024-11-05, "HTTP with SSE").
+type LegacySSEConfig struct {
+	// The path of the event stream. Default: the endpoint's with `sse` for its last
+	// segment, `/sse` for `/mcp`.
+	Path string `json:"path,omitempty"`
+
+	// The path that messages are posted to. In front of an HTTP+SSE server it
+	// stays below the endpoint. Default: `message` below the event stream's.
+	MessagePath string `json:"message_path,omitempty"`
+}
+
+func (c *LegacySSEConfig) path() string {
+	if c == nil {
+		return ""
+	}
+	return c.Path
+}
+
+func (c *LegacySSEConfig) messagePath() string {
+	if c == nil {
+		return ""
+	}
+	return c.MessagePath
+}
+
+// fill sets the defaults for an endpoint.
+func (c *LegacySSEConfig) fill(endpoint string) {
+	if c.Path == "" {
+		c.Path = path.Join(path.Dir(endpoint), "sse")
+	}
+	if c.MessagePath == "" {
+		c.MessagePath = strings.TrimSuffix(c.Path, "/") + "/message"
+	}
+}
+
+// checkLegacySSE validates the paths.
+func (h *Handler) checkLegacySSE() error {
+	c := h.LegacySSE
+	if c == nil {
+		return nil
+	}
+	if h.ReverseProxy == nil && h.upstream.kind() != bridge.KindStdio {
+		return errors.New("legacy_sse: needs an upstream; a middleware has none to speak to")
+	}
+	if h.upstream.kind() == bridge.KindSSE && c.MessagePath != "" {
+		return fmt.Errorf("legacy_sse: %q: in front of an HTTP+SSE server messages are posted below the endpoint", c.MessagePath)
+	}
+	c.fill(h.Endpoint)
+	for _, p := range []string{c.Path, c.MessagePath} {
+		if err := checkPath("legacy_sse", p); err != nil {
+			return err
+		}
+	}
+	own := strings.TrimSuffix(h.Endpoint, "/")
+	switch {
+	case strings.TrimSuffix(c.Path, "/") == own || strings.TrimSuffix(c.MessagePath, "/") == own:
+		return fmt.Errorf("legacy_sse: %q is the endpoint itself", h.Endpoint)
+	case c.Path == c.MessagePath:
+		return fmt.Errorf("legacy_sse: %q is both the event stream and the message path", c.Path)
+	}
+	return nil
+}
+
+// serveBridge serves what is carried over to another transport. It returns false for
+// what crosses as it is.
+func (h *Handler) serveBridge(w http.ResponseWriter, r *http.Request, target bridge.Target) bool {
+	switch target {
+	case bridge.TargetLegacy:
+		h.hub.ServeSSE(w, r, h.legacyMessages(r))
+	case bridge.TargetLegacyMessage:
+		h.hub.ServeMessage(w, r)
+	case bridge.TargetEndpoint:
+		if h.upstream.kind() == bridge.KindHTTP {
+			return false
+		}
+		_, session := r.Header["Mcp-Session-Id"]
+		if r.Method == http.MethodGet && !session && h.upstream.kind() == bridge.KindSSE {
+			return false // the event stream of HTTP+SSE itself
+		}
+		h.hub.ServeHTTP(w, r)
+	default:
+		return false
+	}
+	return true
+}
+
+// legacyMessages is the message path as clients see it.
+func (h *Handler) legacyMessages(r *http.Request) string {
+	prefix := strippedPrefix(r)
+	if h.base.path != "" {
+		prefix, _ = strings.CutSuffix(h.base.path, h.Endpoint)
+	}
+	return prefix + h.LegacySSE.MessagePath
+}

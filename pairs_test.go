@@ -1,0 +1,141 @@
+package mcpauthbridge_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/talk"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
+)
+
+// talkServer has the test binary be the conversation's server.
+const talkServer = "MCP_AUTH_BRIDGE_TEST_TALK"
+
+// pairUpstreams start the conversation's server and return what the directive says of
+// it.
+var pairUpstreams = map[string]func(*testing.T) string{
+	"http": func(t *testing.T) string {
+		return "to " + serveTalk(t, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return talk.NewServer() }, nil)) + "/mcp"
+	},
+	"sse": func(t *testing.T) string {
+		return "to sse+" + serveTalk(t, mcp.NewSSEHandler(func(*http.Request) *mcp.Server { return talk.NewServer() }, nil)) + "/sse"
+	},
+	"stdio": func(t *testing.T) string {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("stdio %q -test.run=^$ {\n\tenv %s=1\n}", self, talkServer)
+	},
+}
+
+// serveTalk serves a handler of the SDK's.
+func serveTalk(t *testing.T, h http.Handler) string {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Start()
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+	})
+	return s.URL
+}
+
+// pairSite is a Caddyfile with an endpoint for every downstream.
+func pairSite(port int, upstream string) string {
+	return fmt.Sprintf(`{
+	auto_https off
+}
+http://127.0.0.1:%d {
+	bind 127.0.0.1
+	mcp_auth_bridge {
+		%s
+		legacy_sse
+	}
+}`, port, upstream)
+}
+
+// client returns an HTTP client whose connections end with the test.
+func client(t *testing.T) *http.Client {
+	t.Helper()
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+// pairDownstreams are the transports that clients use.
+var pairDownstreams = map[string]func(*testing.T, string) (mcp.Transport, string){
+	"sessions": func(t *testing.T, base string) (mcp.Transport, string) {
+		return &mcp.StreamableClientTransport{Endpoint: base + "/mcp", HTTPClient: client(t)}, "2025-11-25"
+	},
+	"sse": func(t *testing.T, base string) (mcp.Transport, string) {
+		return &mcp.SSEClientTransport{Endpoint: base + "/sse", HTTPClient: client(t)}, "2025-11-25"
+	},
+}
+
+// direct returns the transcript of the conversation without anything between.
+func direct(t *testing.T, version string) []string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^$") //nolint:gosec // the test binary
+	cmd.Env = []string{talkServer + "=1"}
+	lines, err := talk.Converse(t.Context(), &mcp.CommandTransport{Command: cmd}, version)
+	if err != nil {
+		t.Fatalf("without a bridge: %v\n%s", err, strings.Join(lines, "\n"))
+	}
+	return lines
+}
+
+// differ returns the lines that one transcript has and the other has not.
+func differ(got, want []string) string {
+	var b strings.Builder
+	for _, line := range want {
+		if !slices.Contains(got, line) {
+			fmt.Fprintf(&b, "- %s\n", line)
+		}
+	}
+	for _, line := range got {
+		if !slices.Contains(want, line) {
+			fmt.Fprintf(&b, "+ %s\n", line)
+		}
+	}
+	return b.String()
+}
+
+// Rule D3: one conversation, with everything that either side may say, is the same
+// over every pair of transports.
+func TestPairs(t *testing.T) {
+	want := direct(t, "2025-11-25")
+	if len(want) < 1000 {
+		t.Fatalf("transcript of %d lines", len(want))
+	}
+	for up, start := range pairUpstreams {
+		t.Run(up, func(t *testing.T) {
+			port := testcaddy.FreePort(t)
+			testcaddy.Run(t, pairSite(port, start(t)))
+			for down, connect := range pairDownstreams {
+				t.Run(down, func(t *testing.T) {
+					over, version := connect(t, "http://"+testcaddy.Addr(port))
+					got, err := talk.Converse(t.Context(), over, version)
+					if err != nil {
+						t.Fatalf("%v\n%s", err, differ(got, want))
+					}
+					if !slices.Equal(got, want) {
+						t.Errorf("differs from the conversation without a bridge:\n%s", differ(got, want))
+					}
+				})
+			}
+		})
+	}
+}

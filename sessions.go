@@ -1,0 +1,170 @@
+package mcpauthbridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+)
+
+// SessionsConfig bounds the sessions of an endpoint that offers another transport
+// than its server speaks.
+type SessionsConfig struct {
+	// How many there may be at one time, each with a process or a stream of its
+	// own. Default: 100.
+	Max int `json:"max,omitempty"`
+
+	// How long a session without a request under way is kept. Default: `30m`.
+	Idle caddy.Duration `json:"idle,omitempty"`
+
+	// How long a session is kept at all. Default: `24h`.
+	Lifetime caddy.Duration `json:"lifetime,omitempty"`
+
+	// Bytes that are kept for a client that does not read, or that comes back
+	// after its connection broke. Default: 4194304 (4 MiB).
+	Buffer int64 `json:"buffer,omitempty"`
+
+	// How often a comment is sent on a quiet stream, so that nothing on the way
+	// closes it. Default: `15s`.
+	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
+}
+
+func (c *SessionsConfig) validate() error {
+	if c == nil {
+		return nil
+	}
+	var errs []error
+	check := func(name string, bad bool, value any) {
+		if bad {
+			errs = append(errs, fmt.Errorf("sessions %s: %v is not a positive value", name, value))
+		}
+	}
+	check("max", c.Max < 0, c.Max)
+	check("idle", c.Idle < 0, time.Duration(c.Idle))
+	check("lifetime", c.Lifetime < 0, time.Duration(c.Lifetime))
+	check("buffer", c.Buffer < 0, c.Buffer)
+	check("keep_alive", c.KeepAlive < 0, time.Duration(c.KeepAlive))
+	return errors.Join(errs...)
+}
+
+// hubs outlive a reload: the sessions of an endpoint that stays in the
+// configuration as it is are kept.
+var hubs = caddy.NewUsagePool()
+
+// pooledHub is a hub that ends with its last configuration, or with the process.
+type pooledHub struct {
+	*bridge.Hub
+	backend backend
+	stop    context.CancelFunc
+}
+
+// Destruct implements caddy.Destructor.
+func (p *pooledHub) Destruct() error {
+	p.stop()
+	p.Close()
+	return nil
+}
+
+// hubKey names the endpoint and everything that its sessions depend on.
+func (h *Handler) hubKey() string {
+	key, err := json.Marshal([]any{h.Endpoint, h.PublicURL, h.Hosts, h.upstream.kind(), h.upstream, h.dials(), h.LegacySSE, h.Sessions, h.Limits})
+	if err != nil {
+		return h.Endpoint
+	}
+	return string(key)
+}
+
+// bridges reports whether requests of the endpoint are carried over to another
+// transport.
+func (h *Handler) bridges() bool {
+	return h.upstream.kind() != bridge.KindHTTP || h.LegacySSE != nil
+}
+
+// loadHub finds the endpoint's sessions, or makes room for some. Nothing is
+// started.
+func (h *Handler) loadHub() error {
+	if !h.bridges() {
+		return nil
+	}
+	key := h.hubKey()
+	pooled, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) { return h.newHub(), nil })
+	if err != nil {
+		return err
+	}
+	h.hub, h.hubKeyInUse = pooled.(*pooledHub), key
+	return nil
+}
+
+// newHub returns the sessions of the endpoint, of which there are none yet.
+func (h *Handler) newHub() *pooledHub {
+	c := h.Sessions
+	if c == nil {
+		c = new(SessionsConfig)
+	}
+	maxMessage := int(h.Limits.Message)
+	if maxMessage == 0 {
+		maxMessage = bridge.DefaultMessage
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p := &pooledHub{stop: stop}
+	cfg := bridge.HubConfig{
+		Sessions:  c.Max,
+		Idle:      time.Duration(c.Idle),
+		Lifetime:  time.Duration(c.Lifetime),
+		Buffer:    int(c.Buffer),
+		KeepAlive: time.Duration(c.KeepAlive),
+		Warn:      h.warnSessions,
+	}
+	switch u := h.upstream.(type) {
+	case *StdioUpstream:
+		cfg.Start = u.start(h.logger.Named("stdio"), maxMessage)
+	case *SSEUpstream:
+		cfg.Remote, cfg.Start = true, bridge.StartSSE(&p.backend, maxMessage)
+	default:
+		cfg.Remote, cfg.Start = true, bridge.StartHTTP(&p.backend, maxMessage)
+	}
+	p.Hub = bridge.NewHub(cfg)
+	go p.watchExit(ctx)
+	return p
+}
+
+// exitPoll is how often it is asked whether Caddy is about to end: its servers
+// wait for streams to end before anything here is told.
+const exitPoll = 500 * time.Millisecond
+
+// watchExit ends the sessions when Caddy is about to end.
+func (p *pooledHub) watchExit(ctx context.Context) {
+	tick := time.NewTicker(exitPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if caddy.Exiting() {
+				p.Close()
+				return
+			}
+		}
+	}
+}
+
+func (h *Handler) warnSessions(msg, cause string) {
+	if h.refused.first(msg+"\x00"+cause, maxRefusedLogged) {
+		h.logger.Warn(msg, zap.String("endpoint", h.Endpoint), zap.String("cause", cause))
+	}
+}
+
+// checkSessions validates the bounds of sessions.
+func (h *Handler) checkSessions() error {
+	if h.Sessions != nil && !h.bridges() {
+		return errors.New("sessions: is for stdio, for sse+http upstreams and for legacy_sse; otherwise sessions are the upstream's own")
+	}
+	return h.Sessions.validate()
+}
