@@ -353,7 +353,11 @@ func (dir *directive) route() caddyhttp.Route {
 	} else if c := dir.h.LegacySSE; c != nil {
 		at := *c
 		at.fill(endpoint)
-		paths = append(paths, at.Path, at.MessagePath)
+		for _, path := range []string{at.Path, at.MessagePath} {
+			if !strings.HasPrefix(path, endpoint+"/") {
+				paths = append(paths, path)
+			}
+		}
 	}
 	sets := []caddy.ModuleMap{dir.matcherSet(paths)}
 	if endpoint != "/" && (dir.h.Metadata == nil || !dir.h.Metadata.Off) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path"
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
@@ -13,8 +12,9 @@ import (
 // LegacySSEConfig is where HTTP+SSE is offered beside an endpoint, for clients that
 // speak nothing newer (MCP specification 2024-11-05, "HTTP with SSE").
 type LegacySSEConfig struct {
-	// The path of the event stream. Default: the endpoint's with `sse` for its last
-	// segment, `/sse` for `/mcp`.
+	// The path of the event stream. Clients that log in compare it with the
+	// `resource` of the metadata, which is the endpoint: it should stay below that.
+	// Default: `sse` below the endpoint.
 	Path string `json:"path,omitempty"`
 
 	// The path that messages are posted to. In front of an HTTP+SSE server it
@@ -39,10 +39,10 @@ func (c *LegacySSEConfig) messagePath() string {
 // fill sets the defaults for an endpoint.
 func (c *LegacySSEConfig) fill(endpoint string) {
 	if c.Path == "" {
-		c.Path = path.Join(path.Dir(endpoint), "sse")
+		c.Path = strings.TrimSuffix(endpoint, "/") + "/sse"
 	}
 	if c.MessagePath == "" {
-		c.MessagePath = strings.TrimSuffix(c.Path, "/") + "/message"
+		c.MessagePath = c.Path + "/message"
 	}
 }
 

@@ -184,8 +184,8 @@ func (m *matrix) sessions() {
 // oldSSE goes through HTTP+SSE.
 func (m *matrix) oldSSE() {
 	t := m.t
-	m.refused("GET", "GET", "/sse", "")
-	stream := m.taken("GET", "GET", "/sse", goodToken, "", 200)
+	m.refused("GET", "GET", "/mcp/sse", "")
+	stream := m.taken("GET", "GET", "/mcp/sse", goodToken, "", 200)
 	events := bufio.NewScanner(stream.Body)
 	next := func(want string) string {
 		t.Helper()

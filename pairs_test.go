@@ -77,7 +77,7 @@ var pairDownstreams = map[string]func(*testing.T, string) (mcp.Transport, string
 		return &mcp.StreamableClientTransport{Endpoint: base + "/mcp", HTTPClient: client(t)}, "2025-11-25"
 	},
 	"sse": func(t *testing.T, base string) (mcp.Transport, string) {
-		return &mcp.SSEClientTransport{Endpoint: base + "/sse", HTTPClient: client(t)}, "2025-11-25"
+		return &mcp.SSEClientTransport{Endpoint: base + "/mcp/sse", HTTPClient: client(t)}, "2025-11-25"
 	},
 }
 
