@@ -74,6 +74,9 @@ func Batch(raw []byte) ([][]byte, error) {
 	if err := check(raw); err != nil {
 		return nil, err
 	}
+	if !IsBatch(raw) {
+		return nil, ErrShape
+	}
 	i := skipSpace(raw, skipSpace(raw, 0)+1)
 	if raw[i] == ']' {
 		return nil, ErrEmpty
@@ -133,7 +136,10 @@ func Parse(raw []byte) (Message, error) {
 				return Message{}, ErrID // null, which no answer could be told by
 			}
 		}
-		return m, m.readParams(params)
+		if err = m.readParams(params); err != nil {
+			return Message{}, err
+		}
+		return m, nil
 	case !hasID || (result != nil) == m.Failed:
 		return Message{}, ErrShape
 	}
@@ -148,8 +154,7 @@ func (m *Message) readParams(params []byte) error {
 	if len(params) == 0 || params[0] != '{' {
 		return nil
 	}
-	switch m.Method {
-	case "initialize":
+	if m.Method == "initialize" {
 		m.Version = versionOf(params)
 	}
 	return members(params, func(name string, value []byte) error {
@@ -208,7 +213,8 @@ func (k *Key) read(value []byte) error {
 const maxExponent = 400
 
 // number returns the one way to write a JSON number's value: 1, 1.0 and 10e-1 are
-// one id. A number with an exponent beyond reason is compared as it is written.
+// one id. A number with a fraction or an exponent that is beyond reason is compared
+// as it is written.
 func number(text string) string {
 	if !strings.ContainsAny(text, ".eE") {
 		if text == "-0" {
@@ -216,12 +222,15 @@ func number(text string) string {
 		}
 		return text
 	}
+	if len(text) > maxExponent {
+		return text // what follows takes the square of its length
+	}
 	if i := strings.IndexAny(text, "eE"); i >= 0 {
 		if n, err := strconv.Atoi(text[i+1:]); err != nil || n > maxExponent || n < -maxExponent {
 			return text
 		}
 	}
-	if r, ok := new(big.Rat).SetString(text); ok && len(text) <= maxExponent {
+	if r, ok := new(big.Rat).SetString(text); ok {
 		return r.RatString()
 	}
 	return text
@@ -324,8 +333,11 @@ func skipValue(raw []byte, i int) int {
 			}
 		}
 	}
-	for i < len(raw) && !bytes.ContainsRune([]byte(",}] \t\r\n"), rune(raw[i])) {
-		i++
+	for ; i < len(raw); i++ {
+		switch raw[i] {
+		case ',', '}', ']', ' ', '\t', '\r', '\n':
+			return i
+		}
 	}
 	return i
 }
