@@ -362,12 +362,19 @@ func (dir *directive) route() caddyhttp.Route {
 	sets := []caddy.ModuleMap{dir.matcherSet(paths)}
 	if endpoint != "/" && (dir.h.Metadata == nil || !dir.h.Metadata.Off) {
 		suffixes := []string{endpoint}
+		prefix := ""
 		if _, path, err := parsePublicURL(dir.h.PublicURL); err == nil && path != "" && path != endpoint {
 			suffixes = append(suffixes, path)
+			prefix, _ = strings.CutSuffix(path, endpoint)
 		}
 		wellKnown := caddyhttp.MatchPath{metadata.WellKnownPath}
 		for _, suffix := range suffixes {
 			wellKnown = append(wellKnown, metadata.WellKnownPath+suffix, metadata.WellKnownPath+suffix+"/")
+		}
+		if c := dir.h.LegacySSE; c != nil {
+			at := *c
+			at.fill(endpoint)
+			wellKnown = append(wellKnown, metadata.WellKnownPath+prefix+at.Path)
 		}
 		wellKnownSet := dir.metadataSet(wellKnown)
 		delete(wellKnownSet, "path_regexp")

@@ -99,9 +99,19 @@ func (h *Handler) serveBridge(w http.ResponseWriter, r *http.Request, target bri
 
 // legacyMessages is the message path as clients see it.
 func (h *Handler) legacyMessages(r *http.Request) string {
-	prefix := strippedPrefix(r)
+	return h.legacyPrefix(strippedPrefix(r)) + h.LegacySSE.MessagePath
+}
+
+// legacyPath is the path of the event stream as clients see it, where stripped is
+// what stands before the endpoint's.
+func (h *Handler) legacyPath(stripped string) string {
+	return h.legacyPrefix(stripped) + h.LegacySSE.Path
+}
+
+// legacyPrefix is what stands before this server's paths in those that clients use.
+func (h *Handler) legacyPrefix(stripped string) string {
 	if h.base.path != "" {
-		prefix, _ = strings.CutSuffix(h.base.path, h.Endpoint)
+		stripped, _ = strings.CutSuffix(h.base.path, h.Endpoint)
 	}
-	return prefix + h.LegacySSE.MessagePath
+	return stripped
 }

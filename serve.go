@@ -190,11 +190,16 @@ func (h *Handler) ownsMetadata(path string) (suffix string, ok bool) {
 }
 
 // ownsSuffix reports whether suffix, as it follows the well-known path, names
-// the endpoint; the root form stands for the site's only or default one.
+// the endpoint; the root form stands for the site's only or default one. Old
+// clients look for the metadata below the path of their event stream: it is the
+// endpoint's, and names that.
 func (h *Handler) ownsSuffix(suffix string) (string, bool) {
 	own := h.ownSuffix()
 	if suffix == own || suffix == own+"/" {
 		return suffix, true
+	}
+	if h.LegacySSE != nil && suffix == h.legacyPath(h.placed().prefix) {
+		return own, true
 	}
 	if suffix == "" || suffix == "/" {
 		return "", h.RootMetadata || h.placed().only

@@ -143,3 +143,41 @@ func TestSlashesAndPrefixes(t *testing.T) {
 		})
 	}
 }
+
+// Rule C1: clients of HTTP+SSE look for the metadata below the path of their event
+// stream; it is the endpoint's, and names that, among several endpoints as well.
+func TestMetadataOfEventStream(t *testing.T) {
+	up := slashed{path: "/mcp", form: "inserted", resource: "%s/mcp"}
+	s := httptest.NewServer(http.HandlerFunc(up.serve))
+	t.Cleanup(s.Close)
+	addr := testcaddy.Addr(testcaddy.FreePort(t))
+	testcaddy.Run(t, fmt.Sprintf(`{
+	auto_https off
+}
+http://%s {
+	mcp_auth_bridge %[2]s {
+		legacy_sse
+	}
+	mcp_auth_bridge /other/mcp %[2]s/mcp {
+		legacy_sse /events
+	}
+}`, addr, s.URL))
+	for path, want := range map[string]string{
+		"/mcp/sse":         "http://" + addr + "/mcp",
+		"/events":          "http://" + addr + "/other/mcp",
+		"/mcp/sse/message": "",
+	} {
+		res, err := http.Get("http://" + addr + "/.well-known/oauth-protected-resource" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if want == "" && len(body) > 0 {
+			t.Errorf("%s answers %d %s, want it passed on", path, res.StatusCode, body)
+		}
+		if want != "" && string(body) != fmt.Sprintf(`{"resource":%q}`, want) {
+			t.Errorf("%s answers %d %s, want resource %s", path, res.StatusCode, body, want)
+		}
+	}
+}

@@ -36,9 +36,15 @@ type clientAnswer struct {
 // drive runs a driver against an endpoint.
 func drive(t *testing.T, f front, driver string, kind transport, options ...string) report {
 	t.Helper()
+	return driveAt(t, f.public, driver, kind, options...)
+}
+
+// driveAt runs a driver against an address.
+func driveAt(t *testing.T, at, driver string, kind transport, options ...string) report {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	args := append([]string{driver, f.public, map[transport]string{streamable: "streamable", legacySSE: "sse"}[kind]}, options...)
+	args := append([]string{driver, at, map[transport]string{streamable: "streamable", legacySSE: "sse"}[kind]}, options...)
 	cmd := exec.CommandContext(ctx, "node", args...)
 	cmd.Dir = integration.NeedNode(t)
 	var stdout, stderr bytes.Buffer
