@@ -234,6 +234,10 @@ func (h *Handler) logReady() {
 		fields = append(fields, zap.String("upstream", "the handlers that follow"))
 	}
 	h.logger.Info("MCP endpoint ready", fields...)
+	if _, ok := h.stdio(); ok {
+		h.logger.Info("requests without credentials are taken for one user's: where the program begins with a handshake, those without a session share one process",
+			zap.String("endpoint", h.publicEndpoint()))
+	}
 }
 
 // publicEndpoint is the path that clients use, as far as the configuration

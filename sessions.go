@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -119,6 +120,7 @@ func (h *Handler) newHub() *pooledHub {
 		Lifetime:  time.Duration(c.Lifetime),
 		Buffer:    int(c.Buffer),
 		KeepAlive: time.Duration(c.KeepAlive),
+		User:      authenticatedUser,
 		Warn:      h.warnSessions,
 	}
 	switch u := h.upstream.(type) {
@@ -132,6 +134,17 @@ func (h *Handler) newHub() *pooledHub {
 	p.Hub = bridge.NewHub(cfg)
 	go p.watchExit(ctx)
 	return p
+}
+
+// authenticatedUser is whom an authentication handler of Caddy's has found a request to
+// be from.
+func authenticatedUser(r *http.Request) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	user, _ := repl.GetString("http.auth.user.id")
+	return user
 }
 
 // exitPoll is how often it is asked whether Caddy is about to end: its servers

@@ -5,9 +5,13 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
 
 // Defaults of the limits in [HubConfig].
@@ -51,18 +55,38 @@ type HubConfig struct {
 	// StartTimeout bounds how long an initialize may take. Default: 1m.
 	StartTimeout time.Duration
 	// Remote says that the server is not started but connected to: one that ends a
-	// conversation early may be connected to again at once.
+	// conversation early may be connected to again at once, and it judges the
+	// credentials of each request itself.
 	Remote bool
+	// User returns who a request is from, where something in front has found out.
+	// Default: nobody knows.
+	User func(r *http.Request) string
 	// Warn reports what an operator should see.
 	Warn func(msg, cause string)
 }
 
-// Hub holds the sessions of one endpoint whose server is spoken to in messages:
+// tenant is who a server is started for.
+type tenant interface {
+	// join gives it the server. It returns false where the tenant is over already.
+	join(peer Peer) bool
+	// deliver takes a message of the server.
+	deliver(m message.Message)
+	// fail ends it and returns its server; false where it was over before.
+	fail(text string) (Peer, bool)
+	isEnded() bool
+	// unlist takes it out of where it is found. The hub is locked.
+	unlist(h *Hub)
+}
+
+// Hub holds the conversations of one endpoint whose server is spoken to in messages:
 // one server for each.
 type Hub struct {
 	cfg      HubConfig
 	mu       sync.Mutex
-	sessions map[string]*session // those that are not initialized yet as well
+	tenants  map[tenant]struct{} // those that have not begun yet as well
+	sessions map[string]*session
+	shared   map[string]*conversation // of stateless requests
+	era      era
 	closed   bool
 	short    int       // servers in a row that ended soon after their start
 	notUntil time.Time // no server is started before
@@ -92,7 +116,14 @@ func NewHub(cfg HubConfig) *Hub {
 	if cfg.Warn == nil {
 		cfg.Warn = func(string, string) {}
 	}
-	return &Hub{cfg: cfg, sessions: make(map[string]*session)}
+	if cfg.User == nil {
+		cfg.User = func(*http.Request) string { return "" }
+	}
+	h := &Hub{cfg: cfg, tenants: make(map[tenant]struct{}), sessions: make(map[string]*session), shared: make(map[string]*conversation)}
+	if cfg.Remote {
+		h.era = eraHandshake // of servers that are connected to, only those are bridged
+	}
+	return h
 }
 
 // Backoff of servers that end within shortLife of their start.
@@ -113,25 +144,49 @@ func newID() string {
 // open starts a server for a new session. The session is not found by its id
 // before admit.
 func (h *Hub) open(ctx context.Context, from *http.Request) (*session, error) {
+	s := newSession(h, newID())
+	s.host, s.owner = from.Host, h.identify(from)
+	if err := h.reserve(s, func() { h.sessions[s.id] = s }); err != nil {
+		return nil, err
+	}
+	if err := h.launch(ctx, from, s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// reserve makes room for a tenant, which list enters where it is found. launch has
+// to follow.
+func (h *Hub) reserve(t tenant, list func()) error {
 	h.mu.Lock()
+	for len(h.tenants) >= h.cfg.Sessions && !h.closed {
+		idle := h.leastUsed()
+		if idle == nil {
+			break
+		}
+		h.mu.Unlock()
+		h.end(idle)
+		h.mu.Lock()
+	}
+	defer h.mu.Unlock()
 	switch {
 	case h.closed:
-		h.mu.Unlock()
-		return nil, ErrHubClosed
-	case len(h.sessions) >= h.cfg.Sessions:
-		h.mu.Unlock()
+		return ErrHubClosed
+	case len(h.tenants) >= h.cfg.Sessions:
 		h.cfg.Warn("limit of sessions is reached; new clients are told to come back", "sessions")
-		return nil, ErrTooManySessions
+		return ErrTooManySessions
 	case time.Now().Before(h.notUntil):
-		h.mu.Unlock()
-		return nil, ErrBackoff
+		return ErrBackoff
 	}
-	s := newSession(h, newID())
-	s.host = from.Host
-	h.sessions[s.id] = s
+	h.tenants[t] = struct{}{}
 	h.wg.Add(1)
-	h.mu.Unlock()
+	list()
+	return nil
+}
 
+// launch starts a server for a tenant that has room.
+func (h *Hub) launch(ctx context.Context, from *http.Request, t tenant) error {
+	begun := time.Now()
 	ready := make(chan struct{})
 	peer, err := h.cfg.Start(ctx, from, func(frame []byte) {
 		<-ready
@@ -141,33 +196,39 @@ func (h *Hub) open(ctx context.Context, from *http.Request) (*session, error) {
 			return
 		}
 		for _, m := range all {
-			s.deliver(m)
+			t.deliver(m)
 		}
 	})
 	if err != nil {
 		close(ready)
 		h.started(false)
-		h.forget(s)
+		h.forget(t)
 		h.wg.Done()
-		return nil, err
+		return err
 	}
-	s.mu.Lock()
-	s.peer = peer
-	over := s.ended
-	s.mu.Unlock()
+	joined := t.join(peer)
 	close(ready)
-	if over { // the hub was closed meanwhile
+	if !joined { // the hub was closed meanwhile
 		h.wg.Go(func() { _ = peer.Close() })
 	}
 	go func() {
 		defer h.wg.Done()
 		<-peer.Done()
-		h.started(time.Since(s.begun) > shortLife || s.isEnded())
-		h.end(s)
+		h.started(time.Since(begun) > shortLife || t.isEnded())
+		h.end(t)
 		_ = peer.Close()
 	}()
-	return s, nil
+	return nil
 }
+
+func (s *session) join(peer Peer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peer = peer
+	return !s.ended
+}
+
+func (s *session) unlist(h *Hub) { delete(h.sessions, s.id) }
 
 func (s *session) isEnded() bool {
 	s.mu.Lock()
@@ -221,26 +282,27 @@ func (h *Hub) find(id string) *session {
 	return h.sessions[id]
 }
 
-func (h *Hub) forget(s *session) {
+func (h *Hub) forget(t tenant) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.sessions, s.id)
+	delete(h.tenants, t)
+	t.unlist(h)
 }
 
-// end ends a session and its server. It does not wait for the server; Close waits
-// for what open has started.
-func (h *Hub) end(s *session) {
-	h.forget(s)
-	if peer, ok := s.fail("the server has ended"); ok && peer != nil {
+// end ends a session, or what stateless requests share, and its server. It does not
+// wait for the server; Close waits for what launch has started.
+func (h *Hub) end(t tenant) {
+	h.forget(t)
+	if peer, ok := t.fail("the server has ended"); ok && peer != nil {
 		go func() { _ = peer.Close() }()
 	}
 }
 
-// Len returns the number of sessions.
+// Len returns the number of sessions, and of servers that stateless requests share.
 func (h *Hub) Len() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.sessions)
+	return len(h.tenants)
 }
 
 // Close ends every session and waits for their servers.
@@ -252,13 +314,10 @@ func (h *Hub) Close() {
 		return
 	}
 	h.closed = true
-	all := make([]*session, 0, len(h.sessions))
-	for _, s := range h.sessions {
-		all = append(all, s)
-	}
+	all := slices.Collect(maps.Keys(h.tenants))
 	h.mu.Unlock()
-	for _, s := range all {
-		h.end(s)
+	for _, t := range all {
+		h.end(t)
 	}
 	h.wg.Wait()
 }

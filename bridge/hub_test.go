@@ -159,7 +159,7 @@ func serveHub(t *testing.T, cfg HubConfig) (*Hub, string) {
 func connectHub(t *testing.T, url string, opts *mcp.ClientOptions) *mcp.ClientSession {
 	t.Helper()
 	s, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, opts).
-		Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: url}, nil)
+		Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: url}, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
@@ -84,7 +83,7 @@ func (h *Hub) ServeMessage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := h.find(ids[0])
-	if s == nil || !s.one || !strings.EqualFold(s.host, r.Host) || !s.enter() {
+	if s == nil || !s.one || !h.owns(s, r) || !s.enter() {
 		refuse(w, http.StatusNotFound, id, message.CodeServer, "there is no such session; open the event stream again")
 		return
 	}

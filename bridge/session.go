@@ -32,9 +32,11 @@ const (
 
 // session is one client's conversation with a peer of its own.
 type session struct {
-	hub  *Hub
-	id   string
-	host string // that began it; it is none for another one
+	hub *Hub
+	id  string
+	// host and owner began it; it is none for others.
+	host  string
+	owner identity
 	// one says that all messages go to one stream (HTTP+SSE).
 	one  bool
 	peer Peer

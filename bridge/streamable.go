@@ -24,8 +24,9 @@ const sessionHeader = "Mcp-Session-Id"
 // handshakeVersions are the revisions that begin with initialize, oldest first.
 var handshakeVersions = []string{"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"}
 
-// ServeHTTP is Streamable HTTP with sessions (MCP specification 2025-03-26 to
-// 2025-11-25). Origin, CORS and the size of the body are the caller's.
+// ServeHTTP is Streamable HTTP, with sessions (MCP specification 2025-03-26 to
+// 2025-11-25) and without (2026-07-28). Origin, CORS and the size of the body are the
+// caller's.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodPost:
@@ -42,12 +43,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // refuse answers with a JSON-RPC error.
 func refuse(w http.ResponseWriter, status int, id []byte, code int, text string) {
-	body := message.Error(id, code, text)
-	header := w.Header()
-	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	writeJSON(w, status, message.Error(id, code, text))
 }
 
 // accepts reports whether an Accept field takes a media type.
@@ -74,7 +70,7 @@ func (h *Hub) session(w http.ResponseWriter, r *http.Request, id []byte) *sessio
 		return nil
 	}
 	s := h.find(ids[0])
-	if s == nil || s.one || !strings.EqualFold(s.host, r.Host) || !s.enter() {
+	if s == nil || s.one || !h.owns(s, r) || !s.enter() {
 		refuseGone(w, id)
 		return nil
 	}
@@ -136,6 +132,10 @@ func (h *Hub) post(w http.ResponseWriter, r *http.Request) {
 	}
 	all, batch, ok := readPost(w, r)
 	if !ok {
+		return
+	}
+	if isStateless(r, all) {
+		h.postStateless(w, r, all, batch)
 		return
 	}
 	first := all[0]
@@ -225,11 +225,7 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 	default:
 		w.Header().Set(sessionHeader, s.id)
 	}
-	header := w.Header()
-	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(answer)))
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(answer)
+	writeJSON(w, http.StatusOK, answer)
 }
 
 // refuseStart says why no session can be had now.
@@ -433,7 +429,7 @@ func (s *session) pump(r *http.Request, st *stream, rd *reader, out *eventWriter
 	for {
 		batch, seq, over := s.take(st, rd)
 		if !out.begun && over && len(batch) == 1 && seq == 0 && batch[0].response {
-			answerJSON(out.w, batch[0].raw)
+			writeJSON(out.w, http.StatusOK, batch[0].raw)
 			return
 		}
 		if len(batch) > 0 && !out.begun && out.begin() != nil {
@@ -468,14 +464,6 @@ func (s *session) pump(r *http.Request, st *stream, rd *reader, out *eventWriter
 			quiet.Reset(s.hub.cfg.KeepAlive)
 		}
 	}
-}
-
-func answerJSON(w http.ResponseWriter, raw []byte) {
-	header := w.Header()
-	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(raw)))
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(raw)
 }
 
 // take returns what a reader has not been given yet, with the sequence number of

@@ -364,9 +364,22 @@ func Line(raw []byte) []byte {
 	return line
 }
 
+// KeyOf returns the key of an id or token as it is written; none where it is neither
+// a string nor a number.
+func KeyOf(value []byte) Key {
+	var k Key
+	if len(value) == 0 || k.read(value) != nil {
+		return ""
+	}
+	return k
+}
+
 // Error returns an error response (JSON-RPC 2.0 section 5.1). id is as it was
 // written; empty: null.
-func Error(id []byte, code int, text string) []byte {
+func Error(id []byte, code int, text string) []byte { return ErrorData(id, code, text, nil) }
+
+// ErrorData is [Error] with the member data, which is JSON; nil: without.
+func ErrorData(id []byte, code int, text string, data []byte) []byte {
 	if len(id) == 0 {
 		id = []byte("null")
 	}
@@ -379,14 +392,33 @@ func Error(id []byte, code int, text string) []byte {
 	b.Write(id)
 	b.WriteString(`,"error":{"code":` + strconv.Itoa(code) + `,"message":`)
 	b.Write(quoted)
+	if data != nil {
+		b.WriteString(`,"data":`)
+		b.Write(data)
+	}
 	b.WriteString(`}}`)
 	return b.Bytes()
 }
 
-// Codes of errors (JSON-RPC 2.0 section 5.1).
+// Result returns a response with a result (JSON-RPC 2.0 section 5), which is JSON.
+func Result(id, result []byte) []byte {
+	return bytes.Join([][]byte{[]byte(`{"jsonrpc":"2.0","id":`), id, []byte(`,"result":`), result, []byte("}")}, nil)
+}
+
+// Codes of errors (JSON-RPC 2.0 section 5.1; MCP specification 2026-07-28, "Error
+// Codes").
 const (
-	CodeParse          = -32700
-	CodeInvalidRequest = -32600
-	CodeInternal       = -32603
-	CodeServer         = -32000
+	CodeParse              = -32700
+	CodeInvalidRequest     = -32600
+	CodeMethodNotFound     = -32601
+	CodeInvalidParams      = -32602
+	CodeInternal           = -32603
+	CodeServer             = -32000
+	CodeHeaderMismatch     = -32020
+	CodeMissingCapability  = -32021
+	CodeUnsupportedVersion = -32022
+	// CodeResourceNotFound is of 2025-11-25 and before; CodeInvalidParams followed it.
+	CodeResourceNotFound = -32002
+	// CodeElicitationRequired is of 2025-11-25 alone.
+	CodeElicitationRequired = -32042
 )

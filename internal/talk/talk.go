@@ -277,7 +277,8 @@ func (t *transcript) converse(ctx context.Context, s *mcp.ClientSession) error {
 		return err
 	}
 	call("cancelled", input{})
-	if err := s.SetLoggingLevel(ctx, &mcp.SetLoggingLevelParams{Level: "info"}); err == nil {
+	// The SDK has no way to ask for log messages in one request, as 2026-07-28 wants.
+	if err := s.SetLoggingLevel(ctx, &mcp.SetLoggingLevelParams{Level: "info"}); err == nil && init.ProtocolVersion < "2026-07-28" {
 		call("log", input{N: 1000, Text: "line"})
 		if err := t.await(ctx, "log ", 1000); err != nil {
 			return err
