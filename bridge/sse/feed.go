@@ -34,7 +34,8 @@ type Feed struct {
 	line    []byte // begun, not yet ended
 	data    []byte
 	name    string
-	lastID  string
+	id      string // the last that was read
+	lastID  string // the last whose event was complete
 	hasData bool
 	afterCR bool // an LF now belongs to the CR before it
 	begun   bool
@@ -108,7 +109,7 @@ func (f *Feed) end(line []byte) {
 		f.name = string(value)
 	case "id":
 		if bytes.IndexByte(value, 0) < 0 {
-			f.lastID = string(value)
+			f.id = string(value)
 		}
 	case "retry":
 		if ms, err := strconv.Atoi(string(value)); err == nil && ms >= 0 && value[0] != '+' {
@@ -119,7 +120,7 @@ func (f *Feed) end(line []byte) {
 
 func (f *Feed) dispatch() {
 	name, data, has := f.name, f.data, f.hasData
-	f.name, f.data, f.hasData = "", nil, false
+	f.name, f.data, f.hasData, f.lastID = "", nil, false, f.id
 	if has {
 		f.err = f.Each(Event{Name: name, ID: f.lastID, Data: data})
 	}

@@ -62,6 +62,31 @@ func TestFeed(t *testing.T) {
 	}
 }
 
+// Wherever a stream is cut, its last id is that of an event that was complete: the
+// next one is asked for again.
+func TestFeedCut(t *testing.T) {
+	for _, end := range []string{"\n", "\r\n", "\r"} {
+		stream := strings.ReplaceAll("id: 1\ndata: a\n\nid: 2\n\nevent: x\nid: 3\ndata: b\n\n", "\n", end)
+		for n := range len(stream) + 1 {
+			last, seen := "", 0
+			f := &Feed{Each: func(e Event) error { seen++; return nil }}
+			if _, err := f.Write([]byte(stream[:n])); err != nil {
+				t.Fatal(err)
+			}
+			// An event is complete with its last line's end, or that's first byte.
+			for id, until := range map[string]string{"1": "a\n\n", "2": "2\n\n", "3": "b\n\n"} {
+				until = strings.ReplaceAll(until, "\n", end)
+				if at := strings.Index(stream, until) + len(until) - len(end) + 1; n >= at {
+					last = max(last, id)
+				}
+			}
+			if want := map[string]int{"": 0, "1": 1, "2": 1, "3": 2}[last]; f.LastID() != last || seen != want {
+				t.Errorf("cut at %d (%q): last id %q after %d events, want %q", n, end, f.LastID(), seen, last)
+			}
+		}
+	}
+}
+
 func TestFeedRetry(t *testing.T) {
 	for value, want := range map[string]int{"10": 10, "0": 0, "": 0, "+1": 0, "-1": 0, "1x": 0, "1.5": 0} {
 		f := &Feed{}
