@@ -15,9 +15,11 @@ const (
 	// maxResumes bounds how often, in a row, a stream of the server that brings
 	// nothing is asked for again.
 	maxResumes = 5
-	// resumeAfter and resumeWithin bound the wait before that; the server's own
-	// retry time is kept within them.
-	resumeAfter  = time.Second
+	// resumeAfter is the wait before that, which doubles each time.
+	resumeAfter = time.Second
+	// resumeLeast and resumeWithin bound it; the server's own retry time is kept
+	// within them.
+	resumeLeast  = 100 * time.Millisecond
 	resumeWithin = 30 * time.Second
 	// farewell bounds how long the end of a session at the server may take.
 	farewell = 5 * time.Second
@@ -243,10 +245,7 @@ func (c *httpCall) run() {
 	}
 	if !w.isStream() {
 		if body := w.body.Bytes(); err == nil && len(body) > 0 && c.m.Kind == message.Request {
-			c.answered = true
-			if m, err := message.Parse(body); err == nil {
-				c.noteVersion(m)
-			}
+			c.see(body)
 			c.p.hand(body)
 		}
 	}
@@ -285,17 +284,20 @@ func (c *httpCall) feed() *sse.Feed {
 		if e.Name != "" && e.Name != "message" || len(e.Data) == 0 {
 			return nil
 		}
-		if m, err := message.Parse(e.Data); err == nil && m.Kind == message.Response && m.ID == c.m.ID {
-			c.answered = true
-			c.noteVersion(m)
-		}
+		c.see(e.Data)
 		c.p.hand(e.Data)
 		return nil
 	}
 	return feed
 }
 
-func (c *httpCall) noteVersion(m message.Message) {
+// see looks whether a message is the answer.
+func (c *httpCall) see(frame []byte) {
+	m, err := message.Parse(frame)
+	if err != nil || m.Kind != message.Response || m.ID != c.m.ID {
+		return
+	}
+	c.answered = true
 	if c.m.Method != "initialize" {
 		return
 	}
@@ -325,9 +327,9 @@ func (c *httpCall) resume() bool {
 func (p *httpPeer) pause(ctx context.Context, retry, tries int) bool {
 	wait := resumeAfter << min(tries, 5)
 	if retry > 0 {
-		wait = time.Duration(retry) * time.Millisecond
+		wait = time.Duration(min(retry, int(resumeWithin/time.Millisecond))) * time.Millisecond
 	}
-	timer := time.NewTimer(min(wait, resumeWithin))
+	timer := time.NewTimer(min(max(wait, resumeLeast), resumeWithin))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
