@@ -199,10 +199,13 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 	if !ok {
 		err = errPeerEnded
 	} else {
-		err = s.peer.Send(r, m.Raw)
+		err = s.peer.Send(r.WithContext(ctx), m.Raw)
 	}
 	if err != nil {
 		h.end(s)
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = &Refusal{Status: http.StatusGatewayTimeout}
+		}
 		if _, ok := errors.AsType[*Refusal](err); !ok {
 			err = &Refusal{Status: http.StatusBadGateway}
 		}

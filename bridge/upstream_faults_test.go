@@ -398,3 +398,44 @@ func TestUpstreamReconnects(t *testing.T) {
 		})
 	}
 }
+
+// An upstream that takes a request and says nothing holds nobody longer than the
+// client waits: the initialize is answered in time, the session's others go on.
+func TestUpstreamStalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stall := func(_ http.ResponseWriter, r *http.Request) error {
+			<-r.Context().Done()
+			return r.Context().Err()
+		}
+		stalls := false
+		up := streamable(stall, noStream)
+		b := &staged{}
+		b.answer = func(w http.ResponseWriter, r *http.Request) error {
+			if stalls && r.Method == http.MethodPost {
+				return stall(w, r)
+			}
+			return up(w, r)
+		}
+		h, id := remote(t, b, StartHTTP)
+		defer h.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		direct(ctx, h, "POST", id, callOf("1", "t"))
+		if w := direct(t.Context(), h, "POST", id, `{"jsonrpc":"2.0","method":"x"}`); w.Code != http.StatusAccepted {
+			t.Errorf("the next got %d", w.Code)
+		}
+		s := h.find(id)
+		s.mu.Lock()
+		if len(s.pending) != 0 {
+			t.Errorf("%d are pending", len(s.pending))
+		}
+		s.mu.Unlock()
+		stalls = true
+		began := time.Now()
+		w := direct(t.Context(), h, "POST", "", fmt.Sprintf(initializeBody, "2025-11-25"))
+		if took := time.Since(began); w.Code != http.StatusGatewayTimeout || took != DefaultStartTimeout || h.Len() != 1 {
+			t.Errorf("initialize: %d after %s, %d sessions", w.Code, took, h.Len())
+		}
+		stalls = false
+	})
+}
