@@ -52,6 +52,9 @@ type HubConfig struct {
 	Buffer int
 	// KeepAlive is how often a comment is sent on a quiet stream. Default: 15s.
 	KeepAlive time.Duration
+	// Stall bounds how long a client may take to accept the next 64 KiB of what it
+	// is sent; then its connection ends. Default: 30s.
+	Stall time.Duration
 	// StartTimeout bounds how long an initialize may take. Default: 1m.
 	StartTimeout time.Duration
 	// Remote says that the server is not started but connected to: one that ends a
@@ -109,6 +112,9 @@ func NewHub(cfg HubConfig) *Hub {
 	}
 	if cfg.KeepAlive <= 0 {
 		cfg.KeepAlive = DefaultKeepAlive
+	}
+	if cfg.Stall <= 0 {
+		cfg.Stall = DefaultStall
 	}
 	if cfg.StartTimeout <= 0 {
 		cfg.StartTimeout = DefaultStartTimeout

@@ -39,7 +39,7 @@ func (h *Hub) ServeSSE(w http.ResponseWriter, r *http.Request, messages string) 
 		return
 	}
 	defer s.leave()
-	out := &eventWriter{w: w, control: http.NewResponseController(w), plain: true}
+	out := &eventWriter{w: w, to: newPatientWriter(w, h.cfg.Stall), plain: true}
 	if out.begin() != nil || out.announce(messages+"?"+sessionParam+"="+url.QueryEscape(s.id)) != nil {
 		return
 	}
@@ -58,10 +58,10 @@ func (h *Hub) admitOne(s *session, rd *reader) bool {
 
 // announce writes the event that names where messages are posted to.
 func (o *eventWriter) announce(address string) error {
-	if _, err := io.WriteString(o.w, "event: endpoint\ndata: "+address+"\n\n"); err != nil {
+	if _, err := io.WriteString(o.to, "event: endpoint\ndata: "+address+"\n\n"); err != nil {
 		return err
 	}
-	return o.control.Flush()
+	return o.to.Flush()
 }
 
 // ServeMessage takes a message of HTTP+SSE. It is answered once the server has it,

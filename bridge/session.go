@@ -49,7 +49,9 @@ type session struct {
 	progress map[message.Key]*stream
 	next     int
 	dropped  int
-	active   int // HTTP requests under way
+	held     int        // bytes that readers are writing
+	room     *sync.Cond // that has changed, or what is unread has
+	active   int        // HTTP requests under way
 	begun    time.Time
 	used     time.Time // when the last of them ended
 	admitted bool      // it was initialized
@@ -59,10 +61,12 @@ type session struct {
 
 func newSession(h *Hub, id string) *session {
 	now := time.Now()
-	return &session{
+	s := &session{
 		hub: h, id: id, general: &stream{waiting: make(map[message.Key][]byte)}, next: 1, begun: now, used: now,
 		pending: make(map[message.Key]*stream), progress: make(map[message.Key]*stream),
 	}
+	s.room = sync.NewCond(&s.mu)
+	return s
 }
 
 // enter counts a request under way. It returns false where the session is over, or
@@ -175,6 +179,9 @@ func (s *session) deliver(m message.Message) {
 	defer func() { s.send(lost) }() // not under the lock
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for m.Kind == message.Response && s.pending[m.ID] != nil && !s.ended && !s.makeRoom(len(m.Raw), &lost) {
+		s.room.Wait()
+	}
 	if s.ended {
 		return
 	}
@@ -249,11 +256,7 @@ func (s *session) related() *stream {
 // POSTs. Answers never go before they are read, unless their streams are too many.
 // It returns the errors that answer the peer's requests which went unread.
 func (s *session) trim() (lost [][]byte) {
-	refused := func(e event) {
-		if e.kind == message.Request {
-			lost = append(lost, message.Error(e.id, message.CodeInternal, "no client takes requests"))
-		}
-	}
+	refused := func(e event) { lost = appendRefused(lost, e) }
 	finished := 0
 	for _, st := range s.streams {
 		if st.done && st.reader == nil {
@@ -262,10 +265,7 @@ func (s *session) trim() (lost [][]byte) {
 	}
 	for i := 0; i < len(s.streams) && finished > maxFinished; {
 		if st := s.streams[i]; st.done && st.reader == nil {
-			for _, e := range st.events[st.read-st.first:] {
-				refused(e)
-			}
-			s.dropStream(st)
+			s.giveUp(st, &lost)
 			finished--
 			continue
 		}
@@ -295,6 +295,60 @@ func (s *session) trim() (lost [][]byte) {
 	return lost
 }
 
+// appendRefused appends the error that answers an event which goes unread, if it is
+// a request of the peer's.
+func appendRefused(lost [][]byte, e event) [][]byte {
+	if e.kind == message.Request {
+		lost = append(lost, message.Error(e.id, message.CodeInternal, "no client takes requests"))
+	}
+	return lost
+}
+
+// giveUp drops a finished stream that nobody reads.
+func (s *session) giveUp(st *stream, lost *[][]byte) {
+	for _, e := range st.events[st.read-st.first:] {
+		*lost = appendRefused(*lost, e)
+	}
+	s.dropStream(st)
+}
+
+// makeRoom reports whether an answer of n bytes may be kept, and drops what nobody
+// reads for it, oldest first. One answer always may.
+func (s *session) makeRoom(n int, lost *[][]byte) bool {
+	for {
+		unread := s.unread()
+		if unread == 0 || unread+n <= maxUnread*s.hub.cfg.Buffer {
+			return true
+		}
+		i := slices.IndexFunc(s.streams, func(st *stream) bool { return st.done && st.reader == nil })
+		if i < 0 {
+			return false
+		}
+		s.giveUp(s.streams[i], lost)
+	}
+}
+
+// unread is how many bytes of answers wait for clients to read them, and of anything
+// are being written to clients.
+func (s *session) unread() int {
+	n := s.held
+	for _, st := range append([]*stream{s.general}, s.streams...) {
+		for _, e := range st.events[max(st.read, st.first)-st.first:] {
+			if e.response {
+				n += len(e.raw)
+			}
+		}
+	}
+	return n
+}
+
+// hold notes how many bytes a reader is writing.
+func (s *session) hold(rd *reader, n int) {
+	s.held += n - rd.held
+	rd.held = n
+	s.room.Broadcast()
+}
+
 // cancelled ends the wait for the answer to a request that the client has taken
 // back: the server need not give one.
 func (s *session) cancelled(id message.Key) {
@@ -308,6 +362,7 @@ func (s *session) cancelled(id message.Key) {
 	}
 	delete(s.pending, id)
 	delete(st.waiting, id)
+	s.room.Broadcast()
 	if len(st.waiting) == 0 && !s.one {
 		st.finish()
 		lost = s.trim()
@@ -334,5 +389,6 @@ func (s *session) fail(text string) (Peer, bool) {
 		st.finish()
 	}
 	clear(s.pending)
+	s.room.Broadcast()
 	return s.peer, true
 }

@@ -146,13 +146,13 @@ func (c *conversation) forward(r *http.Request, e *envelope, raw []byte) (*call,
 // alone, else as events. A client that leaves has taken its request back.
 func (c *conversation) serve(w http.ResponseWriter, r *http.Request, k *call) {
 	defer c.giveUp(k)
-	out := &eventWriter{w: w, control: http.NewResponseController(w), plain: true}
+	out := &eventWriter{w: w, to: newPatientWriter(w, c.hub.cfg.Stall), plain: true}
 	quiet := time.NewTimer(c.hub.cfg.KeepAlive)
 	defer quiet.Stop()
 	for {
 		batch, over := c.take(k)
 		if !out.begun && len(batch) == 1 && batch[0].response {
-			writeJSON(w, errorStatus(batch[0].raw), batch[0].raw)
+			out.answer(errorStatus(batch[0].raw), batch[0].raw)
 			return
 		}
 		if (len(batch) > 0 || over) && !out.begun && out.begin() != nil {
@@ -170,7 +170,7 @@ func (c *conversation) serve(w http.ResponseWriter, r *http.Request, k *call) {
 			return
 		}
 		if len(batch) > 0 {
-			if out.control.Flush() != nil {
+			if out.to.Flush() != nil {
 				return
 			}
 			quiet.Reset(c.hub.cfg.KeepAlive)

@@ -33,6 +33,7 @@ type event struct {
 type reader struct {
 	wake chan struct{} // has room for one: something has changed
 	gone bool          // another one took over
+	held int           // bytes that it is writing
 }
 
 func newReader() *reader { return &reader{wake: make(chan struct{}, 1)} }

@@ -416,9 +416,10 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, st *stream, rd *
 	defer func() {
 		s.mu.Lock()
 		st.detach(rd)
+		s.hold(rd, 0)
 		s.mu.Unlock()
 	}()
-	out := &eventWriter{w: w, control: http.NewResponseController(w), number: st.number}
+	out := &eventWriter{w: w, to: newPatientWriter(w, s.hub.cfg.Stall), number: st.number}
 	if events && out.begin() != nil {
 		return
 	}
@@ -432,7 +433,7 @@ func (s *session) pump(r *http.Request, st *stream, rd *reader, out *eventWriter
 	for {
 		batch, seq, over := s.take(st, rd)
 		if !out.begun && over && len(batch) == 1 && seq == 0 && batch[0].response {
-			writeJSON(out.w, http.StatusOK, batch[0].raw)
+			out.answer(http.StatusOK, batch[0].raw)
 			return
 		}
 		if len(batch) > 0 && !out.begun && out.begin() != nil {
@@ -450,7 +451,7 @@ func (s *session) pump(r *http.Request, st *stream, rd *reader, out *eventWriter
 			return
 		}
 		if len(batch) > 0 {
-			if out.control.Flush() != nil {
+			if out.to.Flush() != nil {
 				return
 			}
 			quiet.Reset(s.hub.cfg.KeepAlive)
@@ -478,21 +479,38 @@ func (s *session) take(st *stream, rd *reader) (batch []event, seq int, over boo
 		return nil, 0, true
 	}
 	seq = max(st.read, st.first)
-	batch = append(batch, st.events[seq-st.first:]...)
-	st.read = st.end()
-	if s.one { // nobody comes back for them
-		st.first, st.events, st.used = st.read, nil, 0
+	size := 0
+	for _, e := range st.events[seq-st.first:] {
+		if len(batch) > 0 && size+len(e.raw) > maxTake {
+			break
+		}
+		size += len(e.raw)
+		batch = append(batch, e)
 	}
-	return batch, seq, st.done
+	s.hold(rd, size)
+	st.read = seq + len(batch)
+	for s.one && st.first < st.read { // nobody comes back for them
+		st.forget()
+	}
+	return batch, seq, st.done && st.read == st.end()
 }
 
 // eventWriter writes server-sent events.
 type eventWriter struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	number  int
-	begun   bool
-	plain   bool // events have no ids
+	w      http.ResponseWriter
+	to     *patientWriter // to w
+	number int
+	begun  bool
+	plain  bool // events have no ids
+}
+
+// answer writes one answer alone.
+func (o *eventWriter) answer(status int, raw []byte) {
+	header := o.w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Content-Length", strconv.Itoa(len(raw)))
+	o.w.WriteHeader(status)
+	_, _ = o.to.Write(raw)
 }
 
 // begin sends the header.
@@ -503,7 +521,7 @@ func (o *eventWriter) begin() error {
 	header.Set("Cache-Control", "no-cache, no-transform")
 	header.Set("X-Accel-Buffering", "no")
 	o.w.WriteHeader(http.StatusOK)
-	return o.control.Flush()
+	return o.to.Flush()
 }
 
 // event writes one message, which has no line end.
@@ -515,7 +533,7 @@ func (o *eventWriter) event(seq int, raw []byte) error {
 		head.WriteByte('\n')
 	}
 	head.WriteString("event: message\ndata: ")
-	b := bufio.NewWriterSize(o.w, 4<<10)
+	b := bufio.NewWriterSize(o.to, 4<<10)
 	_, _ = b.Write(head.Bytes())
 	_, _ = b.Write(raw)
 	_, _ = b.WriteString("\n\n")
@@ -529,10 +547,10 @@ func (o *eventWriter) comment() error {
 			return err
 		}
 	}
-	if _, err := io.WriteString(o.w, ": \n\n"); err != nil {
+	if _, err := io.WriteString(o.to, ": \n\n"); err != nil {
 		return err
 	}
-	return o.control.Flush()
+	return o.to.Flush()
 }
 
 func (h *Hub) delete(w http.ResponseWriter, r *http.Request) {
