@@ -240,7 +240,7 @@ func (p *Process) awaitGroup() error {
 
 // readFrames reads the child's stdout to its end.
 func (p *Process) readFrames() {
-	s := &splitter{max: p.cfg.MaxFrame, frame: p.deliver, invalid: p.cfg.Invalid}
+	s := &splitter{max: p.cfg.MaxFrame, frame: p.deliver, invalid: p.cfg.Invalid, lost: p.cfg.Lost}
 	readPipe(p.stdout, func(chunk []byte) {
 		select {
 		case <-p.drop:

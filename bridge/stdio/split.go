@@ -18,9 +18,12 @@ type splitter struct {
 	max     int
 	frame   func([]byte) // gets each message, and owns it
 	invalid func(string) // gets the reason for each line that is none
-	parts   [][]byte     // a line whose end has not been read
-	size    int          // bytes in parts
-	skip    bool         // the rest of this line is too much
+	// lost gets begin and end of each such line, when its end was read; may be nil.
+	lost  func(begin, end []byte)
+	parts [][]byte // a line whose end has not been read
+	size  int      // bytes in parts
+	skip  bool     // the rest of this line is too much
+	edges edges    // of a line that is too long
 }
 
 // write takes the next bytes of the stream.
@@ -30,7 +33,12 @@ func (s *splitter) write(chunk []byte) {
 		chunk = rest
 		switch {
 		case s.skip:
+			s.edges.write(line)
 		case len(line) > s.max-s.size:
+			for _, part := range s.parts {
+				s.edges.write(part)
+			}
+			s.edges.write(line)
 			s.forget()
 			s.skip = true
 			s.invalid(InvalidTooLong)
@@ -43,8 +51,24 @@ func (s *splitter) write(chunk []byte) {
 			}
 		}
 		if whole {
-			s.skip = false
+			s.unskip()
 		}
+	}
+}
+
+// unskip tells about a line that was skipped, if the one that ends is one.
+func (s *splitter) unskip() {
+	if !s.skip {
+		return
+	}
+	s.skip = false
+	s.tell(s.edges.begin, s.edges.end)
+	s.edges.reset()
+}
+
+func (s *splitter) tell(begin, end []byte) {
+	if s.lost != nil {
+		s.lost(begin, end)
 	}
 }
 
@@ -55,7 +79,7 @@ func (s *splitter) end() {
 	if s.size > 0 {
 		s.emit(s.join(), true)
 	}
-	s.skip = false
+	s.unskip()
 }
 
 // emit hands on a line if it is a message; owned says that nobody else has
@@ -66,8 +90,10 @@ func (s *splitter) emit(line []byte, owned bool) {
 	case len(line) == 0:
 	case !utf8.Valid(line):
 		s.invalid(InvalidUTF8)
+		s.tell(edgesOf(line))
 	case !isMessage(line):
 		s.invalid(InvalidJSON)
+		s.tell(edgesOf(line))
 	case owned:
 		s.frame(line)
 	default:

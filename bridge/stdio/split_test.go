@@ -13,11 +13,16 @@ import (
 // and returns frames and reasons, in their order.
 func split(t testing.TB, data, cuts []byte, limit int) (events []string) {
 	var got [][]byte
+	var begins, ends []string
 	s := &splitter{
 		max:     limit,
 		frame:   func(frame []byte) { got = append(got, frame) },
 		invalid: func(reason string) { got = append(got, []byte(reason)) },
+		lost: func(begin, end []byte) {
+			begins, ends = append(begins, string(begin)), append(ends, string(end))
+		},
 	}
+	lost := lostOracle(data, limit)
 	for i := 0; len(data) > 0; i++ {
 		n := len(data)
 		if len(cuts) > 0 {
@@ -38,6 +43,12 @@ func split(t testing.TB, data, cuts []byte, limit int) (events []string) {
 		data = data[n:]
 	}
 	s.end()
+	for i := range max(len(begins), len(lost)) {
+		if len(begins) != len(lost) || !strings.HasPrefix(lost[i], begins[i]) || !strings.HasSuffix(lost[i], ends[i]) ||
+			len(begins[i]) != min(len(lost[i]), edge) || len(ends[i]) != len(begins[i]) {
+			t.Fatalf("told of %.100q and %.100q, want begins and ends of %.100q", begins, ends, lost)
+		}
+	}
 	for _, event := range got { // only now, to see frames that are not the consumer's own
 		events = append(events, string(event))
 	}
@@ -63,6 +74,19 @@ func splitOracle(data []byte, limit int) (events []string) {
 	return events
 }
 
+// lostOracle returns the lines that are no messages.
+func lostOracle(data []byte, limit int) (lines []string) {
+	for _, line := range bytes.Split(data, []byte("\n")) {
+		switch events := splitOracle(line, limit); {
+		case len(events) == 1 && events[0] == InvalidTooLong:
+			lines = append(lines, string(line))
+		case len(events) == 1 && (events[0] == InvalidUTF8 || events[0] == InvalidJSON):
+			lines = append(lines, string(bytes.Trim(line, " \t\r")))
+		}
+	}
+	return lines
+}
+
 func messageOracle(text []byte) bool {
 	return len(text) > 0 && (text[0] == '{' || text[0] == '[') && json.Valid(text)
 }
@@ -70,12 +94,12 @@ func messageOracle(text []byte) bool {
 var splitSeeds = []string{
 	"", "\n", "{}", "{}\n", "\r\n{}\r\n", "{}\n[]\nx\n{\"a\":\"é\"}\n{\"a\":\"\xc3\"}\n{}",
 	"[1,2,3,4,5,6,7,8,9]\n[]", " [1] \n\t{}\t\r\n\r\r\n", "{\"a\":\"" + strings.Repeat("x", 70_000) + "\"}\n[]\n",
-	"[INFO] x\n{ a: 1 }\n", "[\"\\u00e9\\n\"]\n", "\xef\xbb\xbf{}\n{}\n", "[\x00]\n", "{}\v\n",
+	"[INFO] x\n{ a: 1 }\n", strings.Repeat("0123456789", 300) + "\n[]\n" + strings.Repeat("abc", 700), "[\"\\u00e9\\n\"]\n", "\xef\xbb\xbf{}\n{}\n", "[\x00]\n", "{}\v\n",
 }
 
 func TestSplit(t *testing.T) {
 	for _, data := range splitSeeds {
-		for _, limit := range []int{1, 2, 10, 19, 1 << 20} {
+		for _, limit := range []int{1, 2, 10, 19, 1500, 1 << 20} {
 			want := splitOracle([]byte(data), limit)
 			for _, cuts := range [][]byte{nil, {0}, {1}, {6, 0}, {255}} {
 				if got := split(t, []byte(data), cuts, limit); !slices.Equal(got, want) {

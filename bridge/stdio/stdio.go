@@ -113,6 +113,12 @@ type Config struct {
 	// because it is no message, with one of the Invalid constants. It holds
 	// up the reading of stdout. Default: they are skipped silently.
 	Invalid func(reason string)
+
+	// Lost is called at the end of each such line with its begin and its
+	// end, up to 1 KiB of each, which are valid during the call: whoever waits
+	// for the message can be told. It holds up the reading of stdout. Default:
+	// nothing is told.
+	Lost func(begin, end []byte)
 }
 
 // Credential is the user a child runs as. It has no groups but these.
