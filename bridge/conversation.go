@@ -54,6 +54,7 @@ type conversation struct {
 	active  int // requests under way
 	used    time.Time
 	begun   time.Time
+	spoke   bool // the server has answered something
 	ended   bool
 	timer   *time.Timer
 }
@@ -106,6 +107,12 @@ func (c *conversation) unlist(h *Hub) {
 	if h.shared[c.key] == c {
 		delete(h.shared, c.key)
 	}
+}
+
+func (c *conversation) answered() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spoke
 }
 
 func (c *conversation) isEnded() bool {
@@ -506,6 +513,7 @@ func (c *conversation) deliver(m message.Message) {
 	}
 	switch m.Kind {
 	case message.Response:
+		c.spoke = true
 		k := c.calls[m.ID]
 		switch {
 		case k == nil: // it was given up, or never asked for

@@ -76,7 +76,8 @@ type tenant interface {
 	deliver(m message.Message)
 	// fail ends it and returns its server; false where it was over before.
 	fail(text string) (Peer, bool)
-	isEnded() bool
+	// answered says that the server has begun well.
+	answered() bool
 	// unlist takes it out of where it is found. The hub is locked.
 	unlist(h *Hub)
 }
@@ -220,7 +221,7 @@ func (h *Hub) launch(ctx context.Context, from *http.Request, t tenant) error {
 	go func() {
 		defer h.wg.Done()
 		<-peer.Done()
-		h.started(time.Since(begun) > shortLife || t.isEnded())
+		h.started(t.answered() || time.Since(begun) > shortLife)
 		h.end(t)
 		_ = peer.Close()
 	}()
@@ -240,6 +241,15 @@ func (s *session) isEnded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
+}
+
+// answered reports whether the start of a server went well: it has answered a
+// request, or was ended before. One that a client's request kills later is no reason
+// to let other clients wait.
+func (s *session) answered() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heard || s.ended
 }
 
 // started notes how a start went: well, or not.

@@ -695,6 +695,22 @@ func TestHubServerDies(t *testing.T) {
 	})
 }
 
+// Servers that one client's requests kill do not have other clients wait; those that
+// end before they answer anything do.
+func TestHubBackoffIsOfStarts(t *testing.T) {
+	h, url, begin := farm(t, HubConfig{})
+	for range 10 * backoffFree {
+		p, s := begin("2025-11-25")
+		done := posted(t, url, s.id, callOf("1", "t"))
+		<-p.got
+		_ = p.Close()
+		if got := <-done; !strings.Contains(got, `"id":1,"error"`) {
+			t.Fatalf("got %s", got)
+		}
+		eventually(t, "the session is still there", func() bool { return h.Len() == 0 })
+	}
+}
+
 // calling is a peer that answers within Send, before that returns.
 type calling struct{ scripted }
 

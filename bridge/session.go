@@ -55,6 +55,7 @@ type session struct {
 	begun    time.Time
 	used     time.Time // when the last of them ended
 	admitted bool      // it was initialized
+	heard    bool      // the server has answered a request
 	ended    bool
 	timer    *time.Timer
 }
@@ -192,7 +193,7 @@ func (s *session) deliver(m message.Message) {
 		if st = s.pending[m.ID]; st == nil {
 			return // it was cancelled, or never asked for
 		}
-		e.response = true
+		e.response, s.heard = true, true
 		delete(s.pending, m.ID)
 		delete(st.waiting, m.ID)
 	case s.one:
