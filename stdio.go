@@ -11,12 +11,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stdio"
 )
 
@@ -145,29 +148,76 @@ func (u *StdioUpstream) start(logger *zap.Logger, maxFrame int) func(context.Con
 				command[0] = path
 			}
 		}
+		c := &conversation{logger: logger, deliver: deliver, ended: make(chan struct{})}
 		p, err := stdio.Start(context.Background(), stdio.Config{
 			Command: command, Env: env, Dir: u.Dir, User: as, MaxFrame: maxFrame,
 			Stderr: func(line []byte, dropped int) {
 				logger.Info("server says on stderr", zap.ByteString("line", line), zap.Int("dropped", dropped))
 			},
-			Invalid: func(reason string) {
-				logger.Warn("server writes what is no message to its stdout; it is skipped", zap.String("reason", reason))
-			},
+			Invalid: c.invalid,
+			Lost:    c.lost,
 		})
 		if err != nil {
 			return nil, err
 		}
-		go func() {
-			for frame := range p.Frames() {
-				deliver(frame)
-			}
-		}()
-		return processPeer{p}, nil
+		go c.read(p)
+		return processPeer{p, c}, nil
+	}
+}
+
+// conversation hands on what a process says.
+type conversation struct {
+	logger  *zap.Logger
+	mu      sync.Mutex // one message after the other
+	deliver func([]byte)
+	ended   chan struct{} // closed when the process has ended and all is handed on
+	logged  time.Time     // when the last line that is no message was
+	skipped int           // such lines since
+}
+
+// read hands messages on until the process has ended.
+func (c *conversation) read(p *stdio.Process) {
+	for frame := range p.Frames() {
+		c.hand(frame)
+	}
+	<-p.Done()
+	close(c.ended)
+}
+
+func (c *conversation) hand(frame []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deliver(frame)
+}
+
+// invalidEvery is how often a line of a process that is no message is logged.
+const invalidEvery = time.Second
+
+// invalid logs that a line is no message. It is called for one after the other.
+func (c *conversation) invalid(reason string) {
+	if now := time.Now(); now.Sub(c.logged) >= invalidEvery {
+		c.logger.Warn("server writes what is no message to its stdout; it is skipped", zap.String("reason", reason), zap.Int("dropped", c.skipped))
+		c.logged, c.skipped = now, 0
+		return
+	}
+	c.skipped++
+}
+
+// lost has a request whose answer is such a line answered with an error.
+func (c *conversation) lost(begin, end []byte) {
+	if id := message.Lost(begin, end); id != nil {
+		c.hand(message.Error(id, message.CodeInternal, "the server's answer is too long, or no JSON"))
 	}
 }
 
 // processPeer is a process in a conversation.
-type processPeer struct{ *stdio.Process }
+type processPeer struct {
+	*stdio.Process
+	c *conversation
+}
+
+// Done implements [bridge.Peer]: what the process said before its end is handed on.
+func (p processPeer) Done() <-chan struct{} { return p.c.ended }
 
 // Send implements [bridge.Peer]: what a process is started with is the operator's,
 // so nothing of a request reaches it but the message.

@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	case os.Getenv(stdioServer) != "":
 		serveStdio()
 		os.Exit(0)
+	case os.Getenv(faultyServer) != "":
+		serveFaulty()
+		os.Exit(0)
 	case os.Getenv(talkServer) != "":
 		_ = talk.NewServer().Run(context.Background(), &mcp.StdioTransport{})
 		os.Exit(0)
