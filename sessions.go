@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -58,17 +59,43 @@ func (c *SessionsConfig) validate() error {
 // configuration as it is are kept.
 var hubs = caddy.NewUsagePool()
 
+// ending counts the hubs that still end programs of configurations that are gone.
+var ending sync.WaitGroup
+
+func init() {
+	// Programs that do not want to end are killed before Caddy itself ends.
+	caddy.OnExit(func(context.Context) { ending.Wait() })
+}
+
 // pooledHub is a hub that ends with its last configuration, or with the process.
 type pooledHub struct {
 	*bridge.Hub
 	backend backend
 	stop    context.CancelFunc
+	// alone says that the hub needs no configuration to end.
+	alone bool
 }
+
+// reloadPatience is how long a reload waits for programs that it drops. They are
+// given more time to end, which is no reason to hold the reload up.
+const reloadPatience = time.Second
 
 // Destruct implements caddy.Destructor.
 func (p *pooledHub) Destruct() error {
 	p.stop()
-	p.Close()
+	if !p.alone {
+		p.Close()
+		return nil
+	}
+	closed := make(chan struct{})
+	ending.Go(func() {
+		defer close(closed)
+		p.Close()
+	})
+	select {
+	case <-closed:
+	case <-time.After(reloadPatience):
+	}
 	return nil
 }
 
@@ -125,7 +152,7 @@ func (h *Handler) newHub() *pooledHub {
 	}
 	switch u := h.upstream.(type) {
 	case *StdioUpstream:
-		cfg.Start = u.start(h.logger.Named("stdio"), maxMessage)
+		p.alone, cfg.Start = true, u.start(h.logger.Named("stdio"), maxMessage)
 	case *SSEUpstream:
 		cfg.Remote, cfg.Start = true, bridge.StartSSE(&p.backend, maxMessage)
 	default:

@@ -530,3 +530,49 @@ func dead(pid int) bool {
 	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	return err != nil || bytes.Contains(stat, []byte(") Z "))
 }
+
+// Rules D5, D7: a reload that drops the endpoint does not wait for a program that does
+// not want to end, and the program ends all the same. Pending requests fail at once.
+func TestStdioStubborn(t *testing.T) {
+	for _, what := range []string{"stubborn", "close stdout"} {
+		t.Run(what, func(t *testing.T) {
+			port := testcaddy.FreePort(t)
+			in := testcaddy.Run(t, faultySite(t, port, ""))
+			c := newClient(t)
+			s := beginAs(t, c, "http://"+testcaddy.Addr(port)+"/mcp", "x")
+			if what == "stubborn" {
+				s.call(what, 0)
+			}
+			pids := children(t)
+			if len(pids) != 1 {
+				t.Fatalf("children %v", pids)
+			}
+			failed := make(chan bool, 1)
+			go func() {
+				_, f := s.text(s.call("close stdout", 0)) // which nobody answers
+				failed <- f
+			}()
+			for deadline := time.Now().Add(20 * time.Second); what == "close stdout" && !closedStdout(pids[0]); time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("its stdout is still open")
+				}
+			}
+			began := time.Now()
+			in.Load(fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n}", port))
+			if took := time.Since(began); took > 4*time.Second {
+				t.Errorf("the reload took %s", took)
+			}
+			if !<-failed {
+				t.Error("the pending call was answered")
+			}
+			pid, _ := strconv.Atoi(pids[0])
+			wantGone(t, pid)
+		})
+	}
+}
+
+// closedStdout says whether a process has no stdout.
+func closedStdout(pid string) bool {
+	_, err := os.Readlink("/proc/" + pid + "/fd/1")
+	return err != nil
+}

@@ -112,7 +112,7 @@ func (c *conversation) unlist(h *Hub) {
 func (c *conversation) answered() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.spoke
+	return c.spoke || c.ended
 }
 
 func (c *conversation) isEnded() bool {
