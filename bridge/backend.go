@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
@@ -37,8 +38,13 @@ type Call struct {
 	Announced func(path, query string)
 }
 
-// maxRefusal bounds, in bytes, the body of an answer that is no success.
-const maxRefusal = 1 << 20
+const (
+	// maxRefusal bounds, in bytes, the body of an answer that is no success.
+	maxRefusal = 1 << 20
+	// refusalWithin bounds how long that body may take: whoever is refused is told
+	// with what there is of it.
+	refusalWithin = 2 * time.Second
+)
 
 // errTooLong ends an answer that is longer than its bound.
 var errTooLong = errors.New("answer exceeds the limit")
@@ -51,10 +57,13 @@ type capture struct {
 	ready chan struct{}
 	// stream returns where the body of a success goes. Nil: it is kept.
 	stream func(status int, h http.Header) io.Writer
-	limit  int // of what is kept, in bytes
-	body   bytes.Buffer
-	to     io.Writer
-	once   sync.Once
+	// cut ends the call. Nil: nothing bounds how long a refusal takes.
+	cut   func()
+	limit int // of what is kept, in bytes
+	body  bytes.Buffer
+	to    io.Writer
+	slow  *time.Timer
+	once  sync.Once
 }
 
 func newCapture(limit int, stream func(int, http.Header) io.Writer) *capture {
@@ -74,6 +83,9 @@ func (c *capture) WriteHeader(status int) {
 		}
 		if status/100 != 2 {
 			c.limit = maxRefusal
+			if c.cut != nil {
+				c.slow = time.AfterFunc(refusalWithin, c.cut)
+			}
 		}
 		close(c.ready)
 	})
@@ -106,6 +118,9 @@ func (c *capture) refusal(err error) *Refusal {
 	}
 	if c.status/100 == 2 {
 		return nil
+	}
+	if c.slow != nil {
+		c.slow.Stop()
 	}
 	return &Refusal{Status: c.status, Header: c.header, Body: c.body.Bytes()}
 }

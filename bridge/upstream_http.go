@@ -84,6 +84,7 @@ func (p *httpPeer) probe(ctx context.Context) error {
 		}
 		return nil
 	})
+	w.cut = stop
 	refusal := w.refusal(p.backend.Call(w, Call{Request: r}))
 	switch {
 	case ctx.Err() != nil:
@@ -233,12 +234,17 @@ func (c *httpCall) run() {
 	w := newCapture(c.p.maxMessage, nil)
 	w.stream = func(status int, h http.Header) io.Writer {
 		c.note(status, h)
-		if status != http.StatusOK || !isEventStream(h) {
-			return nil
+		switch {
+		case status == http.StatusOK && isEventStream(h):
+			close(c.streams)
+			return c.feed()
+		case status/100 == 2 && c.m.Kind != message.Request:
+			close(c.streams) // it is taken, and nothing more is of interest
+			return io.Discard
 		}
-		close(c.streams)
-		return c.feed()
+		return nil
 	}
+	w.cut = c.cancel
 	err := c.p.backend.Call(w, Call{Request: r})
 	if c.refusal = w.refusal(err); c.refusal != nil {
 		return

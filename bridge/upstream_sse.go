@@ -25,6 +25,10 @@ type ssePeer struct {
 	ctx     context.Context //nolint:containedctx // of the conversation
 	cancel  context.CancelFunc
 	done    chan struct{}
+
+	mu     sync.Mutex
+	calls  sync.WaitGroup
+	ending bool
 }
 
 // StartSSE returns a [HubConfig.Start] for a server that speaks HTTP+SSE; maxMessage
@@ -45,14 +49,14 @@ func StartSSE(backend Backend, maxMessage int) func(context.Context, *http.Reque
 			}
 			return nil
 		})
+		w.cut = p.cancel
 		announced := make(chan struct{})
 		var once sync.Once
 		r := derive(p.ctx, p.opener, http.MethodGet, nil)
 		r.Header["Accept"] = []string{"text/event-stream"}
 		var err error
 		go func() {
-			defer close(p.done)
-			defer p.cancel()
+			defer p.end()
 			err = backend.Call(w, Call{Request: r, Announced: func(path, query string) {
 				once.Do(func() {
 					p.path, p.query = path, query
@@ -76,32 +80,70 @@ func StartSSE(backend Backend, maxMessage int) func(context.Context, *http.Reque
 	}
 }
 
-// Send implements [Peer]. It returns when the server has answered the POST.
+// end waits for what is under way when the stream is over.
+func (p *ssePeer) end() {
+	p.cancel()
+	p.mu.Lock()
+	p.ending = true
+	p.mu.Unlock()
+	p.calls.Wait()
+	close(p.done)
+}
+
+// begin counts a call. It returns false where the conversation is over.
+func (p *ssePeer) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ending {
+		return false
+	}
+	p.calls.Add(1)
+	return true
+}
+
+// Send implements [Peer]. It returns when the header of the server's answer to the
+// POST is there, or, where that is a refusal, all of it.
 func (p *ssePeer) Send(from *http.Request, frame []byte) error {
-	select {
-	case <-p.done:
+	if !p.begin() {
 		return errPeerEnded
-	default:
 	}
 	detached := p.opener
 	if from != nil {
 		detached = p.backend.Detach(from)
 	}
 	ctx, cancel := bind(p.ctx, detached)
-	defer cancel()
-	defer link(from, cancel)()
+	unlink := link(from, cancel)
 	r := derive(ctx, detached, http.MethodPost, frame)
 	r.Header["Accept"] = []string{"application/json, text/event-stream"}
 	r.URL.RawQuery = p.query
-	w := newCapture(maxRefusal, nil)
-	err := p.backend.Call(w, Call{Request: r, Message: p.path})
-	if refusal := w.refusal(err); refusal != nil {
+	taken, refused := make(chan struct{}), make(chan *Refusal, 1)
+	w := newCapture(maxRefusal, func(status int, _ http.Header) io.Writer {
+		if status/100 != 2 {
+			return nil
+		}
+		close(taken)
+		return io.Discard
+	})
+	w.cut = cancel
+	go func() {
+		defer p.calls.Done()
+		defer cancel()
+		refused <- w.refusal(p.backend.Call(w, Call{Request: r, Message: p.path}))
+	}()
+	select {
+	case <-taken:
+		unlink()
+		return nil
+	case refusal := <-refused:
+		unlink()
+		if refusal == nil {
+			return nil
+		}
 		if refusal.Status == http.StatusNotFound || refusal.Status == http.StatusGone {
 			p.cancel() // the server knows the conversation no more
 		}
 		return refusal
 	}
-	return nil
 }
 
 // Check implements checker.
