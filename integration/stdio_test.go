@@ -16,8 +16,8 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
-// talk is what talk.mjs reports.
-type talk struct {
+// talked is what talk.mjs reports.
+type talked struct {
 	Server, Echo, Long, Sampled, Listing, Session string
 	Tools                                         []string
 	Progress                                      []int
@@ -25,7 +25,7 @@ type talk struct {
 	Statuses                                      map[string]int
 }
 
-func talkTo(t *testing.T, folder, version, url string, what ...string) talk {
+func talkTo(t *testing.T, folder, version, url string, what ...string) talked {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -37,7 +37,7 @@ func talkTo(t *testing.T, folder, version, url string, what ...string) talk {
 	if err != nil {
 		t.Fatalf("%v\n%s%s\nlog:\n%s", err, out, stderr.String(), strings.Join(testcaddy.Logs(), "\n"))
 	}
-	var got talk
+	var got talked
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}

@@ -40,10 +40,17 @@ func tool(s *mcp.Server, name string, do func(context.Context, *mcp.CallToolRequ
 // NewServer returns the server of the conversation.
 func NewServer() *mcp.Server {
 	noted := func(context.Context, *mcp.SubscribeRequest) error { return nil }
+	rooted := make(chan struct{}, 16)
 	s := mcp.NewServer(&mcp.Implementation{Name: "talk", Version: "1"}, &mcp.ServerOptions{
 		Instructions:       "say anything",
 		SubscribeHandler:   noted,
 		UnsubscribeHandler: func(context.Context, *mcp.UnsubscribeRequest) error { return nil },
+		RootsListChangedHandler: func(context.Context, *mcp.RootsListChangedRequest) {
+			rooted <- struct{}{}
+		},
+		CompletionHandler: func(_ context.Context, req *mcp.CompleteRequest) (*mcp.CompleteResult, error) {
+			return &mcp.CompleteResult{Completion: mcp.CompletionResultDetails{Values: []string{req.Params.Argument.Value + "lo"}}}, nil
+		},
 	})
 	tool(s, "echo", func(_ context.Context, _ *mcp.CallToolRequest, in input) (*mcp.CallToolResult, error) {
 		return text("%s", in.Text), nil
@@ -97,6 +104,20 @@ func NewServer() *mcp.Server {
 			return nil, err
 		}
 		return text("%s", res.Roots[0].URI), nil
+	})
+	tool(s, "length", func(_ context.Context, _ *mcp.CallToolRequest, in input) (*mcp.CallToolResult, error) {
+		return text("%d", len(in.Text)), nil
+	})
+	tool(s, "pingback", func(ctx context.Context, req *mcp.CallToolRequest, _ input) (*mcp.CallToolResult, error) {
+		return text("pong"), req.Session.Ping(ctx, nil)
+	})
+	tool(s, "rooted", func(ctx context.Context, _ *mcp.CallToolRequest, _ input) (*mcp.CallToolResult, error) {
+		select {
+		case <-rooted:
+			return text("other roots"), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	})
 	cancelled := make(chan struct{}, 16)
 	tool(s, "wait", func(ctx context.Context, req *mcp.CallToolRequest, _ input) (*mcp.CallToolResult, error) {
@@ -215,7 +236,7 @@ func Converse(ctx context.Context, over mcp.Transport, version string) ([]string
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
 	defer s.Close() //nolint:errcheck // it is closed below; this is for what goes wrong
-	if err := t.converse(ctx, s); err != nil {
+	if err := t.converse(ctx, client, s); err != nil {
 		return t.lines, err
 	}
 	if err := s.Close(); err != nil {
@@ -232,7 +253,7 @@ func kind(line string) string {
 	return kind
 }
 
-func (t *transcript) converse(ctx context.Context, s *mcp.ClientSession) error {
+func (t *transcript) converse(ctx context.Context, client *mcp.Client, s *mcp.ClientSession) error {
 	init := s.InitializeResult()
 	t.add("server %s %s %q", init.ServerInfo.Name, init.ServerInfo.Version, init.Instructions)
 	call := func(name string, in input) {
@@ -270,9 +291,13 @@ func (t *transcript) converse(ctx context.Context, s *mcp.ClientSession) error {
 		return err
 	}
 	call("big", input{N: 4 << 20})
+	call("length", input{Text: strings.Repeat("x", 2<<20)})
+	call("pingback", input{})
 	call("sample", input{Text: "a b"})
 	call("elicit", input{Text: "who"})
 	call("roots", input{})
+	client.AddRoots(&mcp.Root{Name: "r2", URI: "file:///r2"})
+	call("rooted", input{})
 	if err := t.cancel(ctx, s); err != nil {
 		return err
 	}
@@ -290,6 +315,16 @@ func (t *transcript) converse(ctx context.Context, s *mcp.ClientSession) error {
 			return err
 		}
 	}
+	if err := s.Unsubscribe(ctx, &mcp.UnsubscribeParams{URI: "talk://now"}); err == nil {
+		t.add("unsubscribed")
+	}
+	complete, err := s.Complete(ctx, &mcp.CompleteParams{
+		Ref: &mcp.CompleteReference{Type: "ref/prompt", Name: "hello"}, Argument: mcp.CompleteParamsArgument{Name: "who", Value: "hel"},
+	})
+	if err != nil {
+		return fmt.Errorf("completing: %w", err)
+	}
+	t.add("complete %v", complete.Completion.Values)
 	read, err := s.ReadResource(ctx, &mcp.ReadResourceParams{URI: "talk://now"})
 	if err != nil {
 		return fmt.Errorf("reading: %w", err)
