@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -86,4 +87,27 @@ func childLeaky([]string) {
 	if err := p.Close(); err != nil {
 		panic(err)
 	}
+}
+
+// childParent starts a child that does not end at EOF, names it, and stays. Threads of
+// it that have started nothing else come and go meanwhile.
+func childParent([]string) {
+	p, err := Start(context.Background(), child("signals", "eof"))
+	if err != nil {
+		panic(err)
+	}
+	<-p.Frames()
+	for range 20 {
+		done := make(chan struct{})
+		go func() {
+			runtime.LockOSThread() // it ends with the goroutine
+			close(done)
+		}()
+		<-done
+	}
+	if p.Err() != nil {
+		panic(p.Err())
+	}
+	say([]int{p.Pid()})
+	select {}
 }

@@ -15,6 +15,8 @@ func childExhausted([]string) {}
 
 func childLeaky([]string) {}
 
+func childParent([]string) {}
+
 // descriptors and children are not counted here.
 func descriptors() []string { return nil }
 

@@ -61,6 +61,7 @@ var modes = map[string]func(args []string){
 	"hold":      childHold,
 	"exhausted": childExhausted,
 	"leaky":     childLeaky,
+	"parent":    childParent,
 }
 
 func number(s string) int {

@@ -210,6 +210,28 @@ func TestGrandchildThatLeftTheGroup(t *testing.T) {
 	}
 }
 
+// A child ends with a program that is killed, even if it takes no notice of the end of
+// its input.
+func TestParentIsKilled(t *testing.T) {
+	p := start(t, child("parent"))
+	var pids []int
+	if err := json.Unmarshal(receive(t, p), &pids); err != nil {
+		t.Fatal(err)
+	}
+	if gone(pids[0]) {
+		t.Fatal("the child has ended already")
+	}
+	if err := syscall.Kill(p.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, p, "signal: killed")
+	for late := time.Now().Add(patience); !gone(pids[0]); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("process %d is left", pids[0])
+		}
+	}
+}
+
 // Dead processes that nobody reaps are not waited for.
 func TestGroupLives(t *testing.T) {
 	p := start(t, child("echo"))

@@ -11,10 +11,9 @@
 // (that would take a job object), and there is no step between closing stdin
 // and killing.
 //
-// PR_SET_PDEATHSIG, which would end the child with this program on Linux, is
-// left out: it fires when the thread that forked ends, and the Go runtime may
-// end threads. If this program dies the child sees EOF on stdin, which is how
-// MCP tells it to exit.
+// If this program is killed the child sees EOF on stdin, which is how MCP tells
+// it to exit. On Linux it gets SIGTERM besides (PR_SET_PDEATHSIG), but not what
+// it has started itself, and not if it is a program that changes its user.
 //
 // The child has the descriptors 0, 1 and 2 and no others: the first Start marks
 // those that this program inherited as close-on-exec. It keeps what no option
@@ -221,7 +220,7 @@ func spawn(cmd *exec.Cmd, cfg Config) (p *Process, err error) {
 	if stderr != nil { // else os/exec opens the null device
 		cmd.Stderr = stderr
 	}
-	if err := cmd.Start(); err != nil {
+	if err := startCommand(cmd); err != nil {
 		return nil, err
 	}
 	return newProcess(cfg, cmd.Process, inW, outR, errR), nil
