@@ -526,6 +526,27 @@ func TestHubBatches(t *testing.T) {
 	}
 }
 
+// Rule G: a batch of very many messages, none of which is a request, is refused
+// before any of it is sent on.
+func TestHubHugeBatch(t *testing.T) {
+	_, url, begin := farm(t, HubConfig{})
+	p, s := begin("2025-03-26")
+	batch := func(n int) string {
+		return "[" + strings.Repeat(`{"jsonrpc":"2.0","method":"x"},`, n-1) + `{"jsonrpc":"2.0","method":"x"}]`
+	}
+	for _, n := range []int{maxBatch + 1, 100_000} {
+		if res, body := exchangeHub(t, "POST", url, batch(n), "Mcp-Session-Id", s.id); res.StatusCode != 400 || !strings.Contains(body, `"error"`) {
+			t.Errorf("%d messages: got %d %s", n, res.StatusCode, body)
+		}
+	}
+	if len(p.got) != 0 {
+		t.Errorf("the server got %d messages", len(p.got))
+	}
+	if res, body := exchangeHub(t, "POST", url, batch(maxBatch), "Mcp-Session-Id", s.id); res.StatusCode != 202 || len(p.got) != maxBatch {
+		t.Errorf("got %d %s, the server %d messages", res.StatusCode, body, len(p.got))
+	}
+}
+
 // No id, token or text of either side gets into a header or breaks an event, and
 // none is written in another way.
 func TestHubInjection(t *testing.T) {

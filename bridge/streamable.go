@@ -158,6 +158,11 @@ func (h *Hub) post(w http.ResponseWriter, r *http.Request) {
 	s.post(w, r, all, batch)
 }
 
+// maxBatch bounds the messages of a batch: each may be a request to the server.
+const maxBatch = 1000
+
+var errBatchTooLong = errors.New("is a batch of too many messages")
+
 // readMessages reads a body: one message, or a batch of 2025-03-26.
 func readMessages(body []byte) ([]message.Message, error) {
 	raws := [][]byte{body}
@@ -165,6 +170,9 @@ func readMessages(body []byte) ([]message.Message, error) {
 		var err error
 		if raws, err = message.Batch(body); err != nil {
 			return nil, err
+		}
+		if len(raws) > maxBatch {
+			return nil, errBatchTooLong
 		}
 	}
 	all := make([]message.Message, 0, len(raws))
