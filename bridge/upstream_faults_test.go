@@ -439,3 +439,51 @@ func TestUpstreamStalls(t *testing.T) {
 		stalls = false
 	})
 }
+
+// Rule D2, G: ids, names and data of an upstream's events get into no other field of
+// an event or a header, and what is no message is dropped.
+func TestUpstreamHostileEvents(t *testing.T) {
+	answer := `{"jsonrpc":"2.0","id":1,"result":{}}`
+	for name, tc := range map[string]struct {
+		events string
+		dirty  bool // something precedes the answer
+	}{
+		"CR in an id":             {"id: a\rdata: {\"evil\":1}\n\n", false},
+		"CRLF in an id":           {"id: a\r\nX-Evil: 1\r\n\r\n", false},
+		"NUL in an id":            {"id: a\x00b\ndata: \n\n", false},
+		"an id for a header":      {"id: a: b\u2028X-Evil: 1\ndata: \n\n", false},
+		"a huge id":               {"id: " + strings.Repeat("x", 100_000) + "\ndata: \n\n", false},
+		"another name":            {"event: endpoint\ndata: https://evil.example/\n\n", false},
+		"a name with CR":          {"event: message\revent: endpoint\rdata: /evil\r\r", false},
+		"data that is no JSON":    {"data: X-Evil: 1\n\n", false},
+		"data of an event":        {"data: event: endpoint\ndata: data: /evil\n\n", false},
+		"a message in lines":      {"data: {\"jsonrpc\":\"2.0\",\ndata: \"method\":\ndata: \"notifications/message\"}\n\n", true},
+		"line ends of Unicode":    {"data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":\"\u2028event: endpoint\u2029\u0085data: evil\"}\n\n", true},
+		"line ends in a text":     {`data: {"jsonrpc":"2.0","method":"notifications/message","params":"\r\n\r\nevent: endpoint\ndata: evil"}` + "\n\n", true},
+		"an answer to nobody":     {"data: {\"jsonrpc\":\"2.0\",\"id\":99,\"result\":\"evil\"}\n\n", false},
+		"progress of nobody":      {"data: " + progressOf("evil", 1, 0) + "\n\n", false},
+		"a comment with an event": {": event: endpoint\n:data: evil\n\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &staged{answer: streamable(func(w http.ResponseWriter, _ *http.Request) error {
+					return streamTo(w, tc.events+"data: "+answer+"\n\n", nil)
+				}, noStream)}
+				h, id := remote(t, b, StartHTTP)
+				defer h.Close()
+				w := direct(t.Context(), h, "POST", id, callOf("1", "t"))
+				got := w.Body.String()
+				if !tc.dirty {
+					if got != answer {
+						t.Errorf("got %q", got)
+					}
+					return
+				}
+				lines := strings.Split(got, "\n")
+				if len(lines) != 9 || !strings.HasPrefix(lines[2], "data: {") || lines[1] != "event: message" || lines[6] != "data: "+answer || strings.ContainsRune(got, '\r') {
+					t.Errorf("got %q", got)
+				}
+			})
+		})
+	}
+}
