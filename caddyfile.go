@@ -187,7 +187,30 @@ func (dir *directive) parseOption(segment caddyfile.Segment) error {
 		return d.Errf("%s is given twice", name)
 	}
 	dir.seen[name] = true
-	return parse(dir, d)
+	if needsMore[name] && len(segment) == 1 {
+		return d.Errf("%s: says nothing; it needs a block, or a word where it takes one", name)
+	}
+	if err := parse(dir, d); err != nil {
+		return err
+	}
+	if d.Next() { // a block behind an option that has none
+		return d.Errf("%s takes no block", name)
+	}
+	return nil
+}
+
+// needsMore are the options that mean nothing alone.
+var needsMore = map[string]bool{"challenge": true, "cors": true, "metadata": true, "sessions": true, "limits": true}
+
+// placed gives the first of the errors of what was just read its place.
+func placed(d *caddyfile.Dispenser, err error) error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		err = joined.Unwrap()[0]
+	}
+	return d.WrapErr(err)
 }
 
 // wrongPlace has a hint for options that people look for at this level.
@@ -445,10 +468,10 @@ func (dir *directive) serverSet(endpoint string) caddy.ModuleMap {
 //		limits { ... }
 //	}
 func parseGlobal(d *caddyfile.Dispenser, prev any) (any, error) {
+	d.Next() // consume option name
 	if prev != nil {
 		return nil, d.Err("mcp_auth_bridge is given twice")
 	}
-	d.Next() // consume option name
 	if d.NextArg() {
 		return nil, d.ArgErr()
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 )
 
 // options are the directive's own; what is not among them is reverse_proxy's.
@@ -156,7 +157,11 @@ func parsePublicURLOption(dir *directive, d *caddyfile.Dispenser) error {
 }
 
 func parseHosts(dir *directive, d *caddyfile.Dispenser) error {
-	return manyArgs(d, &dir.h.Hosts)
+	if err := manyArgs(d, &dir.h.Hosts); err != nil {
+		return err
+	}
+	_, err := compileHosts(dir.h.Hosts)
+	return placed(d, err)
 }
 
 func parseRootMetadata(dir *directive, d *caddyfile.Dispenser) error {
@@ -176,7 +181,7 @@ func parseChallenge(dir *directive, d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 	}
-	return block(d, "challenge", nil, func(option string) (bool, error) {
+	return block(d, "challenge", nil, checked(d, c.check, func(option string) (bool, error) {
 		switch option {
 		case "mode":
 			if !d.NextArg() {
@@ -197,7 +202,18 @@ func parseChallenge(dir *directive, d *caddyfile.Dispenser) error {
 			return true, oneArg(d, &c.Realm)
 		}
 		return false, nil
-	})
+	}))
+}
+
+// checked reads options with one and checks after each what was read so far, so
+// that an error has its line.
+func checked(d *caddyfile.Dispenser, check func() error, one func(option string) (bool, error)) func(option string) (bool, error) {
+	return func(option string) (known bool, err error) {
+		if known, err = one(option); known && err == nil {
+			err = placed(d, check())
+		}
+		return known, err
+	}
 }
 
 func setMode(d *caddyfile.Dispenser, c *ChallengeConfig) error {
@@ -225,7 +241,11 @@ func parseCORS(dir *directive, d *caddyfile.Dispenser) error {
 		}
 		return noBlock(d)
 	}
-	return block(d, "cors", nil, func(option string) (bool, error) {
+	check := func() error {
+		_, err := c.policy()
+		return err
+	}
+	return block(d, "cors", nil, checked(d, check, func(option string) (bool, error) {
 		switch option {
 		case "allow_origins":
 			return true, manyArgs(d, &c.AllowOrigins)
@@ -239,7 +259,7 @@ func parseCORS(dir *directive, d *caddyfile.Dispenser) error {
 			return true, flag(d, &c.PrivateNetwork)
 		}
 		return false, nil
-	})
+	}))
 }
 
 func parseMetadata(dir *directive, d *caddyfile.Dispenser) error {
@@ -255,7 +275,11 @@ func parseMetadata(dir *directive, d *caddyfile.Dispenser) error {
 		}
 		return noBlock(d)
 	}
-	return block(d, "metadata", map[string]bool{"set": true}, func(option string) (bool, error) {
+	check := func() error {
+		_, err := metadata.New(m.document())
+		return err
+	}
+	return block(d, "metadata", map[string]bool{"set": true}, checked(d, check, func(option string) (bool, error) {
 		switch option {
 		case "authorization_servers":
 			return true, manyArgs(d, &m.AuthorizationServers)
@@ -271,7 +295,7 @@ func parseMetadata(dir *directive, d *caddyfile.Dispenser) error {
 			return true, duration(d, "metadata ttl", &m.TTL)
 		}
 		return false, nil
-	})
+	}))
 }
 
 func parseAuthorizationServer(dir *directive, d *caddyfile.Dispenser) error {

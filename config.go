@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 )
 
@@ -198,6 +199,84 @@ func (c *ChallengeConfig) mode() (bridge.Mode, error) {
 	return "", fmt.Errorf("challenge mode: %q is none of rewrite, relay, replace", c.Mode)
 }
 
+// check reports every mistake of the challenge policy.
+func (c *ChallengeConfig) check() error {
+	if c == nil {
+		return nil
+	}
+	mode, err := c.mode()
+	errs := []error{err}
+	for _, s := range c.Origins {
+		if _, err := metadata.NormalizeOrigin(s); err != nil {
+			errs = append(errs, fmt.Errorf("challenge origins: %w", err))
+		}
+	}
+	for _, s := range c.Scope {
+		if !metadata.ValidScope(s) {
+			errs = append(errs, fmt.Errorf("challenge scope: %q is no scope (RFC 6749 section 3.3)", s))
+		}
+	}
+	if err == nil && mode != bridge.ModeRewrite && (len(c.Scope) > 0 || c.Realm != "") {
+		errs = append(errs, fmt.Errorf("challenge %s: excludes scope and realm, which belong to the challenges that rewrite adds", mode))
+	}
+	return errors.Join(errs...)
+}
+
+// policy compiles the origin policy of an endpoint with origins of its own.
+func (c *CORSConfig) policy(own ...string) (*cors.Policy, error) {
+	policy, err := cors.New(cors.Config{
+		AllowOrigins:   c.AllowOrigins,
+		AllowHeaders:   c.AllowHeaders,
+		ExposeHeaders:  c.ExposeHeaders,
+		MaxAge:         time.Duration(c.MaxAge),
+		PrivateNetwork: c.PrivateNetwork,
+		Own:            own,
+	})
+	if err != nil {
+		return nil, prefixEach("cors", err)
+	}
+	return policy, nil
+}
+
+// document is what the operator says of the metadata document.
+func (m *MetadataConfig) document() metadata.Config {
+	cfg := metadata.Config{
+		AuthorizationServers: m.AuthorizationServers,
+		ScopesSupported:      m.ScopesSupported,
+		ResourceName:         m.ResourceName,
+		KeepResource:         m.KeepResource,
+		TTL:                  time.Duration(m.TTL),
+	}
+	for _, member := range m.Set {
+		cfg.Set = append(cfg.Set, metadata.Member{Name: member.Name, Value: member.Value})
+	}
+	return cfg
+}
+
+// compileHosts returns the host names of the option hosts in normal form.
+func compileHosts(names []string) (map[string]bool, error) {
+	hosts := make(map[string]bool, len(names))
+	var errs []error
+	for _, name := range names {
+		origin, err := metadata.NormalizeOrigin("https://" + name)
+		switch host := hostname(strings.TrimPrefix(origin, "https://")); {
+		case err != nil || strings.Contains(name, "/"):
+			errs = append(errs, fmt.Errorf("hosts: %q is no host name", name))
+		case portOf(name) != "":
+			errs = append(errs, fmt.Errorf("hosts: %q has a port, which host names have not; write %q", name, host))
+		default:
+			hosts[host] = true
+		}
+	}
+	return hosts, errors.Join(errs...)
+}
+
+// portOf is the port of a host, if one is written.
+func portOf(host string) string {
+	_, port, _ := strings.Cut(host[strings.LastIndexByte(host, ']')+1:], ":")
+	return port
+}
+
 // checkEndpoint validates the path of an endpoint.
 func checkEndpoint(path string) error { return checkPath("endpoint", path) }
 
@@ -210,12 +289,18 @@ func checkPath(option, path string) error {
 		return fmt.Errorf("%s: %q ends with a slash; write %q, both forms are served", option, path, strings.TrimRight(path, "/"))
 	case strings.ContainsAny(path, "*{}?#\\% \t\r\n"):
 		return fmt.Errorf("%s: %q is no plain path (no wildcard, placeholder, query or escape)", option, path)
-	case strings.Contains(path, "//"), strings.Contains(path+"/", "/./"), strings.Contains(path+"/", "/../"):
+	case hasOddSegment(path):
 		return fmt.Errorf("%s: %q has an empty or dot segment", option, path)
 	case path == metadata.WellKnownPath, strings.HasPrefix(path, "/.well-known/"):
 		return fmt.Errorf("%s: %q is below /.well-known/, where the metadata of endpoints stands", option, path)
 	}
 	return nil
+}
+
+// hasOddSegment reports whether a path has an empty or dot segment, which servers
+// and proxies read differently.
+func hasOddSegment(path string) bool {
+	return strings.Contains(path, "//") || strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../")
 }
 
 // parsePublicURL validates public_url and returns its origin and path.

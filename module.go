@@ -171,25 +171,16 @@ func (h *Handler) checkOptions() error {
 		errs = append(errs, err)
 		h.base = publicBase{origin: origin, path: path}
 	}
-	h.hosts = make(map[string]bool, len(h.Hosts))
-	for _, host := range h.Hosts {
-		origin, err := metadata.NormalizeOrigin("https://" + host)
-		if err != nil || strings.Contains(host, "/") {
-			errs = append(errs, fmt.Errorf("hosts: %q is no host name", host))
-			continue
-		}
-		h.hosts[hostname(strings.TrimPrefix(origin, "https://"))] = true
-	}
+	hosts, err := compileHosts(h.Hosts)
+	h.hosts = hosts
+	errs = append(errs, err)
 	if c := h.CORS; c != nil && c.Off && (len(c.AllowOrigins)+len(c.AllowHeaders)+len(c.ExposeHeaders) > 0 || c.MaxAge != 0 || c.PrivateNetwork) {
 		errs = append(errs, errors.New("cors off: excludes the other options of cors"))
 	}
 	if m := h.Metadata; m != nil && m.Off && (len(m.AuthorizationServers)+len(m.ScopesSupported)+len(m.Set) > 0 || m.ResourceName != "" || m.KeepResource || m.TTL != 0) {
 		errs = append(errs, errors.New("metadata off: excludes the other options of metadata"))
 	}
-	if _, err := h.Challenge.mode(); err != nil {
-		errs = append(errs, err)
-	}
-	errs = append(errs, h.checkServer())
+	errs = append(errs, h.Challenge.check(), h.checkServer())
 	return errors.Join(errs...)
 }
 
@@ -273,28 +264,19 @@ func (h *Handler) compileCORS() error {
 	if c.Off {
 		return nil
 	}
-	cfg := cors.Config{
-		AllowOrigins:   c.AllowOrigins,
-		AllowHeaders:   c.AllowHeaders,
-		ExposeHeaders:  c.ExposeHeaders,
-		MaxAge:         time.Duration(c.MaxAge),
-		PrivateNetwork: c.PrivateNetwork,
-	}
+	var own []string
 	if h.base.origin != "" {
-		cfg.Own = append(cfg.Own, h.base.origin)
+		own = append(own, h.base.origin)
 	}
 	for host := range h.hosts {
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
 		}
-		cfg.Own = append(cfg.Own, "https://"+host)
+		own = append(own, "https://"+host)
 	}
-	policy, err := cors.New(cfg)
-	if err != nil {
-		return prefixEach("cors", err)
-	}
+	policy, err := c.policy(own...)
 	h.policy = policy
-	return nil
+	return err
 }
 
 // prefixEach puts an option's name before each line of a joined error.
@@ -315,25 +297,12 @@ func (h *Handler) compileMetadata(path string, dials []string) error {
 	if m == nil {
 		m = new(MetadataConfig)
 	}
-	cfg := metadata.Config{
-		AuthorizationServers: m.AuthorizationServers,
-		ScopesSupported:      m.ScopesSupported,
-		ResourceName:         m.ResourceName,
-		KeepResource:         m.KeepResource,
-		BridgeServer:         h.bridgesServer(),
-		Dials:                dials,
-		TLS:                  h.transport.tls(),
-		UpstreamPath:         path,
-		TTL:                  time.Duration(m.TTL),
-		Timeout:              time.Duration(h.Limits.MetadataTimeout),
-		MaxSize:              h.Limits.MetadataSize,
-		MaxEntries:           h.Limits.MetadataEntries,
-		ChallengeMetadata:    bridge.ChallengeMetadata,
-		Log:                  h.logMetadata,
-	}
-	for _, member := range m.Set {
-		cfg.Set = append(cfg.Set, metadata.Member{Name: member.Name, Value: member.Value})
-	}
+	cfg := m.document()
+	cfg.BridgeServer = h.bridgesServer()
+	cfg.Dials, cfg.TLS, cfg.UpstreamPath = dials, h.transport.tls(), path
+	cfg.Timeout = time.Duration(h.Limits.MetadataTimeout)
+	cfg.MaxSize, cfg.MaxEntries = h.Limits.MetadataSize, h.Limits.MetadataEntries
+	cfg.ChallengeMetadata, cfg.Log = bridge.ChallengeMetadata, h.logMetadata
 	if h.Challenge != nil {
 		cfg.Origins = h.Challenge.Origins
 	}

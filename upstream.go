@@ -85,6 +85,9 @@ func checkUpstreamPath(option, path string) error {
 	if strings.ContainsAny(path, "*{}?#\\% \t\r\n") {
 		return fmt.Errorf("upstream %s: %q is no plain path (no wildcard, placeholder, query or escape)", option, path)
 	}
+	if hasOddSegment(path) {
+		return fmt.Errorf("upstream %s: %q has an empty or dot segment", option, path)
+	}
 	return nil
 }
 
@@ -151,6 +154,9 @@ func parseURLAddress(a address, s, scheme, after string) (address, error) {
 	a.path = "/" + path
 	if _, err := url.Parse(a.path); err != nil || strings.ContainsAny(a.path, "{}*%\\") {
 		return a, fmt.Errorf("upstream %q: the path is no plain path (no wildcard, placeholder or escape)", s)
+	}
+	if hasOddSegment(a.path) {
+		return a, fmt.Errorf("upstream %q: the path has an empty or dot segment", s)
 	}
 	return a, nil
 }

@@ -190,7 +190,7 @@ func (c *Config) checkDocument() error {
 		}
 	}
 	for _, scope := range c.ScopesSupported {
-		if !validScope(scope) {
+		if !ValidScope(scope) {
 			errs = append(errs, fmt.Errorf("metadata scopes_supported %q: is no scope (RFC 6749 section 3.3)", scope))
 		}
 	}
@@ -215,8 +215,8 @@ func (c *Config) checkDocument() error {
 	return errors.Join(errs...)
 }
 
-// validScope reports whether s is a scope-token (RFC 6749 section 3.3).
-func validScope(s string) bool {
+// ValidScope reports whether s is a scope-token (RFC 6749 section 3.3).
+func ValidScope(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
 			return false
