@@ -135,6 +135,9 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 	if len(p.Upstreams) == 0 && p.DynamicUpstreamsRaw == nil {
 		return fmt.Errorf("upstream: endpoint %q names none; give an address (`to`, `dynamic`), or leave reverse_proxy out for a middleware", h.Endpoint)
 	}
+	if err := checkDials(p.Upstreams); err != nil {
+		return err
+	}
 	for _, s := range p.TrustedProxies {
 		prefix, err := parsePrefix(s)
 		if err != nil {
@@ -150,6 +153,23 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 	h.transport = t
 	if err := p.Provision(ctx); err != nil {
 		return fmt.Errorf("provisioning reverse_proxy: %w", err)
+	}
+	return nil
+}
+
+// checkDials refuses addresses that are none, which only JSON can have.
+func checkDials(upstreams reverseproxy.UpstreamPool) error {
+	for i, up := range upstreams {
+		if up == nil || up.Dial == "" {
+			return fmt.Errorf("upstream %d: names no address (dial)", i)
+		}
+		if strings.Contains(up.Dial, "://") {
+			return fmt.Errorf("upstream %q: dial is host:port, without a scheme", up.Dial)
+		}
+		network, _, found := strings.Cut(up.Dial, "/")
+		if found && !strings.Contains(up.Dial, "{") && !knownNetwork(network) {
+			return fmt.Errorf("upstream %q: dial is host:port, without a path; that is `path` of the upstream kind", up.Dial)
+		}
 	}
 	return nil
 }

@@ -113,10 +113,7 @@ func parseAddress(s string) (address, error) {
 		return a, fmt.Errorf("upstream %q: write sse+http://host:port/path or sse+https://host:port/path", s)
 	case !hasScheme:
 		network, _, _ := strings.Cut(rest, "/")
-		if caddy.IsUnixNetwork(network) || network == "unix+h2c" || caddy.IsFdNetwork(network) {
-			return a, nil
-		}
-		if host, path, found := strings.Cut(rest, "/"); found && !strings.Contains(host, "{") && !isNetwork(network) {
+		if host, path, found := strings.Cut(rest, "/"); found && !strings.Contains(host, "{") && !knownNetwork(network) {
 			return a, fmt.Errorf("upstream %q: a path needs a scheme; write http://%s/%s", s, host, path)
 		}
 		return a, nil
@@ -130,12 +127,14 @@ func parseAddress(s string) (address, error) {
 	return a, nil
 }
 
-func isNetwork(s string) bool {
+// knownNetwork reports whether what stands before the first slash of an address
+// is a network, and no host.
+func knownNetwork(s string) bool {
 	switch s {
-	case "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6":
+	case "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix+h2c":
 		return true
 	}
-	return false
+	return caddy.IsUnixNetwork(s) || caddy.IsFdNetwork(s)
 }
 
 func parseURLAddress(a address, s, scheme, after string) (address, error) {

@@ -1,0 +1,35 @@
+package mcpauthbridge_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Mistakes that only JSON can have are refused by a line that names the value.
+func TestRefusedJSON(t *testing.T) {
+	for name, tc := range map[string]struct{ handler, want string }{
+		"no upstream":                 {`"reverse_proxy":{"upstreams":[null]}`, "upstream 0: names no address (dial)"},
+		"upstream without address":    {`"reverse_proxy":{"upstreams":[{"dial":"localhost:1"},{}]}`, "upstream 1: names no address (dial)"},
+		"address with scheme":         {`"reverse_proxy":{"upstreams":[{"dial":"http://localhost:1"}]}`, `upstream "http://localhost:1": dial is host:port, without a scheme`},
+		"address with path":           {`"reverse_proxy":{"upstreams":[{"dial":"localhost:1/mcp"}]}`, `upstream "localhost:1/mcp": dial is host:port, without a path`},
+		"port of a host":              {`"hosts":["mcp.example.com:8443"]`, `hosts: "mcp.example.com:8443" has a port`},
+		"dots in the upstream's path": {`"upstream":{"protocol":"http","path":"/a/../mcp"},"reverse_proxy":{"upstreams":[{"dial":"localhost:1"}]}`, `upstream path: "/a/../mcp" has an empty or dot segment`},
+		"scopes of no challenge":      {`"challenge":{"mode":"replace","scope":["a"]}`, "challenge replace: excludes scope and realm"},
+		"origin of a challenge":       {`"challenge":{"origins":["localhost:1"]}`, "challenge origins"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			raw := fmt.Sprintf(`{"admin":{"disabled":true},"storage":{"module":"file_system","root":%q},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[{"handler":"mcp_auth_bridge",%s}]}]}}}}}`, t.TempDir(), tc.handler)
+			var cfg caddy.Config
+			if err := json.Unmarshal([]byte(raw), &cfg); err != nil {
+				t.Fatal(err)
+			}
+			if err := caddy.Validate(&cfg); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got error %v, want %s", err, tc.want)
+			}
+		})
+	}
+}
