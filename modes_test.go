@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
@@ -151,6 +152,61 @@ func TestHandlePath(t *testing.T) {
 		if !testcaddy.Logged("mcp_auth_bridge metadata", "cannot be reached", wellKnown) {
 			t.Errorf("%q: no warning about metadata that cannot be reached:\n%s", unreachable, strings.Join(testcaddy.Logs(), "\n"))
 		}
+	}
+}
+
+// Rules A5, C4: Caddy strips a prefix in upper case and with doubled slashes as
+// well. The challenge names the metadata that there is, and the upstream is not
+// asked for the metadata of each spelling.
+func TestSpellingsOfPrefix(t *testing.T) {
+	var searches atomic.Int32
+	var up *httptest.Server
+	up = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/.well-known/") {
+			searches.Add(1)
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = fmt.Fprintf(w, `{"resource":%q}`, up.URL+"/mcp")
+			return
+		}
+		w.WriteHeader(http.StatusUnauthorized) // without a challenge, so that one is added
+	}))
+	t.Cleanup(up.Close)
+	base := "http://" + testcaddy.Addr(testcaddy.FreePort(t))
+	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\n%s {\n\tmcp_auth_bridge metadata\n\thandle_path /tools/* {\n\t\thandle_path /a/* {\n\t\t\tmcp_auth_bridge %s\n\t\t}\n\t}\n}", base, up.URL))
+	c := newClient(t)
+	want := `Bearer resource_metadata="` + base + `/.well-known/oauth-protected-resource/tools/a/mcp"`
+	for _, path := range []string{"/tools/a/mcp", "/Tools/A/mcp", "//tools/a/mcp", "/tools///a/mcp", "/TOOLS//a/mcp/"} {
+		r := newRequest(t, "POST", base+path, initReq)
+		r.URL.Opaque = path
+		if strings.HasPrefix(path, "//") {
+			r.URL.Opaque = strings.TrimPrefix(base, "http:") + path
+		}
+		got := do(t, c, r)
+		if got.status != http.StatusUnauthorized || got.header.Get("WWW-Authenticate") != want {
+			t.Errorf("%s: got %d %v, want %s", path, got.status, got.header["Www-Authenticate"], want)
+		}
+	}
+	if n := searches.Load(); n != 1 {
+		t.Errorf("the upstream was asked for its metadata %d times, want 1", n)
+	}
+}
+
+// Rule C1: a prefix that the whole site strips keeps no metadata away, and the
+// log does not say so.
+func TestStrippedPrefix(t *testing.T) {
+	up := challenging(t, 401, `Bearer resource_metadata="UP/.well-known/oauth-protected-resource/mcp"`)
+	base := "http://" + testcaddy.Addr(testcaddy.FreePort(t))
+	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\n%s {\n\turi strip_prefix /pre\n\tmcp_auth_bridge %s\n\tmcp_auth_bridge metadata\n}", base, up.URL))
+	c := newClient(t)
+	wellKnown := base + "/.well-known/oauth-protected-resource/pre/mcp"
+	if got, want := do(t, c, newRequest(t, "POST", base+"/pre/mcp", initReq)).header.Get("WWW-Authenticate"), `Bearer resource_metadata="`+wellKnown+`"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if doc := do(t, c, newRequest(t, "GET", wellKnown, "")); doc.body != fmt.Sprintf(`{"resource":%q}`, base+"/pre/mcp") {
+		t.Errorf("got metadata %d %s", doc.status, doc.body)
+	}
+	if testcaddy.Logged("cannot be reached") {
+		t.Errorf("warning about metadata that can be reached:\n%s", strings.Join(testcaddy.Logs(), "\n"))
 	}
 }
 

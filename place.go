@@ -212,7 +212,8 @@ func (p *place) reaches(s *site, path string) bool {
 		return true
 	}
 	for _, m := range s.metadata {
-		if !m.place.behind && m.place.prefix == "" && m.place.matches(path) {
+		stripped := m.place.prefix != "" && strings.HasPrefix(path, m.place.prefix)
+		if !m.place.behind && !stripped && m.place.matches(path) {
 			return true
 		}
 	}

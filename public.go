@@ -43,14 +43,29 @@ func (h *Handler) publicFrom(r *http.Request, seen func() (origin, host string, 
 
 // publicPath is the endpoint's path with the prefix that enclosing routes
 // have stripped.
+//
+// Caddy strips a prefix without regard to case and to doubled slashes. The
+// public URL has it as it is configured: there is metadata for that one alone,
+// and no client makes up a URL that the upstream is asked for again.
 func (h *Handler) publicPath(r *http.Request) string {
 	if prefix := strippedPrefix(r); prefix != "" {
+		if own := h.placed().prefix; prefix != own && strings.EqualFold(singleSlashes(prefix), own) {
+			prefix = own
+		}
 		if h.Endpoint == "/" {
 			return prefix
 		}
 		return prefix + h.Endpoint
 	}
 	return h.Endpoint
+}
+
+// singleSlashes returns a path with one slash in place of several.
+func singleSlashes(path string) string {
+	for strings.Contains(path, "//") {
+		path = strings.ReplaceAll(path, "//", "/")
+	}
+	return path
 }
 
 // strippedPrefix is what stood before the present path when the request
