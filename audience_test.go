@@ -63,6 +63,17 @@ func TestAudienceHint(t *testing.T) {
 	}
 }
 
+// Rule C7: a middleware says so as well.
+func TestAudienceHintOfMiddleware(t *testing.T) {
+	up := challenging(t, 401, `Bearer error="invalid_token"`)
+	base := "http://" + testcaddy.Addr(testcaddy.FreePort(t))
+	testcaddy.Run(t, "{\n\tauto_https off\n}\n"+base+" {\n\troute {\n\t\tmcp_auth_bridge\n\t\treverse_proxy "+up.URL+"\n\t}\n}")
+	do(t, newClient(t), newRequest(t, http.MethodPost, base+"/mcp", initReq, "Authorization", "Bearer x"))
+	if !testcaddy.Logged("invalid_token", `"detail":"`+base+`/mcp"`) {
+		t.Errorf("no line about the audience:\n%s", strings.Join(testcaddy.Logs(), "\n"))
+	}
+}
+
 // Rules C5, C7: with the authorization server bridged, tokens are made out to
 // what the upstream's own metadata names, and the log says so.
 func TestAudienceHintBridged(t *testing.T) {

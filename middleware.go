@@ -61,6 +61,7 @@ func (w *middlewareWriter) WriteHeader(status int) {
 func (w *middlewareWriter) editHeader(status int) int {
 	h := w.Header()
 	res := &http.Response{StatusCode: status, Header: h, Body: http.NoBody, Request: w.q.r}
+	w.q.Status, w.q.Challenge = status, h["Www-Authenticate"]
 	w.q.Edit(&w.q.Record, res)
 	for _, name := range []string{"Access-Control-Allow-Origin", "Access-Control-Expose-Headers"} {
 		if v := w.own[name]; v != nil {

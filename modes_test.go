@@ -287,6 +287,62 @@ func TestMiddlewareMode(t *testing.T) {
 	}
 }
 
+// Rules A5, A6, C1 to C3: a middleware has the metadata of the server behind it,
+// found through the handlers that follow, whether its challenge names it or it has
+// none. An answer that does not end holds nobody up.
+func TestMiddlewareMetadata(t *testing.T) {
+	const wellKnown = "/.well-known/oauth-protected-resource/mcp"
+	for name, tc := range map[string]struct {
+		challenge string // UP is the server's own origin
+		at        string // of its metadata
+		status    int    // of the metadata that clients get
+	}{
+		"as the specification has it": {`Bearer resource_metadata="UP` + wellKnown + `"`, wellKnown, 200},
+		"only its challenge names it": {`Bearer resource_metadata="UP/meta"`, "/meta", 200},
+		"no challenge":                {"", wellKnown, 200},
+		"no metadata":                 {"", "", 404},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var up *httptest.Server
+			up = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case tc.at != "" && r.URL.Path == tc.at:
+					w.Header().Set("Content-Type", "application/json")
+					_, _ = fmt.Fprintf(w, `{"resource":%q}`, up.URL+"/mcp")
+				case r.URL.Path == "/mcp" && r.Header.Get("Authorization") == "":
+					if tc.challenge != "" {
+						w.Header().Set("WWW-Authenticate", strings.ReplaceAll(tc.challenge, "UP", up.URL))
+					}
+					w.WriteHeader(http.StatusUnauthorized)
+					_ = http.NewResponseController(w).Flush()
+					if strings.Contains(r.Header.Get("User-Agent"), "Go-http-client") {
+						return // the test itself
+					}
+					<-r.Context().Done()
+				default:
+					http.NotFound(w, r)
+				}
+			}))
+			t.Cleanup(up.Close)
+			base := "http://" + testcaddy.Addr(testcaddy.FreePort(t))
+			testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\n%s {\n\troute {\n\t\tmcp_auth_bridge {\n\t\t\tchallenge {\n\t\t\t\torigins %[2]s\n\t\t\t}\n\t\t}\n\t\treverse_proxy %[2]s\n\t}\n}", base, up.URL))
+			c := newClient(t)
+			doc := do(t, c, newRequest(t, "GET", base+wellKnown, ""))
+			if doc.status != tc.status || doc.status == 200 && doc.body != fmt.Sprintf(`{"resource":%q}`, base+"/mcp") {
+				t.Errorf("got metadata %d %s", doc.status, doc.body)
+			}
+			want := ""
+			if tc.at != "" {
+				want = `Bearer resource_metadata="` + base + wellKnown + `"`
+			}
+			got := do(t, c, newRequest(t, "POST", base+"/mcp", initReq))
+			if got.status != http.StatusUnauthorized || got.header.Get("WWW-Authenticate") != want {
+				t.Errorf("got %d %v, want %s", got.status, got.header["Www-Authenticate"], want)
+			}
+		})
+	}
+}
+
 // Configurations that adapt and cannot work are refused at load, by one line
 // that names the option.
 func TestRefusedAtLoad(t *testing.T) {

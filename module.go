@@ -104,6 +104,7 @@ type Handler struct {
 	refused        *onceSet
 	place          *atomic.Pointer[place]
 	keepsPaths     bool
+	follows        *atomic.Pointer[caddyhttp.Handler] // of a middleware
 	hub            *pooledHub
 	hubKeyInUse    string
 	ctx            caddy.Context
@@ -123,6 +124,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.ctx, h.logger = ctx, ctx.Logger()
 	h.refused, h.place = new(onceSet), new(atomic.Pointer[place])
+	h.follows = new(atomic.Pointer[caddyhttp.Handler])
 	appModule, err := ctx.App(appID)
 	if err != nil {
 		return err
@@ -221,7 +223,11 @@ func (h *Handler) compile() error {
 		return err
 	}
 	dials := h.dials()
-	if err := h.compileMetadata(path, dials); err != nil {
+	metadataPath := path
+	if h.isMiddleware() {
+		metadataPath = h.Endpoint
+	}
+	if err := h.compileMetadata(metadataPath, dials); err != nil {
 		return err
 	}
 	server, err := h.serverConfig()
@@ -306,8 +312,12 @@ func (h *Handler) compileMetadata(path string, dials []string) error {
 	if h.Challenge != nil {
 		cfg.Origins = h.Challenge.Origins
 	}
-	if h.ReverseProxy != nil && !m.Off {
+	switch {
+	case m.Off:
+	case h.ReverseProxy != nil:
 		cfg.Fetch = h.fetch
+	case h.isMiddleware():
+		cfg.Fetch = h.fetchFollowing
 	}
 	store, err := metadata.New(cfg)
 	if err != nil {
@@ -378,6 +388,11 @@ func (h *Handler) placed() *place {
 		return p
 	}
 	return &place{}
+}
+
+// isMiddleware reports whether the handlers that follow answer.
+func (h *Handler) isMiddleware() bool {
+	return h.ReverseProxy == nil && h.upstream.kind() != bridge.KindStdio
 }
 
 // metadataOff reports whether the operator wants no metadata served.

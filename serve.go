@@ -17,6 +17,10 @@ import (
 
 // ServeHTTP serves the endpoint and its metadata and calls next for all else.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.ReverseProxy == nil && h.follows.Load() == nil {
+		following := next // so that next itself stays off the heap
+		h.follows.Store(&following)
+	}
 	if target, path := h.endpoint.Match(r.URL.Path); target != bridge.TargetNone {
 		return h.serveEndpoint(w, r, next, target, path)
 	}
