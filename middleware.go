@@ -71,6 +71,7 @@ func (w *middlewareWriter) editHeader(status int) int {
 	if w.own["Vary"] != nil && !hasVaryOrigin(h) {
 		h["Vary"] = append(h["Vary"], "Origin")
 	}
+	w.q.varyByForwarded(h)
 	w.dropBody = res.StatusCode != status
 	return res.StatusCode
 }

@@ -98,7 +98,8 @@ func TestRemappedChallenge(t *testing.T) {
 }
 
 // Rules C6, A5: behind a trusted proxy the public URL is what that proxy
-// forwards; what an untrusted peer forwards is not believed; public_url wins.
+// forwards, and the answer says that it depends on it; what an untrusted peer
+// forwards is not believed; public_url wins.
 func TestPublicURL(t *testing.T) {
 	up := challenging(t, 401, `Bearer resource_metadata="UP/.well-known/oauth-protected-resource/mcp"`)
 	port := testcaddy.FreePort(t)
@@ -114,9 +115,14 @@ func TestPublicURL(t *testing.T) {
 			testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n%s\n}\nhttp://:%d {\n\tmcp_auth_bridge %s {\n\t\t%s\n\t}\n}", tc.global, port, up.URL, tc.options))
 			r := newRequest(t, "POST", "http://"+testcaddy.Addr(port)+"/mcp", initReq, forwarded...)
 			r.Host = tc.host
-			got := do(t, newClient(t), r).header.Get("WWW-Authenticate")
+			refusal := do(t, newClient(t), r).header
+			got := refusal.Get("WWW-Authenticate")
 			if want := `Bearer resource_metadata="` + tc.want + `/.well-known/oauth-protected-resource/mcp"`; got != want {
 				t.Errorf("got %s, want %s", got, want)
+			}
+			vary := strings.Join(refusal["Vary"], ", ")
+			if trusted := strings.HasPrefix(tc.name, "trusted"); strings.Contains(vary, "X-Forwarded-Host, X-Forwarded-Proto") != trusted {
+				t.Errorf("got Vary %s", vary)
 			}
 			r = newRequest(t, "GET", "http://"+testcaddy.Addr(port)+"/.well-known/oauth-protected-resource/mcp", "", forwarded...)
 			r.Host = tc.host

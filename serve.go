@@ -50,19 +50,32 @@ func (q *request) Public() (metadata.Public, bool) { return q.h.publicFrom(q.r, 
 type seenOrigin struct {
 	origin, host string
 	ok, asked    bool
+	forwarded    bool // a trusted proxy may have said so
 }
 
 // origin finds out once what several parts of the request path need.
 func (q *request) origin() (origin, host string, ok bool) {
 	if !q.seen.asked {
 		origin, host, ok = q.h.requestOrigin(q.r)
-		q.seen = seenOrigin{origin, host, ok, true}
+		q.seen = seenOrigin{origin, host, ok, true, q.h.trusted(q.r)}
 	}
 	return q.seen.origin, q.seen.host, q.seen.ok
 }
 
 func (q *request) roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
-	return q.RoundTrip(req, rt.RoundTrip)
+	res, err := q.RoundTrip(req, rt.RoundTrip)
+	if err == nil {
+		q.varyByForwarded(res.Header)
+	}
+	return res, err
+}
+
+// varyByForwarded says that an answer depends on what a trusted proxy forwards,
+// where the public URL was taken from that.
+func (q *request) varyByForwarded(header http.Header) {
+	if q.seen.forwarded {
+		header["Vary"] = append(header["Vary"], "X-Forwarded-Host, X-Forwarded-Proto")
+	}
 }
 
 func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, target bridge.Target, path string) error {
