@@ -1,0 +1,179 @@
+package integration_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
+)
+
+// startConformanceServer starts the server for the suite on Streamable HTTP and
+// returns its address. It ends with the test.
+func startConformanceServer(t *testing.T, program string, flags ...string) string {
+	t.Helper()
+	addr := testcaddy.Addr(testcaddy.FreePort(t))
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, program, append(flags, "-http", addr)...) //nolint:gosec // the test's own
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait()
+	})
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("tcp", addr) //nolint:noctx // loopback
+		if err == nil {
+			_ = conn.Close()
+			return addr
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// sseServer puts a program that speaks over standard input and output on HTTP+SSE,
+// with the SDK's transports on both sides: one process for each stream.
+type sseServer struct {
+	program string
+	streams sync.Map // session to *mcp.SSEServerTransport
+}
+
+// serveAsSSE returns the URL of the event stream. The server ends with the test.
+func serveAsSSE(t *testing.T, program string) string {
+	t.Helper()
+	server := httptest.NewServer(&sseServer{program: program})
+	t.Cleanup(server.Close)
+	return server.URL + "/sse"
+}
+
+// ServeHTTP implements http.Handler.
+func (s *sseServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodPost {
+		stream, ok := s.streams.Load(r.URL.Query().Get("session"))
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		stream.(*mcp.SSEServerTransport).ServeHTTP(w, r)
+		return
+	}
+	if err := s.stream(w, r); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+func (s *sseServer) stream(w http.ResponseWriter, r *http.Request) error {
+	child, err := (&mcp.CommandTransport{Command: exec.Command(s.program)}).Connect(r.Context()) //nolint:gosec // the test's own
+	if err != nil {
+		return err
+	}
+	id := rand.Text()
+	transport := &mcp.SSEServerTransport{Endpoint: "/messages?session=" + id, Response: w}
+	s.streams.Store(id, transport)
+	defer s.streams.Delete(id)
+	w.Header().Set("Content-Type", "text/event-stream")
+	client, err := transport.Connect(r.Context())
+	if err != nil {
+		return errors.Join(err, child.Close())
+	}
+	var pumps sync.WaitGroup
+	pump := func(from, to mcp.Connection) {
+		for {
+			m, err := from.Read(r.Context())
+			if err != nil || to.Write(r.Context(), m) != nil {
+				return
+			}
+		}
+	}
+	pumps.Go(func() { pump(client, child) })
+	pumps.Go(func() { pump(child, client) })
+	<-r.Context().Done()
+	_, _ = client.Close(), child.Close()
+	pumps.Wait()
+	return nil
+}
+
+// What TestConformanceOfClients tells this program when the suite runs it.
+const (
+	conformanceClient  = "MCP_AUTH_BRIDGE_CONFORMANCE_CLIENT"
+	conformanceOptions = "MCP_AUTH_BRIDGE_CONFORMANCE_OPTIONS"
+)
+
+func TestMain(m *testing.M) {
+	program := os.Getenv(conformanceClient)
+	if program == "" || len(os.Args) != 2 {
+		os.Exit(m.Run())
+	}
+	if err := runBehindBridge(program, os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// runBehindBridge has a client talk to a bridge in front of a server.
+func runBehindBridge(program, server string) error {
+	at, err := url.Parse(server)
+	if err != nil {
+		return err
+	}
+	path := at.Path
+	if path == "" {
+		path = "/"
+	}
+	var public string
+	for range 5 { // another program may take the port first
+		if public, err = bridge(at.Host, path); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(program, "http://"+public+at.Path) //nolint:gosec,noctx // the suite ends it
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	return errors.Join(cmd.Run(), caddy.Stop())
+}
+
+// bridge runs a bridge on a port of its own and returns its host.
+func bridge(upstream, path string) (host string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
+	if err != nil {
+		return "", err
+	}
+	host = fmt.Sprintf("localhost:%d", l.Addr().(*net.TCPAddr).Port)
+	_ = l.Close()
+	config, err := testcaddy.Adapt(fmt.Sprintf(`{
+	auto_https off
+	admin off
+	persist_config off
+	log {
+		level ERROR
+	}
+}
+http://%s {
+	bind 127.0.0.1
+	mcp_auth_bridge %s http://%s%[2]s {
+		%[4]s
+	}
+}`, host, path, upstream, os.Getenv(conformanceOptions)))
+	if err != nil {
+		return "", err
+	}
+	return host, caddy.Load(config, true)
+}
