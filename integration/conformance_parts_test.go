@@ -115,17 +115,6 @@ const (
 	conformanceOptions = "MCP_AUTH_BRIDGE_CONFORMANCE_OPTIONS"
 )
 
-func TestMain(m *testing.M) {
-	program := os.Getenv(conformanceClient)
-	if program == "" || len(os.Args) != 2 {
-		os.Exit(m.Run())
-	}
-	if err := runBehindBridge(program, os.Args[1]); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
 // runBehindBridge has a client talk to a bridge in front of a server.
 func runBehindBridge(program, server string) error {
 	at, err := url.Parse(server)

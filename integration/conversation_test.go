@@ -23,28 +23,6 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
-// TestMain has the test binary be the conversation's servers over standard input and
-// output, and the tap in front of one: `tap FILE COMMAND...`, `serve go|raw`.
-func TestMain(m *testing.M) {
-	if len(os.Args) > 2 {
-		switch os.Args[1] {
-		case "tap":
-			if err := talk.RunTap(os.Args[2], os.Args[3:]); err != nil {
-				os.Exit(1)
-			}
-			os.Exit(0)
-		case "serve":
-			if os.Args[2] == "raw" {
-				new(talk.RawServer).ServeStdio()
-			} else {
-				_ = talk.NewServer().Run(context.Background(), &mcp.StdioTransport{})
-			}
-			os.Exit(0)
-		}
-	}
-	os.Exit(m.Run())
-}
-
 // downstream is how a client speaks to the endpoint: a row of the table of pairs.
 type downstream struct {
 	name string
