@@ -179,12 +179,13 @@ func TestAnswersCross(t *testing.T) {
 	up := newAnswers(t)
 	port := testcaddy.FreePort(t)
 	testcaddy.Run(t, bridgeTo(port, up.URL, allowApp))
-	answersCross(t, newClient(t), up, newClient(t), "http://"+testcaddy.Addr(port))
+	answersCross(t, newClient(t), up, newClient(t), "http://"+testcaddy.Addr(port), false)
 }
 
 // answersCross compares each answer of an upstream with what arrives from a
-// bridge in front of it.
-func answersCross(t *testing.T, direct *http.Client, up *answers, c *http.Client, base string) {
+// bridge in front of it. trusted says that the bridge takes its peers for trusted
+// proxies: what has the public URL in it then depends on what they forward (C6).
+func answersCross(t *testing.T, direct *http.Client, up *answers, c *http.Client, base string, trusted bool) {
 	t.Helper()
 	names := []string{"200", "sse", "202", "307", "400", "404", "405", "429", "500", "503"}
 	for name := range challenges {
@@ -201,13 +202,17 @@ func answersCross(t *testing.T, direct *http.Client, up *answers, c *http.Client
 				if got.status != want.status || got.body != want.body {
 					t.Errorf("got %d %q, want %d %q", got.status, got.body, want.status, want.body)
 				}
-				compareHeaders(t, got.header, want.header, name, base)
+				vary := []string{"Origin", "Accept"}
+				if lines, ok := challenges[name]; trusted && ok && (len(lines) > 0 || got.status == 401) {
+					vary = append(vary, "X-Forwarded-Host, X-Forwarded-Proto")
+				}
+				compareHeaders(t, got.header, want.header, name, base, vary)
 			})
 		}
 	}
 }
 
-func compareHeaders(t *testing.T, got, want http.Header, name, base string) {
+func compareHeaders(t *testing.T, got, want http.Header, name, base string, vary []string) {
 	t.Helper()
 	ours := map[string][]string{
 		"Access-Control-Allow-Origin":      {origin},
@@ -234,7 +239,7 @@ func compareHeaders(t *testing.T, got, want http.Header, name, base string) {
 		case "Date":
 			continue
 		case "Vary":
-			values = []string{"Origin", "Accept"}
+			values = vary
 		}
 		if !slices.Equal(got[field], values) {
 			t.Errorf("%s: got %q, want %q", field, got[field], values)

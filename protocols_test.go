@@ -139,7 +139,7 @@ func TestAnswersCrossEveryProtocol(t *testing.T) {
 				if warm.ProtoMajor != f.major {
 					t.Fatalf("got %s, want HTTP/%d", warm.Proto, f.major)
 				}
-				answersCross(t, direct, a, c, base)
+				answersCross(t, direct, a, c, base, true)
 			})
 		}
 	}
