@@ -1,6 +1,7 @@
 package mcpauthbridge
 
 import (
+	"errors"
 	"io"
 	"net/http"
 
@@ -18,17 +19,19 @@ func (h *Handler) serveMiddleware(w http.ResponseWriter, r *http.Request, next c
 	q.Host = r.Host
 	err := next.ServeHTTP(mw, r)
 	if !mw.wroteHeader {
-		if err != nil {
-			mw.editHeader(errorStatus(err))
-		} else {
+		if err == nil {
 			mw.editHeader(http.StatusOK)
+		} else if status := mw.editHeader(errorStatus(err)); mw.dropBody {
+			w.Header().Del("Content-Length") // the site's error routes have a body
+			// Wrapped, err would keep its status.
+			return caddyhttp.Error(status, errors.New("refused by a handler that follows: "+err.Error()))
 		}
 	}
 	return err
 }
 
 func errorStatus(err error) int {
-	if handlerErr, ok := err.(caddyhttp.HandlerError); ok && handlerErr.StatusCode != 0 {
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
 		return handlerErr.StatusCode
 	}
 	return http.StatusInternalServerError

@@ -349,6 +349,28 @@ func TestMiddlewareMetadata(t *testing.T) {
 	}
 }
 
+// Rule A6: in mode replace the 401 of a handler that follows is 502, also where it
+// is an error that the site's error routes answer.
+func TestMiddlewareReplaces(t *testing.T) {
+	base := "http://" + testcaddy.Addr(testcaddy.FreePort(t))
+	for name, follows := range map[string]string{
+		"an answer": "header WWW-Authenticate Bearer\n\t\trespond \"secret\" 401",
+		"an error":  "header WWW-Authenticate Bearer\n\t\terror 401",
+	} {
+		t.Run(name, func(t *testing.T) {
+			testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\n%s {\n\troute {\n\t\tmcp_auth_bridge {\n\t\t\tchallenge replace\n\t\t}\n\t\t%s\n\t}\n\thandle_errors {\n\t\trespond \"error {err.status_code}\"\n\t}\n}", base, follows))
+			got := do(t, newClient(t), newRequest(t, "POST", base+"/mcp", initReq))
+			want := ""
+			if name == "an error" {
+				want = "error 502"
+			}
+			if got.status != http.StatusBadGateway || got.body != want || got.header.Get("WWW-Authenticate") != "" {
+				t.Errorf("got %d %q %v, want 502 %q without a challenge", got.status, got.body, got.header, want)
+			}
+		})
+	}
+}
+
 // Configurations that adapt and cannot work are refused at load, by one line
 // that names the option.
 func TestRefusedAtLoad(t *testing.T) {
