@@ -13,13 +13,19 @@ import (
 // Rule C5: a client that says where it wants to be redirected opens no path, in
 // whatever way it says so; the redirect itself still goes to the public origin.
 func TestClientsOpenNoPaths(t *testing.T) {
-	for name, tc := range map[string]struct{ path, location, query, form, referer string }{
+	for name, tc := range map[string]struct{ path, location, query, form, referer, cookie string }{
 		"a path to go on at":         {location: "/admin", query: "next=/admin"},
 		"escaped":                    {location: "/admin", query: "next=%2Fadmin"},
 		"escaped twice":              {location: "/admin", query: "next=%252Fadmin"},
 		"a URL":                      {location: "SERVER/admin", query: "ReturnUrl=PUBLIC%2Fadmin%3Fx"},
 		"in a form":                  {path: "/consent", location: "SERVER/admin", form: "a=b&next=%2Fadmin"},
 		"in the referer":             {location: "/admin", referer: "PUBLIC/admin"},
+		"relative":                   {location: "SERVER/admin", query: "next=admin"},
+		"relative, with dots":        {location: "/admin", query: "next=x%2F..%2Fadmin"},
+		"relative, with a query":     {path: "/consent", location: "/admin?x", form: "next=admin%3Fx"},
+		"in its own cookie":          {location: "/admin", cookie: "a=b; mcp_as.next=%2Fadmin"},
+		"in a listed path":           {path: "/go/admin", location: "/admin"},
+		"a prompt of its own":        {location: "/admin", query: "prompt=admin"},
 		"a redirect URI":             {location: "SERVER/admin", query: "redirect_uri=SERVER%2Fadmin"},
 		"in another case":            {location: "SERVER/admin?x", query: "redirect_uri=http%3A%2F%2FLOCALHOST%2Fadmin"},
 		"after a logout":             {path: "/logout", location: "SERVER/admin", query: "post_logout_redirect_uri=SERVER%2Fadmin"},
@@ -29,7 +35,7 @@ func TestClientsOpenNoPaths(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newCohosted(t)
-			base := startBridged(t, s, bridged+" {\n\t\t\tpaths /consent /logout\n\t\t}")
+			base := startBridged(t, s, bridged+" {\n\t\t\tpaths /consent /logout /go/*\n\t\t}")
 			fill := strings.NewReplacer("SERVER", s.URL, "PUBLIC", base)
 			path := tc.path
 			if path == "" {
@@ -45,6 +51,9 @@ func TestClientsOpenNoPaths(t *testing.T) {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			if tc.referer != "" {
 				r.Header.Set("Referer", fill.Replace(tc.referer))
+			}
+			if tc.cookie != "" {
+				r.Header.Set("Cookie", tc.cookie)
 			}
 			if got := do(t, c, r); got.status != 302 {
 				t.Errorf("got %d %s", got.status, got.body)
@@ -66,6 +75,22 @@ func TestClientsOpenNoPaths(t *testing.T) {
 			t.Error("a path that is not listed is served")
 		}
 	})
+}
+
+// Rule C5: what clients say as a matter of course does not keep the pages of a
+// login closed.
+func TestOrdinaryRequestsOpenPages(t *testing.T) {
+	for _, query := range []string{"prompt=consent&scope=a+consent.read", "client_id=consent-app&state=consents"} {
+		s := newCohosted(t)
+		base := startBridged(t, s, bridged)
+		s.redirects("/authorize", s.URL+"/consent?txn=1")
+		c := newClient(t)
+		do(t, c, newRequest(t, "GET", base+"/authorize?"+query, "", "Cookie", "mcp_as.sid=consent1", "Referer", "https://client.example/"))
+		do(t, c, newRequest(t, "GET", base+"/consent?txn=1", ""))
+		if _, reached := s.last("/consent"); !reached {
+			t.Errorf("%s: the page is not served", query)
+		}
+	}
 }
 
 // Rule C5: what one client makes the server answer does not change the name of

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -489,27 +490,74 @@ func (x *ServerExchange) note(msg, path string) {
 }
 
 // named reports whether the client had a say in where it is redirected: then it
-// could open any path of the upstream to everyone.
+// could open any path of the upstream to everyone. What it says may be the path,
+// or what the server puts after a slash.
 func (x *ServerExchange) named(path string) bool {
 	if x.Held() == nil && !x.Repeatable() {
 		return true // nobody has read what the body says
 	}
-	values := []string{x.referer}
-	for _, pairs := range []string{x.client.query, x.client.form} {
-		for pair := range strings.SplitSeq(pairs, "&") {
+	path = withoutParameters(path)
+	if x.route.Kind == metadata.RoutePage && x.route.Path != path && strings.HasSuffix(x.route.Path, path) {
+		return true
+	}
+	says := func(value string) bool { return strings.Contains(value, path) || endsWith(path, value) }
+	if strings.Contains(x.referer, path) {
+		return true
+	}
+	for _, line := range x.cookies { // a client can make up its own
+		for pair := range strings.SplitSeq(line, "; ") {
 			_, value, _ := strings.Cut(pair, "=")
-			for range 3 { // as often as it may have been escaped
-				values = append(values, value)
-				unescaped, err := url.QueryUnescape(value)
-				if err != nil || unescaped == value {
-					break
-				}
-				value = unescaped
+			if anyUnescaped(strings.Trim(value, `"`), says) {
+				return true
 			}
 		}
 	}
-	path = withoutParameters(path)
-	return slices.ContainsFunc(values, func(value string) bool { return strings.Contains(value, path) })
+	for _, pairs := range []string{x.client.query, x.client.form} {
+		for pair := range strings.SplitSeq(pairs, "&") {
+			name, value, _ := strings.Cut(pair, "=")
+			if name == "prompt" && oidcPrompts[value] {
+				continue
+			}
+			if anyUnescaped(value, says) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// oidcPrompts are the values of prompt that clients send as a matter of course,
+// and servers may have pages called alike (OpenID Connect Core 1.0 section
+// 3.1.2.1).
+var oidcPrompts = map[string]bool{"none": true, "login": true, "consent": true, "select_account": true}
+
+// anyUnescaped reports whether is holds of a value, as often as it may have been
+// escaped.
+func anyUnescaped(value string, is func(string) bool) bool {
+	for range 3 {
+		if is(value) {
+			return true
+		}
+		unescaped, err := url.QueryUnescape(value)
+		if err != nil || unescaped == value {
+			return false
+		}
+		value = unescaped
+	}
+	return is(value)
+}
+
+// endsWith reports whether the last segments of a path are those of ref, a
+// relative reference.
+func endsWith(target, ref string) bool {
+	if i := strings.IndexAny(ref, "?#;"); i >= 0 {
+		ref = ref[:i]
+	}
+	if len(ref) > 2*len(target) {
+		return false // and not looked into
+	}
+	ref = path.Clean("/" + ref)
+	return ref != "/" && strings.HasSuffix(strings.TrimSuffix(target, "/"), ref)
 }
 
 // learnClient makes where a client manages its registration one of the server's
