@@ -275,6 +275,33 @@ func TestServerRoutes(t *testing.T) {
 	}
 }
 
+// Rules A10, C5: of several Location or Content-Location lines the first is
+// mapped, and no other, which may name the private origin, arrives.
+func TestSecondLocation(t *testing.T) {
+	s := newCohosted(t)
+	base := startBridged(t, s, bridged)
+	c := newClient(t)
+	for _, first := range []string{s.URL + "/jwks", "/jwks", "https://x.example/", "https://x.example/?code=1"} {
+		several := func(w http.ResponseWriter, _ *http.Request) {
+			for _, name := range []string{"Location", "Content-Location"} {
+				w.Header()[name] = []string{first, s.URL + "/admin"}
+			}
+			w.WriteHeader(http.StatusFound)
+		}
+		s.handlers["/authorize"], s.handlers["/mcp"] = several, several
+		want := strings.Replace(first, s.URL, base, 1)
+		for _, path := range []string{"/authorize", "/mcp"} {
+			got := do(t, c, newRequest(t, "GET", base+path, "")).header
+			if path == "/mcp" && first == "/jwks" {
+				want = base + first
+			}
+			if len(got["Location"]) != 1 || got["Location"][0] != want || len(got["Content-Location"]) != 1 || got["Content-Location"][0] != want {
+				t.Errorf("%s: got %q and %q, want %s once", path, got["Location"], got["Content-Location"], want)
+			}
+		}
+	}
+}
+
 func (s *cohosted) all() []reached {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -332,8 +332,8 @@ func (x *ServerExchange) Edit(rec *record.Record, res *http.Response) {
 	if x.mapLocation(rec, h) {
 		emptyRedirect(res)
 	}
-	if ref := h["Content-Location"]; len(ref) > 0 {
-		if mapped, ok := x.mapURL(rec, ref[0]); ok {
+	if ref, ok := firstLine(h, "Content-Location"); ok {
+		if mapped, ok := x.mapURL(rec, ref); ok {
 			h["Content-Location"] = []string{mapped}
 		}
 	}
@@ -367,11 +367,10 @@ func (x *ServerExchange) mapURL(rec *record.Record, raw string) (string, bool) {
 // browser back to a client goes where the client asked for; only an issuer in it
 // is mapped (RFC 9207 section 2).
 func (x *ServerExchange) mapLocation(rec *record.Record, h http.Header) (mapped bool) {
-	lines := h["Location"]
-	if len(lines) == 0 {
+	ref, ok := firstLine(h, "Location")
+	if !ok {
 		return false
 	}
-	ref := lines[0]
 	if isRelative(ref) {
 		x.learn(ref)
 		return false

@@ -219,14 +219,28 @@ func isEventStream(h http.Header) bool {
 	return strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream")
 }
 
+// firstLine returns the first line of a field that has one value (RFC 9110
+// section 5.3), and takes further ones away: nobody maps them, and clients differ
+// in which they follow.
+func firstLine(h http.Header, name string) (string, bool) {
+	lines := h[name]
+	if len(lines) == 0 {
+		return "", false
+	}
+	if len(lines) > 1 {
+		h[name] = lines[:1:1]
+	}
+	return lines[0], true
+}
+
 // mapReference maps a Location or Content-Location that names the upstream's
 // endpoint to the public URL; what is foreign stays.
 func (x *Exchange) mapReference(rec *record.Record, h http.Header, name string) {
-	ref := h[name]
-	if len(ref) == 0 || x.target != TargetEndpoint || rec.Path == "" {
+	ref, ok := firstLine(h, name)
+	if !ok || x.target != TargetEndpoint || rec.Path == "" {
 		return
 	}
-	to, err := x.resolve(rec, ref[0])
+	to, err := x.resolve(rec, ref)
 	if err != nil || !x.isUpstream(to, rec) {
 		return
 	}
