@@ -1,6 +1,7 @@
 package mcpauthbridge_test
 
 import (
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -486,6 +487,36 @@ func TestServerRefusesResource(t *testing.T) {
 	wanted = "neither"
 	if _, second := ask(); second.status != http.StatusBadRequest || second.body != `{"error":"invalid_target"}` {
 		t.Errorf("got %d %s", second.status, second.body)
+	}
+}
+
+// Rule C5: a refusal is understood although the client accepts compressed
+// answers, and the server has them for all that do.
+func TestServerRefusesResourceCompressed(t *testing.T) {
+	s := newCohosted(t)
+	s.handlers["/token"] = func(w http.ResponseWriter, r *http.Request) {
+		got, _ := s.last("/token")
+		status, document := http.StatusOK, `{"access_token":"x"}`
+		if strings.Contains(got.body, url.QueryEscape(s.URL)) {
+			status, document = http.StatusBadRequest, `{"error":"invalid_target"}`
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.WriteHeader(status)
+			z := gzip.NewWriter(w)
+			_, _ = io.WriteString(z, document)
+			_ = z.Close()
+			return
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, document)
+	}
+	base := startBridged(t, s, bridged)
+	r := newRequest(t, "POST", base+"/token", "resource="+url.QueryEscape(base+"/mcp"), "Accept-Encoding", "gzip, deflate, br")
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if got := do(t, newClient(t), r); got.status != http.StatusOK || got.body != `{"access_token":"x"}` {
+		t.Errorf("got %d %q", got.status, got.body)
 	}
 }
 

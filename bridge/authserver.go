@@ -240,6 +240,8 @@ func (e *Endpoint) BeginServer(x *ServerExchange, r *http.Request, route ServerR
 		return err
 	}
 	x.asIs = e.publicResource.Load()
+	// A refusal of the name has to be readable.
+	x.Identity = route.Kind == metadata.RouteToken && x.client != x.mapped
 	return nil
 }
 
