@@ -28,6 +28,7 @@ type EndpointReader struct {
 	scan    int    // offset in raw up to which lines were looked at
 	out     []byte // ready to be read
 	buf     []byte // read buffer, while the endpoint event is awaited
+	later   bool   // an event has passed
 	found   bool
 	err     error
 }
@@ -123,7 +124,13 @@ func (r *EndpointReader) nextEvent(eof bool) ([]byte, bool) {
 }
 
 func (r *EndpointReader) emit(event []byte) {
-	out, isEndpoint, err := mapEvent(event, r.mapData)
+	mark := 0 // of the byte order, which only the stream may begin with
+	if !r.later && bytes.HasPrefix(event, byteOrderMark) {
+		mark = len(byteOrderMark)
+	}
+	r.later = true
+	r.out = append(r.out, event[:mark]...)
+	out, isEndpoint, err := mapEvent(event[mark:], r.mapData)
 	if err != nil {
 		r.err = err
 		return
@@ -131,6 +138,8 @@ func (r *EndpointReader) emit(event []byte) {
 	r.out = append(r.out, out...)
 	r.found = isEndpoint
 }
+
+var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // field is one line of an event, by offsets.
 type field struct {
@@ -143,9 +152,6 @@ type field struct {
 func fields(event []byte) []field {
 	var fs []field
 	pos := 0
-	if bytes.HasPrefix(event, []byte("\xef\xbb\xbf")) {
-		pos = 3
-	}
 	for pos < len(event) {
 		eol := bytes.IndexAny(event[pos:], "\r\n")
 		if eol < 0 {
