@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,16 +178,25 @@ func TestReserved(t *testing.T) {
 		{path: openIDPath + "/jwks/", document: true},
 		{path: "/.well-known/jwks.json"},
 		{path: "/.well-known/"},
-		{path: "/.Well-Known/openid-configuration"},
+		{path: "/.Well-Known/openid-configuration", reserved: true},
+		{path: serverPath + ";a", reserved: true},
+		{path: "/.well-known;a/openid-configuration/b", reserved: true},
+		{path: "/a" + openIDPath + " .", reserved: true},
+		{path: WellKnownPath + ";a/b", reserved: true},
+		{path: strings.ToUpper(WellKnownPath), reserved: true},
 		{path: "a" + openIDPath, document: true},
 		{path: WellKnownPath, reserved: true},
 		{path: WellKnownPath + "/a", reserved: true},
 		{path: WellKnownPath + "x"},
 		{path: "/mcp", reserved: true},
 		{path: "/mcp/", reserved: true},
+		{path: "/mcp;a=b", reserved: true},
+		{path: "/mcp;a/", reserved: true},
+		{path: "/mcp. ", reserved: true},
+		{path: "/MCP", reserved: true},
 		{path: "/mcp/a"},
+		{path: "/mcp.a"},
 		{path: "/mc"},
-		{path: "/MCP"},
 		{path: "/", rootOnly: true},
 		{path: "/authorize"},
 		{path: ""},
@@ -195,8 +205,8 @@ func TestReserved(t *testing.T) {
 			t.Errorf("%q is a document's: %v", tc.path, got)
 		}
 		for upstreamPath, want := range map[string]bool{
-			"/mcp": tc.reserved || tc.document || tc.path == "/MCP", "/mcp/": tc.reserved || tc.document || tc.path == "/MCP", "/%6Dcp": tc.reserved || tc.document || tc.path == "/MCP",
-			"/": tc.document || tc.rootOnly || tc.reserved && tc.path[:2] != "/m",
+			"/mcp": tc.reserved || tc.document, "/mcp/": tc.reserved || tc.document, "/%6Dcp": tc.reserved || tc.document,
+			"/": tc.document || tc.rootOnly || tc.reserved && !strings.EqualFold(tc.path[:2], "/m"),
 		} {
 			s := mustNew(t, Config{UpstreamPath: upstreamPath})
 			if got := s.Reserved(tc.path); got != want {

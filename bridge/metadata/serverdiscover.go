@@ -175,11 +175,23 @@ func (s *Store) reserved(path string) bool {
 	if err != nil {
 		own = s.id.path
 	}
-	// Whatever its case: to some servers it is the same.
-	if own != "" && strings.EqualFold(strings.TrimSuffix(path, "/"), own) || own == "" && path == "/" {
+	path, own = plainest(path), plainest(own)
+	if own != "" && strings.TrimSuffix(path, "/") == strings.TrimSuffix(own, "/") || own == "" && path == "/" {
 		return true
 	}
 	return OwnsServerPath(path) || path == WellKnownPath || strings.HasPrefix(path, WellKnownPath+"/")
+}
+
+// plainest returns what some servers make of a path: in lower case, its segments
+// without their parameters, as Java's servers have it, and without the dots and
+// spaces that Windows does not see at the end of a name.
+func plainest(path string) string {
+	segments := strings.Split(strings.ToLower(path), "/")
+	for i, segment := range segments {
+		name, _, _ := strings.Cut(segment, ";")
+		segments[i] = strings.TrimRight(name, ". ")
+	}
+	return strings.Join(segments, "/")
 }
 
 // Reserved reports whether path, unescaped, can be no path of the authorization
