@@ -99,8 +99,12 @@ func FuzzRewrite(f *testing.F) {
 				if err := json.Unmarshal(values[i], &resource); err != nil {
 					t.Fatalf("resource of %q: %v", in, err)
 				}
+				own := refersTo(resource, "", false) && slices.Contains([]string{"", "/", "/mcp", "/mcp/"}, afterOrigin(resource))
+				if own && !keep && !doc.mapped && plainURL.MatchString(resource) {
+					t.Fatalf("resource of %q was not mapped", in)
+				}
 				if doc.mapped {
-					if keep || !refersTo(resource, "", false) {
+					if keep || !own {
 						t.Fatalf("foreign resource of %q was mapped", in)
 					}
 					values[i] = json.RawMessage(`"https://mcp.example.com/mcp"`)
