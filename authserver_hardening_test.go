@@ -3,8 +3,11 @@ package mcpauthbridge_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
@@ -180,5 +183,50 @@ func TestServerKeepsPrivate(t *testing.T) {
 		if _, reached := s.last(path); reached {
 			t.Errorf("%s reached the server", path)
 		}
+	}
+}
+
+// Rules C1, C4, C5, G: whatever the server has for metadata, clients get a clear
+// answer in time and within bounded memory, nobody else is asked, and the metadata
+// of the protected resource is served on.
+func TestHostileServerDocuments(t *testing.T) {
+	var trapped atomic.Bool
+	trap := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { trapped.Store(true) }))
+	t.Cleanup(trap.Close)
+	for name, tc := range hostileDocuments {
+		t.Run(name, func(t *testing.T) {
+			s := newCohosted(t)
+			for _, path := range []string{
+				"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration",
+				"/.well-known/oauth-authorization-server/mcp", "/mcp/.well-known/openid-configuration",
+			} {
+				s.handlers[path] = func(w http.ResponseWriter, r *http.Request) { tc.serve(w, r, trap.URL) }
+			}
+			base := startBridged(t, s, bridged+"\nlimits {\n metadata_timeout 500ms\n}")
+			c := newClient(t)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			got := do(t, c, newRequest(t, "GET", base+"/.well-known/oauth-authorization-server", ""))
+			runtime.ReadMemStats(&after)
+			if got.status != tc.want || got.header.Get("Content-Type") != "application/json" || got.header.Get("Access-Control-Allow-Origin") != "*" {
+				t.Errorf("got %d %s, header %v", got.status, got.body, got.header)
+			}
+			if grown := after.TotalAlloc - before.TotalAlloc; grown > 32<<20 {
+				t.Errorf("%d bytes were allocated for it", grown)
+			}
+			want := http.StatusServiceUnavailable // what it serves is not known
+			if tc.want == http.StatusNotFound {
+				want = http.StatusOK // it has no metadata, so the default endpoints
+			}
+			if got := do(t, c, newRequest(t, "POST", base+"/token", "{}")); got.status != want {
+				t.Errorf("the token endpoint answered %d, want %d", got.status, want)
+			}
+			if got := do(t, c, newRequest(t, "GET", base+"/.well-known/oauth-protected-resource/mcp", "")); got.status != 200 || !strings.Contains(got.body, base+"/mcp") {
+				t.Errorf("the resource's metadata: got %d %s", got.status, got.body)
+			}
+		})
+	}
+	if trapped.Load() {
+		t.Error("a server that only the upstream named was asked")
 	}
 }

@@ -3,6 +3,7 @@ package mcpauthbridge_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -385,5 +386,40 @@ func TestServerDiffersByHost(t *testing.T) {
 				t.Errorf("the token endpoint of %s was not reached", name)
 			}
 		}
+	}
+}
+
+// Rules C5, C6, D1: the server is bridged whatever protocol clients speak and
+// whatever stands in front: its document, a redirect, the resource in a form, and
+// cookies in several lines, as HTTP/2 and HTTP/3 send them.
+func TestServerOverEveryProtocol(t *testing.T) {
+	for name, f := range fronts {
+		t.Run(name, func(t *testing.T) {
+			s := newCohosted(t)
+			s.redirects("/authorize", s.URL+"/consent?txn=1", "sid=1; Path=/")
+			port, inner := testcaddy.FreePort(t), testcaddy.FreePort(t)
+			cert, key := testcaddy.Certificate(t)
+			config := strings.ReplaceAll(f.config(port, inner), "CERTIFICATE", cert+" "+key)
+			testcaddy.Run(t, fmt.Sprintf("{\nauto_https off\nservers {\ntrusted_proxies static 127.0.0.0/8\n}\n}\n"+config,
+				"mcp_auth_bridge "+s.URL+" {\n"+bridged+"\n}"))
+			base := f.scheme + "://" + testcaddy.Addr(port)
+			c := f.client(t)
+			if got := do(t, c, newRequest(t, "GET", base+"/.well-known/oauth-authorization-server", "")); !strings.Contains(got.body, `"issuer": "`+base+`/"`) {
+				t.Errorf("document: got %d %s", got.status, got.body)
+			}
+			if got := do(t, c, newRequest(t, "GET", base+"/authorize", "")); got.header.Get("Location") != base+"/consent?txn=1" {
+				t.Errorf("redirect: got %d, header %v", got.status, got.header)
+			}
+			do(t, c, newRequest(t, "GET", base+"/consent?txn=1", "", "Cookie", "mcp_as.sid=1", "Cookie", "other=secret", "Cookie", "mcp_as.b=2"))
+			if r, _ := s.last("/consent"); strings.Join(r.header["Cookie"], "|") != "sid=1; b=2" {
+				t.Errorf("cookies: got %q", r.header["Cookie"])
+			}
+			form := newRequest(t, "POST", base+"/token", "resource="+url.QueryEscape(base+"/mcp"))
+			form.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			do(t, c, form)
+			if r, _ := s.last("/token"); r.body != "resource="+url.QueryEscape(s.URL+"/mcp") {
+				t.Errorf("the resource is %s", r.body)
+			}
+		})
 	}
 }
