@@ -175,7 +175,9 @@ func clientEvents(stream string) []event {
 // same to the byte; cut anywhere, the stream is as when it comes whole (rule D2).
 func FuzzEndpointEvent(f *testing.F) {
 	for _, tc := range streams {
-		f.Add([]byte(tc.in), 3)
+		for cut := range len(tc.in) {
+			f.Add([]byte(tc.in), cut)
+		}
 	}
 	f.Fuzz(func(t *testing.T, in []byte, cut int) {
 		want := clientEvents(string(in))
