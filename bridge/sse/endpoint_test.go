@@ -23,6 +23,8 @@ var streams = []struct{ name, in, want string }{
 	{"byte order mark", "\xef\xbb\xbfevent: endpoint\ndata: /m\n\n", "\xef\xbb\xbfevent: endpoint\ndata: /mapped?/M\n\n"},
 	{"byte order mark of another event", "data: x\n\n\xef\xbb\xbfevent: endpoint\ndata: /x\n\nevent: endpoint\ndata: /m\n\n", "data: x\n\n\xef\xbb\xbfevent: endpoint\ndata: /x\n\nevent: endpoint\ndata: /mapped?/M\n\n"},
 	{"only the first", "event: endpoint\ndata: /a\n\nevent: endpoint\ndata: /b\n\n", "event: endpoint\ndata: /mapped?/A\n\nevent: endpoint\ndata: /b\n\n"},
+	{"a name that begins alike", "event: endpoints\ndata: /a\n\nevent: endpoint\ndata: /m\n\n", "event: endpoints\ndata: /a\n\nevent: endpoint\ndata: /mapped?/M\n\n"},
+	{"a name with a space behind", "event: endpoint \ndata: /a\n\n", "event: endpoint \ndata: /a\n\n"},
 	{"two data lines", "event: endpoint\ndata: /a\ndata: b\n\n", "event: endpoint\ndata: /mapped?/A\nB\n\n"},
 	{"last event field counts", "event: endpoint\nevent: message\ndata: /a\n\n", "event: endpoint\nevent: message\ndata: /a\n\n"},
 	{"no data", "event: endpoint\n\nevent: endpoint\ndata: /m\n\n", "event: endpoint\n\nevent: endpoint\ndata: /mapped?/M\n\n"},
