@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -403,6 +404,38 @@ func TestTrailingSlash(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Rules A10, D2: a message path of which the upstream wants the other form works
+// as well, and another redirect of it has no private address.
+func TestMessagePathRedirects(t *testing.T) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/messages/":
+			_, _ = io.Copy(w, r.Body)
+		case "/messages":
+			http.Redirect(w, r, "http://"+r.Host+"/messages/?"+r.URL.RawQuery, http.StatusTemporaryRedirect)
+		case "/moved":
+			w.Header().Set("Location", r.URL.Query().Get("to"))
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}
+	}))
+	t.Cleanup(up.Close)
+	port := testcaddy.FreePort(t)
+	base := "http://" + testcaddy.Addr(port)
+	testcaddy.Run(t, bridgeTo(port, "sse+"+up.URL+"/sse", "message_path /messages"))
+	if got := do(t, newClient(t), newRequest(t, "POST", base+"/mcp/message?a=b", initReq)); got.status != http.StatusOK || got.body != initReq {
+		t.Errorf("got %d %q, header %v", got.status, got.body, got.header)
+	}
+	testcaddy.Run(t, bridgeTo(port, "sse+"+up.URL+"/sse", "message_path /moved"))
+	for to, want := range map[string]string{
+		up.URL + "/elsewhere?c": base + "/elsewhere?c", "https://other.example/x": "https://other.example/x",
+	} {
+		got := do(t, newClient(t), newRequest(t, "POST", base+"/mcp/message?to="+url.QueryEscape(to), initReq))
+		if location := got.header.Get("Location"); got.status != http.StatusTemporaryRedirect || location != want {
+			t.Errorf("got %d to %q, want %q", got.status, location, want)
+		}
 	}
 }
 

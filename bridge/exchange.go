@@ -73,7 +73,9 @@ func (x *Exchange) Redo(rec *record.Record, res *http.Response) bool {
 	}
 	rec.Path = toggleSlash(rec.Path)
 	rec.RawPath = ""
-	x.endpoint.slash.Store(rec.Path != x.endpoint.cfg.UpstreamPath)
+	if x.target == TargetEndpoint {
+		x.endpoint.slash.Store(rec.Path != x.endpoint.cfg.UpstreamPath)
+	}
 	return true
 }
 
@@ -81,7 +83,7 @@ func (x *Exchange) slashRedirect(rec *record.Record, res *http.Response) bool {
 	if res.StatusCode != http.StatusTemporaryRedirect && res.StatusCode != http.StatusPermanentRedirect {
 		return false
 	}
-	if x.target != TargetEndpoint || rec.Path == "" {
+	if x.target != TargetEndpoint && x.target != TargetMessage || rec.Path == "" {
 		return false
 	}
 	to, err := x.resolve(rec, res.Header.Get("Location"))
@@ -233,11 +235,11 @@ func firstLine(h http.Header, name string) (string, bool) {
 	return lines[0], true
 }
 
-// mapReference maps a Location or Content-Location that names the upstream's
-// endpoint to the public URL; what is foreign stays.
+// mapReference maps a Location or Content-Location that names the upstream to the
+// public URL; what is foreign stays.
 func (x *Exchange) mapReference(rec *record.Record, h http.Header, name string) {
 	ref, ok := firstLine(h, name)
-	if !ok || x.target != TargetEndpoint || rec.Path == "" {
+	if !ok || x.target != TargetEndpoint && x.target != TargetMessage || rec.Path == "" {
 		return
 	}
 	to, err := x.resolve(rec, ref)
