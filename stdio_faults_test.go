@@ -7,17 +7,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
@@ -569,6 +573,62 @@ func TestStdioStubborn(t *testing.T) {
 			wantGone(t, pid)
 		})
 	}
+}
+
+// Rules D5, D7: a configuration that cannot be loaded, in whatever step, changes nothing
+// of the sessions that there are; one that is only validated starts nothing.
+func TestStdioFailedLoads(t *testing.T) {
+	port := testcaddy.FreePort(t)
+	site := faultySite(t, port, "")
+	in := testcaddy.Run(t, site)
+	c := newClient(t)
+	s := beginAs(t, c, "http://"+testcaddy.Addr(port)+"/mcp", "x")
+	pids := children(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	marker := filepath.Join(t.TempDir(), "started")
+	starts := fmt.Sprintf("\n\tmcp_auth_bridge /started {\n\t\tstdio /bin/sh -c \"touch %s; cat\"\n\t}\n", marker)
+	more := strings.Replace(site, "bind 127.0.0.1\n", "bind 127.0.0.1\n"+starts, 1)
+	c.CloseIdleConnections()
+	wantHeld(t, holds{1 << 20, 1 << 20, 1})
+	before := held(t)
+	for range 20 {
+		for name, broken := range map[string]string{
+			"address already in use": more + "\nhttp://" + taken.Addr().String() + " {\n\tbind 127.0.0.1\n}\n",
+			"missing closing )":      more + fmt.Sprintf("\nhttp://127.0.0.1:%d {\n\tbind 127.0.0.1\n\t@bad path_regexp (\n\trespond @bad 200\n}\n", testcaddy.FreePort(t)),
+			"no user":                strings.Replace(more, "env "+faultyServer, "user no-such-user\n\t\t\tenv "+faultyServer, 1),
+			"is no positive":         strings.Replace(more, "buffer 1MiB", "buffer 1MiB\n\t\t\tidle -1s", 1),
+		} {
+			if err := in.TryLoad(broken); err == nil || !strings.Contains(err.Error(), name) {
+				t.Fatalf("want an error with %q, got %v", name, err)
+			}
+		}
+		adapted, err := testcaddy.Adapt(more)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cfg caddy.Config
+		if err := json.Unmarshal(adapted, &cfg); err != nil {
+			t.Fatal(err)
+		}
+		if err := caddy.Validate(&cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(marker); err == nil {
+		t.Error("a program was started")
+	}
+	if text, failed := s.text(s.call("echo", 0)); failed || text != "echo" || !slices.Equal(children(t), pids) {
+		t.Errorf("got %q, failed %t, children %v, want %v", text, failed, children(t), pids)
+	}
+	c.CloseIdleConnections()
+	wantHeld(t, before)
+	in.Load(fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n}", port))
+	pid, _ := strconv.Atoi(pids[0])
+	wantGone(t, pid)
 }
 
 // closedStdout says whether a process has no stdout.
