@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -573,6 +574,58 @@ func TestStdioStubborn(t *testing.T) {
 			wantGone(t, pid)
 		})
 	}
+}
+
+// Rule G: clients that vanish, on each kind of stream and at each time, leave nothing:
+// no program of a stream that is the session, none of a handshake that nobody waits for.
+func TestStdioVanishedClients(t *testing.T) {
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, faultySite(t, port, "legacy_sse"))
+	url := "http://" + testcaddy.Addr(port) + "/mcp"
+	c := newClient(t)
+	bystander := beginAs(t, c, url, "bystander")
+	bystander.call("echo", 0)
+	c.CloseIdleConnections()
+	before := held(t)
+	s := beginAs(t, c, url, "x")
+	for name, request := range map[string]func(n int) *http.Request{
+		"HTTP+SSE":   func(int) *http.Request { return newRequest(t, "GET", url+"/sse", "") },
+		"GET":        func(int) *http.Request { return newRequest(t, "GET", url, "", "Mcp-Session-Id", s.id) },
+		"initialize": func(int) *http.Request { return newRequest(t, "POST", url, initializeAs("in silence")) },
+		"call": func(n int) *http.Request {
+			return newRequest(t, "POST", url, fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"nothing/answers"}`, n), "Mcp-Session-Id", s.id)
+		},
+	} {
+		var clients sync.WaitGroup
+		for n := range 20 {
+			clients.Go(func() {
+				ctx, cancel := context.WithCancel(t.Context())
+				if name == "initialize" || name == "call" || n%2 == 0 { // before there is a header
+					time.AfterFunc(time.Duration(n)*5*time.Millisecond, cancel)
+				}
+				res, err := c.Do(request(n).WithContext(ctx))
+				if err == nil {
+					_, _ = res.Body.Read(make([]byte, 1))
+					_ = res.Body.Close()
+				}
+				cancel()
+			})
+		}
+		clients.Wait()
+		for deadline := time.Now().Add(20 * time.Second); len(children(t)) > before.children+1; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: programs %v run", name, children(t))
+			}
+		}
+		for _, one := range []*session{bystander, s} {
+			if text, failed := one.text(one.call("echo", 0)); failed || text != "echo" {
+				t.Errorf("%s: an unharmed session got %q, failed %t", name, text, failed)
+			}
+		}
+	}
+	s.end()
+	c.CloseIdleConnections()
+	wantHeld(t, before)
 }
 
 // Rules D5, D7: a configuration that cannot be loaded, in whatever step, changes nothing
