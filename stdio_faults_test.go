@@ -319,9 +319,10 @@ func TestStdioDiesAtEveryStep(t *testing.T) {
 	c.CloseIdleConnections()
 	before := held(t)
 
-	for step, status := range map[string]int{"at initialize": 502, "in its answer": 200} {
+	for _, step := range []string{"at initialize", "in its answer"} {
 		got := do(t, c, newRequest(t, "POST", url, initializeAs(step)))
-		if got.status != status || got.header.Get("Mcp-Session-Id") != "" || !strings.Contains(got.body, `"id":"i","error"`) {
+		// Of an answer that is half there either half or the end is told first.
+		if got.status != 502 && (got.status != 200 || step == "at initialize") || got.header.Get("Mcp-Session-Id") != "" || !strings.Contains(got.body, `"id":"i","error"`) {
 			t.Errorf("%s: %d %s", step, got.status, got.body)
 		}
 		wantEcho(bystander)
