@@ -340,3 +340,27 @@ func TestNoDescriptorsLeft(t *testing.T) {
 	}
 	ended(t, p, "")
 }
+
+// Rule D5: an idle process takes no thread, of which a program has ten thousand.
+func TestIdleProcessTakesNoThread(t *testing.T) {
+	threads := func() int {
+		entries, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	const processes = 48
+	before := threads()
+	for range processes {
+		p, err := Start(t.Context(), child("signals"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = p.Close() }()
+		receive(t, p)
+	}
+	if after := threads(); after-before > processes/2 {
+		t.Errorf("%d processes take %d threads", processes, after-before)
+	}
+}
