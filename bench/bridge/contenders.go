@@ -1,0 +1,130 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+)
+
+// contender is one bridge.
+type contender struct {
+	name string
+	// pair is what it is compared in. The first contender of a pair is this module.
+	pair string
+	// script is what Node.js runs, below node_modules. Empty: Caddy.
+	script string
+	// arguments of the script; a server is the command line of the program that it
+	// runs, or the URL of the event stream.
+	arguments func(port int, server string) []string
+	env       func(port int) []string
+	// path of the endpoint, with its query.
+	path   func(server string) string
+	header http.Header
+}
+
+// The pairs.
+const (
+	pairProgram = "program"
+	pairSSE     = "HTTP+SSE"
+)
+
+// inspectorToken is what the Inspector's server asks its clients for.
+const inspectorToken = "token-of-the-benchmark"
+
+func mcpPath(string) string { return "/mcp" }
+
+var contenders = []*contender{
+	{name: "stdio", pair: pairProgram, path: mcpPath},
+	{
+		name: "mcp-proxy", pair: pairProgram, path: mcpPath, script: "mcp-proxy/dist/bin/mcp-proxy.mjs",
+		arguments: func(port int, server string) []string {
+			return []string{"--host", "127.0.0.1", "--port", strconv.Itoa(port), "--server", "stream", "--", server, asProgram}
+		},
+	},
+	{
+		name: "supergateway", pair: pairProgram, path: mcpPath, script: "supergateway/dist/index.js",
+		arguments: func(port int, server string) []string {
+			return []string{
+				"--stdio", server + " " + asProgram, "--outputTransport", "streamableHttp", "--stateful",
+				"--port", strconv.Itoa(port), "--logLevel", "none",
+			}
+		},
+	},
+	{name: "sse+http", pair: pairSSE, path: mcpPath},
+	{
+		name: "inspector", pair: pairSSE, script: "@modelcontextprotocol/inspector-server/build/index.js",
+		arguments: func(int, string) []string { return nil },
+		env: func(port int) []string {
+			return []string{"HOST=127.0.0.1", "SERVER_PORT=" + strconv.Itoa(port), "MCP_PROXY_AUTH_TOKEN=" + inspectorToken}
+		},
+		path:   func(server string) string { return "/mcp?transportType=sse&url=" + server },
+		header: http.Header{"X-Mcp-Proxy-Auth": {"Bearer " + inspectorToken}},
+	},
+}
+
+// machine is what contenders are started with.
+type machine struct {
+	*options
+	dir, node, self string
+}
+
+func (m *machine) script(c *contender) string {
+	return filepath.Join(m.npm, "node_modules", filepath.FromSlash(c.script))
+}
+
+// command returns the command line of a contender that listens on a port.
+func (m *machine) command(c *contender, port int, sse string) (*exec.Cmd, error) {
+	server := m.self
+	if c.pair == pairSSE {
+		server = sse
+	}
+	if c.script != "" {
+		cmd := exec.Command(m.node, append([]string{m.script(c)}, c.arguments(port, server)...)...) //nolint:gosec,noctx // ended by its group
+		cmd.Env = os.Environ()
+		if c.env != nil {
+			cmd.Env = append(cmd.Env, c.env(port)...)
+		}
+		return cmd, nil
+	}
+	path := filepath.Join(m.dir, fmt.Sprintf("%d.Caddyfile", port))
+	if err := os.WriteFile(path, []byte(m.caddyfile(c, port, server)), 0o600); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(m.caddy, "run", "--config", path, "--adapter", "caddyfile") //nolint:gosec,noctx // ended by its group
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+m.dir, "XDG_DATA_HOME="+m.dir)
+	return cmd, nil
+}
+
+// caddyfile returns a configuration with nothing but the endpoint and the room that
+// the benchmark needs. The admin API is for -profile.
+func (m *machine) caddyfile(c *contender, port int, server string) string {
+	admin := "off"
+	if m.profile != "" {
+		admin = "unix/" + m.adminSocket(port)
+	}
+	directive := fmt.Sprintf("mcp_auth_bridge /mcp sse+%s {", server)
+	if c.pair == pairProgram {
+		directive = fmt.Sprintf("mcp_auth_bridge /mcp {\n\t\tstdio %q %s", server, asProgram)
+	}
+	return fmt.Sprintf(`{
+	admin %s
+	persist_config off
+	auto_https off
+}
+http://127.0.0.1:%d {
+	bind 127.0.0.1
+	%s
+		sessions {
+			max %d
+		}
+	}
+}
+`, admin, port, directive, m.sessions+2*concurrency)
+}
+
+func (m *machine) adminSocket(port int) string {
+	return filepath.Join(m.dir, fmt.Sprintf("%d.sock", port))
+}

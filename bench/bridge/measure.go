@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// passes is the number of parts that the calls of a round are made in.
+const passes = 6
+
+// sample is what one round measured for one contender.
+type sample struct {
+	cpu    time.Duration // a call
+	memory float64       // bytes a session
+}
+
+// round measures all contenders once.
+func (m *machine) round(ctx context.Context, round int, r *results) error {
+	server, sse, err := m.startSSE()
+	if err != nil {
+		return err
+	}
+	defer server.stop()
+	targets := make([]*target, len(contenders))
+	for i, c := range contenders {
+		t, err := m.start(ctx, c, sse)
+		if err != nil {
+			return err
+		}
+		defer t.stop()
+		targets[i] = t
+	}
+	order := make([]int, len(targets))
+	for i := range order {
+		order[i] = (i + round) % len(order)
+	}
+	for _, i := range order {
+		if err := targets[i].calls(ctx, 0, time.Now().Add(m.warmup)); err != nil {
+			return err
+		}
+	}
+	stopProfiles := m.startProfiles(ctx, targets)
+	used := make([]time.Duration, len(targets))
+	for range passes {
+		for _, i := range order {
+			cpu, err := targets[i].pass(ctx, m.calls)
+			if err != nil {
+				return err
+			}
+			used[i] += cpu
+		}
+		slices.Reverse(order)
+	}
+	for _, i := range order {
+		grown, err := m.growth(ctx, targets[i])
+		if err != nil {
+			return fmt.Errorf("%s: %w", targets[i].name, err)
+		}
+		r.add(contenders[i], sample{used[i] / time.Duration(passes*m.calls), grown / float64(m.sessions)})
+	}
+	return stopProfiles()
+}
+
+// calls makes calls and names the contender in an error.
+func (t *target) calls(ctx context.Context, n int, until time.Time) error {
+	if err := makeCalls(ctx, t.sessions, n, until); err != nil {
+		return fmt.Errorf("%s: %w\nit says:\n%s", t.name, err, t.said)
+	}
+	return nil
+}
+
+// pass returns the CPU time that n calls take.
+func (t *target) pass(ctx context.Context, n int) (time.Duration, error) {
+	before, err := cpuTime(t.cmd.Process.Pid)
+	if err != nil {
+		return 0, err
+	}
+	if err := t.calls(ctx, n, time.Time{}); err != nil {
+		return 0, err
+	}
+	after, err := cpuTime(t.cmd.Process.Pid)
+	return after - before, err
+}
+
+// callsBetween is the number of calls a session before memory is read: what
+// was garbage on the way has been collected then, in either runtime.
+const callsBetween = 30
+
+// growth returns by how much further sessions increase the resident memory.
+func (m *machine) growth(ctx context.Context, t *target) (float64, error) {
+	before, err := m.steady(ctx, t)
+	if err != nil {
+		return 0, err
+	}
+	for range m.sessions {
+		s, err := openSession(ctx, t.url, t.header)
+		if err != nil {
+			return 0, err
+		}
+		t.sessions = append(t.sessions, s)
+		if m.streams {
+			if err := s.listen(ctx); err != nil {
+				return 0, err
+			}
+		}
+	}
+	after, err := m.steady(ctx, t)
+	if m.profile != "" && t.script == "" {
+		for _, kind := range []string{"heap?gc=1", "goroutine"} {
+			if err := m.writeProfile(ctx, t, kind); err != nil {
+				return 0, err
+			}
+		}
+	}
+	for _, s := range t.sessions {
+		s.close(ctx)
+	}
+	return float64(after - before), err
+}
+
+// steady returns the resident memory under load: the mean of five readings.
+func (m *machine) steady(ctx context.Context, t *target) (int64, error) {
+	const readings = 5
+	var sum int64
+	for range readings {
+		if err := t.calls(ctx, callsBetween*(m.sessions+concurrency)/readings, time.Time{}); err != nil {
+			return 0, err
+		}
+		now, err := resident(t.cmd.Process.Pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += now
+	}
+	return sum / readings, nil
+}
+
+// spread is a median and what it is the median of.
+type spread struct{ median, low, high float64 }
+
+func spreadOf(values []float64) spread {
+	values = slices.Sorted(slices.Values(values))
+	n := len(values)
+	if n == 0 {
+		return spread{math.NaN(), math.NaN(), math.NaN()}
+	}
+	return spread{(values[n/2] + values[(n-1)/2]) / 2, values[0], values[n-1]}
+}
+
+func (s spread) String() string { return fmt.Sprintf("%.2f (%.1f-%.1f)", s.median, s.low, s.high) }

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// results are the samples of each contender, one a round.
+type results struct{ samples map[*contender][]sample }
+
+func newResults() *results { return &results{make(map[*contender][]sample)} }
+
+func (r *results) add(c *contender, s sample) { r.samples[c] = append(r.samples[c], s) }
+
+// ratio compares two contenders round by round.
+func (r *results) ratio(c, own *contender, value func(sample) float64) spread {
+	var ratios []float64
+	for round, s := range r.samples[c] {
+		ratios = append(ratios, value(s)/value(r.samples[own][round]))
+	}
+	return spreadOf(ratios)
+}
+
+func (s sample) cpuValue() float64    { return float64(s.cpu.Nanoseconds()) }
+func (s sample) memoryValue() float64 { return s.memory }
+
+const row = "%-10s %-14s %-22s %-22s\n"
+
+// report prints the ratios and says which are too low.
+func (r *results) report(w io.Writer, o *options) error {
+	var failures []error
+	_, _ = fmt.Fprintf(w, row, "", "", "how many times ours, median (lowest-highest)", "")
+	_, _ = fmt.Fprintf(w, row, "server", "bridge", "CPU time a call", "memory a session")
+	var own *contender
+	for _, c := range contenders {
+		if c.script == "" {
+			own = c
+			if o.verbose {
+				r.figures(w, c)
+			}
+			continue
+		}
+		cpu, memory := r.ratio(c, own, sample.cpuValue), r.ratio(c, own, sample.memoryValue)
+		_, _ = fmt.Fprintf(w, row, c.pair, c.name, cpu, memory)
+		if o.verbose {
+			r.figures(w, c)
+		}
+		if o.cpu > 0 && !(cpu.median >= o.cpu) {
+			failures = append(failures, fmt.Errorf("%s needs only %.2f times the CPU time, not %.2f", c.name, cpu.median, o.cpu))
+		}
+		if o.memory > 0 && !(memory.median >= o.memory) {
+			failures = append(failures, fmt.Errorf("%s needs only %.2f times the memory, not %.2f", c.name, memory.median, o.memory))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// figures prints what was measured.
+func (r *results) figures(w io.Writer, c *contender) {
+	var cpu, memory []string
+	for _, s := range r.samples[c] {
+		cpu = append(cpu, fmt.Sprintf("%dus", s.cpu.Microseconds()))
+		memory = append(memory, fmt.Sprintf("%.0fKiB", s.memory/1024))
+	}
+	_, _ = fmt.Fprintf(w, row, "", c.name, strings.Join(cpu, " "), strings.Join(memory, " "))
+}
+
+// profileSeconds is how long the CPU profile lasts.
+const profileSeconds = 10
+
+// startProfiles has this module's processes profiled, if that is asked for. The
+// function that it returns waits for the end.
+func (m *machine) startProfiles(ctx context.Context, targets []*target) func() error {
+	if m.profile == "" {
+		return func() error { return nil }
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, len(targets))
+	for i, t := range targets {
+		if t.script == "" {
+			wg.Go(func() { errs[i] = m.writeProfile(ctx, t, fmt.Sprintf("profile?seconds=%d", profileSeconds)) })
+		}
+	}
+	return func() error {
+		wg.Wait()
+		return errors.Join(errs...)
+	}
+}
+
+// writeProfile writes a profile of a Caddy.
+func (m *machine) writeProfile(ctx context.Context, t *target, kind string) error {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", m.adminSocket(t.port))
+	}}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1/debug/pprof/"+kind, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", res.Status, bytes.TrimSpace(body))
+	}
+	if err != nil {
+		return err
+	}
+	name, _, _ := strings.Cut(kind, "?")
+	return errors.Join(os.MkdirAll(m.profile, 0o755), os.WriteFile(filepath.Join(m.profile, t.name+"."+name+".pprof"), body, 0o600)) //nolint:gosec // the operator's folder
+}
