@@ -59,6 +59,7 @@ func (s *stream) add(e event) {
 // finish says that nothing follows.
 func (s *stream) finish() {
 	s.done = true
+	s.waiting = nil // a stream that is kept to be resumed has no use for it
 	if s.reader != nil {
 		s.reader.wakeUp()
 	}

@@ -13,7 +13,7 @@ import (
 // Sizes of the read buffer, in bytes: what an idle process holds, and what
 // one that sends much grows to (the size of a pipe on Linux).
 const (
-	minRead = 8 << 10
+	minRead = 2 << 10
 	maxRead = 64 << 10
 )
 
