@@ -21,7 +21,7 @@ func deps(t *testing.T, pkg string) []string {
 // What people build into Caddy has neither the demo nor what only tests need,
 // the request path knows no web server, and its parts do not know each other.
 func TestDependencies(t *testing.T) {
-	testOnly := []string{module + "/internal/", module + "/integration", "github.com/luikyv/go-oidc", "github.com/modelcontextprotocol/go-sdk"}
+	testOnly := []string{module + "/internal/demo", module + "/internal/stage", module + "/internal/talk", module + "/internal/testcaddy", module + "/integration", "github.com/luikyv/go-oidc", "github.com/modelcontextprotocol/go-sdk"}
 	for pkg, banned := range map[string][]string{
 		module:                       testOnly,
 		module + "/cmd/caddy":        testOnly,
@@ -34,6 +34,7 @@ func TestDependencies(t *testing.T) {
 		module + "/bridge/message":   {module, "github.com/", "golang.org/"},
 		module + "/bridge/stdio":     {module, "github.com/"},
 		module + "/bridge/sse":       {module, "github.com/", "golang.org/"},
+		module + "/internal/doctor":  append([]string{"github.com/caddyserver/", "github.com/spf13/", "go.uber.org/"}, testOnly...),
 	} {
 		got := deps(t, pkg)
 		if len(got) == 0 || got[len(got)-1] != pkg {

@@ -1,0 +1,24 @@
+package doctor
+
+import (
+	"context"
+	"os/exec"
+	"runtime"
+)
+
+// Browse opens a URL in the system's browser.
+func Browse(url string) error {
+	command := []string{"xdg-open"}
+	switch runtime.GOOS {
+	case "darwin":
+		command = []string{"open"}
+	case "windows":
+		command = []string{"rundll32", "url.dll,FileProtocolHandler"}
+	}
+	cmd := exec.CommandContext(context.Background(), command[0], append(command[1:], url)...)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go func() { _ = cmd.Wait() }()
+	return nil
+}
