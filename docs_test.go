@@ -16,6 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/stage"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -146,6 +148,47 @@ func TestReadmeCurlOutput(t *testing.T) {
 	got := strings.ReplaceAll(strings.Join(lines, "\n")+"\n\n"+string(body)+"\n", address, "localhost:8080")
 	if got != want {
 		t.Errorf("got:\n%s\nREADME.md says:\n%s", got, want)
+	}
+}
+
+// Rule F3: what the README shows of the doctor is what it says of the
+// demonstration behind plain reverse_proxy; behind the module it is healthy.
+func TestReadmeDoctorOutput(t *testing.T) {
+	s, err := stage.Start(t.Context(), stage.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	report, err := doctor.Run(t.Context(), doctor.Options{URL: s.Plain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if err := report.WriteText(&text, doctor.TextOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	got, _, _ := strings.Cut(text.String(), "\n\n")
+	got = strings.NewReplacer(s.Plain, "http://127.0.0.1:8081/mcp", s.Private(), "http://127.0.0.1:3000/mcp").Replace(got)
+	sessions := blocks(t, "README.md", "console")
+	i := slices.IndexFunc(sessions, func(s string) bool { return strings.HasPrefix(s, "$ caddy mcp doctor http://127.0.0.1:8081/mcp\n") })
+	if i < 0 {
+		t.Fatal("README.md shows no output of the doctor")
+	}
+	_, want, _ := strings.Cut(sessions[i], "\n")
+	// The ports are of other lengths, and so lines break elsewhere.
+	if g, w := strings.Join(strings.Fields(got), " "), strings.Join(strings.Fields(want), " "); g != w {
+		t.Errorf("got:\n%s\nREADME.md says:\n%s", got, want)
+	}
+	report, err = doctor.Run(t.Context(), doctor.Options{URL: s.Bridge, Origin: strings.TrimSuffix(s.Page, "/"), Upstream: s.Plain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := report.Verdict; v.State != doctor.Healthy || v.Warnings != 0 || report.Upstream.Verdict.State != doctor.Broken {
+		t.Errorf("behind the module: got %+v", v)
 	}
 }
 
