@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -79,8 +80,11 @@ func corsWithout(expose bool, status int, origin string, credentials bool) func(
 
 // replicas are servers that do not know each other's sessions.
 func replicas() http.HandlerFunc {
+	var mu sync.Mutex
 	made := make(map[string]bool) // connections that initialized a session
 	return func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
 		if r.Header.Get("Mcp-Session-Id") == "" {
 			made[r.RemoteAddr] = true
 		} else if !made[r.RemoteAddr] {
@@ -174,6 +178,17 @@ var setups = []setup{
 		s.answer = answers(200, "application/json", `{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Unauthorized: missing token"}}`)
 	}, nil, Broken, "endpoint.status", "inside an answer with status 200", "server: answer 401 with WWW-Authenticate"},
 	{"200 with an error inside, no JSON-RPC", func(s *site) { s.answer = answers(200, "application/json", `{"error":"unauthorized"}`) }, nil, Broken, "endpoint.status", "inside an answer with status 200", "server: answer 401"},
+	{"neither era is answered", func(s *site) {
+		s.answer = answers(400, "application/json", `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid request"}}`)
+	}, nil, Broken, "endpoint.answer", "neither initialize nor server/discover is answered: 400 Bad Request Invalid request", "server: answer a request with one JSON-RPC response"},
+	{"redirect that a final slash would spare", func(s *site) {
+		s.at["mcp.example.com/mcp"] = http.RedirectHandler("/mcp/", http.StatusPermanentRedirect).ServeHTTP
+		s.at["mcp.example.com/mcp/"] = func(w http.ResponseWriter, r *http.Request) {
+			if !s.cors(w, r) {
+				s.endpoint(w, r)
+			}
+		}
+	}, nil, Healthy, "preflight.answered", "answered with 308", "Caddyfile: mcp_auth_bridge answers preflights"},
 	{"500 in place of 401", func(s *site) { s.answer = answers(500, "application/json", `{"error":"Missing bearer token"}`) }, nil, Broken, "endpoint.status", "with status 500 instead of 401", "server: answer 401"},
 	{"403 in place of 401", func(s *site) { s.answer = answers(403, "text/plain", "no") }, nil, Broken, "endpoint.status", "403 instead of 401", "server: answer 401"},
 	{"challenge with 400", func(s *site) {

@@ -67,8 +67,8 @@ func usage(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrUsage, fmt.Sprintf(format, args...))
 }
 
-// Run walks. Its error says that the options are wrong; what is wrong with the
-// server is in the report.
+// Run walks. Its error says that the options are wrong, or that the context
+// ended; what is wrong with the server is in the report.
 func Run(ctx context.Context, opts Options) (*Report, error) {
 	if opts.Timeout <= 0 {
 		opts.Timeout = DefaultTimeout
@@ -101,6 +101,9 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 		upstream.run(ctx)
 		w.report.Upstream = upstream.report
 		w.report.Differences = compare(w.report, upstream.report)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err // half a walk would be taken for a whole one
 	}
 	return w.report, nil
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -38,7 +39,7 @@ func echo(w http.ResponseWriter, r *http.Request, status int) {
 	body, _ := io.ReadAll(r.Body)
 	form, _ := url.ParseQuery(string(body))
 	said := strings.Join([]string{
-		r.Header.Get("Authorization"), r.Header.Get("X-Key"), r.URL.RawQuery, string(body),
+		r.Header.Get("Authorization"), r.Header.Get("X-Key"), strings.TrimPrefix(r.Header.Get("Cookie"), "a=b; session="), r.URL.RawQuery, string(body),
 		form.Get("code"), form.Get("code_verifier"), form.Get("client_secret"), strings.Join(r.URL.Query()["key"], ""),
 	}, " | ")
 	h := w.Header()
@@ -69,7 +70,7 @@ func TestSecrets(t *testing.T) {
 		r.Body = io.NopCloser(strings.NewReader(string(raw)))
 		echo(w, r, http.StatusBadRequest)
 	}
-	common := Options{URL: mcpURL + "?key=" + query, Transport: s.transport(), Header: http.Header{"X-Key": {key}}, Origin: pageOrigin}
+	common := Options{URL: mcpURL + "?key=" + query, Transport: s.transport(), Header: http.Header{"X-Key": {key}, "Cookie": {"a=b; session=c00kie-of-the-caller"}}, Origin: pageOrigin}
 
 	withToken := common
 	withToken.Token = "t0ken-of-the-caller.x.y"
@@ -86,7 +87,7 @@ func TestSecrets(t *testing.T) {
 	}
 	shown += everything(t, r)
 
-	secrets = append(secrets, key, url.QueryEscape(key), query, withToken.Token, "s3cr3t-of-the-client", "session-of-the-site")
+	secrets = append(secrets, "c00kie-of-the-caller", key, url.QueryEscape(key), query, withToken.Token, "s3cr3t-of-the-client", "session-of-the-site")
 	if !strings.Contains(shown, "login.token") || !strings.Contains(shown, "token.a") {
 		t.Errorf("the walks stopped before the tokens:\n%s", shown)
 	}
@@ -330,6 +331,29 @@ func TestBounds(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A walk that is over before its end is not taken for a healthy server's, and
+// one that is interrupted has no report.
+func TestCutShort(t *testing.T) {
+	s := newSite()
+	s.start(t)
+	w, err := newWalk(Options{URL: mcpURL, Transport: s.transport(), Timeout: time.Nanosecond}, mcpURL, new(secrets))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run(t.Context())
+	if w.report.Verdict.State == Healthy {
+		t.Errorf("got %+v", w.report.Verdict)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.answer = func(w http.ResponseWriter, _ *http.Request) {
+		cancel()
+		s.refuse(w, "")
+	}
+	if r, err := Run(ctx, Options{URL: mcpURL, Transport: s.transport()}); r != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, %v", r, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/sse"
 )
@@ -56,12 +57,21 @@ func (w *walk) talkOverStream(ctx context.Context, s *Step) bool {
 	return true
 }
 
+// sessionLength is from where on a segment of a path may be a session's id, in
+// bytes.
+const sessionLength = 16
+
 // message sends the first message to where the stream says that messages go.
 func (w *walk) message(ctx context.Context, s *Step, announced string) *answer {
 	to, err := w.target.Parse(announced)
 	if err != nil || originOf(to) != originOf(w.target) {
 		w.fail(s, "get.answer", "HTTP+SSE: messages are to go to another origin, %s, where clients send none", w.secrets.link(announced))
 		return nil
+	}
+	for segment := range strings.SplitSeq(to.Path, "/") {
+		if len(segment) >= sessionLength {
+			w.secrets.add(segment)
+		}
 	}
 	r := w.post("message", initializeMessage, initializeID)
 	r.url = to

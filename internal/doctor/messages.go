@@ -53,9 +53,8 @@ func (w *walk) followed(ctx context.Context, s *Step, a *answer) *answer {
 		return a
 	}
 	w.warn(s, "endpoint.redirect", "the first message is redirected (%d) to %s", a.Status, where)
-	r := w.post("initialize, redirected", initializeMessage, initializeID)
-	r.url = to
-	return w.send(ctx, s, r)
+	w.sendTo = to
+	return w.send(ctx, s, w.post("initialize, redirected", initializeMessage, initializeID))
 }
 
 // judgeFirst tells what kind of thing answered the first message.
@@ -102,6 +101,9 @@ func (w *walk) judgeWelcome(s *Step, a *answer) {
 
 // excerpt is what an answer says, to be shown.
 func (w *walk) excerpt(a *answer, r reply) string {
+	if a.err != nil {
+		return a.Error
+	}
 	if r.Error != nil {
 		return w.secrets.text(r.Error.Message)
 	}
@@ -180,7 +182,7 @@ func (w *walk) sendDiscover(ctx context.Context, s *Step) {
 	a := w.send(ctx, s, w.modernPost("server/discover", "server/discover", discoverMessage, discoverID))
 	r, ok := a.reply()
 	switch {
-	case a.err != nil:
+	case a.err != nil && (w.opened || w.refused != nil):
 		w.warn(s, "discover.agrees", "no answer to server/discover: %s", a.Error)
 	case a.Status == http.StatusUnauthorized:
 		if w.refused == nil {
@@ -199,11 +201,13 @@ func (w *walk) sendDiscover(ctx context.Context, s *Step) {
 		}
 		w.opened = true
 		w.pass(s, "discover.agrees", "%s answers", orWord(w.secrets.text(r.serverName()), "a server"))
+	case a.Status >= 500 && (w.opened || w.refused != nil):
+		w.warn(s, "discover.agrees", "server/discover is answered with %d; clients expect 400 or 404 of a server that does not know it", a.Status)
 	case w.opened || w.refused != nil:
 		w.pass(s, "discover.agrees", "%d: a server of before 2026-07-28, clients fall back to initialize", a.Status)
-	case ok && r.Error != nil:
+	default:
 		w.unusable = true
-		w.fail(s, "endpoint.answer", "neither initialize nor server/discover is answered: %s", w.excerpt(a, r))
+		w.fail(s, "endpoint.answer", "neither initialize nor server/discover is answered: %s %s", statusText(a.Status), w.excerpt(a, r))
 	}
 }
 
@@ -216,7 +220,7 @@ func (w *walk) listen(name string) request {
 		h.Set("MCP-Protocol-Version", w.revision)
 	}
 	return request{
-		name: name, method: http.MethodGet, url: w.target, header: h, origin: w.page, private: true,
+		name: name, method: http.MethodGet, url: w.sendTo, header: h, origin: w.page, private: true,
 	}
 }
 

@@ -132,10 +132,15 @@ func (p *prober) do(ctx context.Context, r request) *answer {
 	}
 	defer func() { _ = res.Body.Close() }()
 	a.Status, a.header = res.StatusCode, res.Header
+	p.secrets.addPart(res.Header.Get("Mcp-Session-Id"))
 	a.Seen = p.seen(res.Header)
 	if !r.headerOnly {
 		timer := time.AfterFunc(cmpOr(r.patience, p.timeout), cancel)
 		a.read(res.Body, r)
+		// A server that ends its answer because the connection closes may still
+		// be heard, so that an error does not tell.
+		a.slow = ctx.Err() != nil && !a.found
+		a.Whole = a.Whole && !a.slow
 		timer.Stop()
 	}
 	a.TookMS = time.Since(start).Milliseconds()
@@ -241,7 +246,6 @@ func (a *answer) read(body io.Reader, r request) {
 		return
 	}
 	raw, err := io.ReadAll(io.LimitReader(body, maxBody+1))
-	a.slow = errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 	a.Whole = err == nil && len(raw) <= maxBody
 	a.body = raw[:min(len(raw), maxBody)]
 	a.Size = len(a.body)
@@ -263,7 +267,6 @@ func (a *answer) readEvents(body io.Reader, r request) {
 		n = max(n, int64(len(e.Data)))
 	}
 	a.Size, a.Whole = int(n), err == nil
-	a.slow = errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // fail records that no answer came.

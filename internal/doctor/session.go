@@ -22,7 +22,7 @@ func (w *walk) anonymousSession(ctx context.Context, s *Step) {
 // talk has a conversation without credentials: in a session, or without one
 // where the server knows only revisions since 2026-07-28.
 func (w *walk) talk(ctx context.Context, s *Step, credentials http.Header) {
-	if _, ok := w.initialize.reply(); w.initialize.ok() && ok {
+	if r, ok := w.initialize.reply(); w.initialize.ok() && ok && r.Error == nil {
 		w.talkInSession(ctx, s, credentials, w.session)
 		return
 	}

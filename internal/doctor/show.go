@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/url"
 	"slices"
@@ -33,16 +34,34 @@ func (s *secrets) add(value string) {
 	slices.SortFunc(s.values, func(a, b string) int { return len(b) - len(a) }) // none may hide a part of a longer one
 }
 
-// addField adds the value of a header field and, where it has a scheme, the
-// credentials behind that. Short ones are no secrets.
-func (s *secrets) addField(value string) {
-	const shortest = 6
-	if len(value) < shortest {
-		return
+// shortestSecret is that of a part of something that holds secrets, in bytes:
+// what is shorter stands in many texts, and is none.
+const shortestSecret = 6
+
+// addPart adds what may be a secret, if it is long enough.
+func (s *secrets) addPart(value string) {
+	if len(value) >= shortestSecret {
+		s.add(value)
 	}
-	s.add(value)
-	if _, credentials, ok := strings.Cut(value, " "); ok && len(credentials) >= shortest {
-		s.add(credentials)
+}
+
+// addField adds the value of a header field and its parts: credentials behind a
+// scheme, what those of Basic decode to, and the values of cookies.
+func (s *secrets) addField(value string) {
+	s.addPart(value)
+	scheme, credentials, ok := strings.Cut(value, " ")
+	if ok {
+		s.addPart(credentials)
+	}
+	if raw, err := base64.StdEncoding.DecodeString(credentials); err == nil && strings.EqualFold(scheme, "Basic") {
+		_, password, _ := strings.Cut(string(raw), ":")
+		s.addPart(string(raw))
+		s.addPart(password)
+	}
+	for pair := range strings.SplitSeq(value, ";") {
+		if _, part, ok := strings.Cut(pair, "="); ok {
+			s.addPart(strings.Trim(part, " \t\""))
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ const width = 80
 
 // noticed is how long an answer takes before it is worth saying, in
 // milliseconds.
-const noticed = 100
+const noticed = 1000
 
 // indent is that of what belongs to a step.
 const indent = "      "

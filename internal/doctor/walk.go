@@ -40,11 +40,12 @@ type walk struct {
 	fills   *strings.Replacer
 
 	// What was found on the way.
-	lost       bool    // no answer came at all
-	unusable   bool    // what is there is no MCP server
-	initialize *answer // of the first message
-	opened     bool    // it was let in without a token
-	refused    *answer // the first 401, or what stands for it
+	sendTo     *url.URL // the target, or where it redirects to at the same origin
+	lost       bool     // no answer came at all
+	unusable   bool     // what is there is no MCP server
+	initialize *answer  // of the first message
+	opened     bool     // it was let in without a token
+	refused    *answer  // the first 401, or what stands for it
 	session    string
 	revision   string // of the session
 	modern     bool   // server/discover was answered
@@ -63,27 +64,14 @@ func newWalk(opts Options, raw string, known *secrets) (*walk, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{opts: opts, target: target, origin: originOf(target), secrets: known, steps: make(map[string]*Step)}
+	w := &walk{opts: opts, target: target, sendTo: target, origin: originOf(target), secrets: known, steps: make(map[string]*Step)}
 	if opts.Origin != "" {
 		if w.origin, err = parseOrigin(opts.Origin); err != nil {
 			return nil, err
 		}
 		w.asked = true
 	}
-	w.secrets.add(opts.Token)
-	w.secrets.add(opts.ClientSecret)
-	for name, values := range opts.Header {
-		if http.CanonicalHeaderKey(name) != "Host" {
-			for _, value := range values {
-				w.secrets.addField(value)
-			}
-		}
-	}
-	for _, values := range target.Query() {
-		for _, value := range values {
-			w.secrets.addField(value)
-		}
-	}
+	w.keepSecret(opts)
 	w.prober = newProber(opts, originOf(target), w.secrets)
 	w.report = &Report{Version: Version, URL: linkOf(target), Origin: w.origin, OriginAsked: w.asked}
 	page := w.origin
@@ -95,6 +83,29 @@ func newWalk(opts Options, raw string, known *secrets) (*walk, error) {
 		"{path}", plain(target.EscapedPath()), "{wellknown}", wellKnown(target, "oauth-protected-resource").String(),
 	)
 	return w, nil
+}
+
+// keepSecret learns what must not be shown.
+func (w *walk) keepSecret(opts Options) {
+	w.secrets.add(opts.Token)
+	w.secrets.add(opts.ClientSecret)
+	for name, values := range opts.Header {
+		if http.CanonicalHeaderKey(name) == "Host" {
+			continue
+		}
+		for _, value := range values {
+			w.secrets.addField(value)
+		}
+	}
+	for name, values := range w.target.Query() {
+		w.secrets.addPart(name)
+		for _, value := range values {
+			w.secrets.addPart(value)
+		}
+	}
+	for _, part := range strings.FieldsFunc(w.target.RawQuery, func(r rune) bool { return r == '&' || r == '=' }) {
+		w.secrets.addPart(part) // as it is escaped there
+	}
 }
 
 // plan is what is walked, in the order of a client.
@@ -126,6 +137,7 @@ func (w *walk) run(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	defer w.prober.client.CloseIdleConnections()
+	late := false
 	for _, p := range plan {
 		s := &Step{ID: p.id, Title: p.title, Level: Skip}
 		w.steps[p.id] = s
@@ -135,8 +147,11 @@ func (w *walk) run(ctx context.Context) {
 			s.Why = "the server was not reached"
 		case w.unusable:
 			s.Why = "there is no MCP server here"
-		case ctx.Err() != nil:
+		case ctx.Err() != nil && late:
 			s.Why = "the time for the walk is over"
+		case ctx.Err() != nil:
+			late = true
+			w.fail(s, "connect.answers", "the time for the walk is over: the answers are too slow")
 		default:
 			p.run(w, ctx, s)
 		}
@@ -203,7 +218,11 @@ func (w *walk) post(name, body string, event string) request {
 	h := http.Header{}
 	h.Set("Content-Type", "application/json")
 	h.Set("Accept", "application/json, text/event-stream")
-	return request{name: name, method: http.MethodPost, url: w.target, header: h, body: body, origin: w.page, private: true, event: responds(event)}
+	at := w.sendTo
+	if w.withToken { // no redirect is followed with one
+		at = w.target
+	}
+	return request{name: name, method: http.MethodPost, url: at, header: h, body: body, origin: w.page, private: true, event: responds(event)}
 }
 
 // modernPost is a message of the revisions since 2026-07-28.
