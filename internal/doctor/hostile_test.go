@@ -148,6 +148,49 @@ func TestSecretsOfLogin(t *testing.T) {
 	}
 }
 
+// Nor where an endpoint answers with them in a form that is not understood.
+func TestSecretsOfOddEndpoints(t *testing.T) {
+	for _, path := range []string{"/token", "/register"} {
+		for _, status := range []int{200, 400} {
+			s := newSite()
+			s.at["login.example.com"+path] = answers(status, "text/plain", "access_token=t0ken-in-a-form&client_secret=t0ken-in-a-form&token_type=bearer")
+			s.start(t)
+			r, err := Run(t.Context(), Options{URL: mcpURL, Transport: s.transport(), Login: true, Browse: s.browse(t)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if shown := everything(t, r); r.Verdict.Step != stepLogin || strings.Contains(shown, "t0ken-in-a-form") {
+				t.Errorf("%s: the verdict is %+v, shown:\n%s", path, r.Verdict, shown)
+			}
+		}
+	}
+}
+
+// A redirect that is followed without a token is not followed with one.
+func TestSlashRedirectWithToken(t *testing.T) {
+	s := newSite()
+	s.at["mcp.example.com/mcp"] = http.RedirectHandler("/mcp/", http.StatusPermanentRedirect).ServeHTTP
+	s.at["mcp.example.com/mcp/"] = s.endpoint
+	s.start(t)
+	r, err := Run(t.Context(), Options{URL: mcpURL, Transport: s.transport(), Token: jwtFor(mcpURL, time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, r, Broken, "endpoint.redirect", "not followed with a token", "command line: give clients the URL")
+	followed := false
+	for _, q := range s.seen {
+		if q.URL.Path == "/mcp/" {
+			followed = true
+			if q.Header.Get("Authorization") != "" {
+				t.Error("the token was sent after the redirect")
+			}
+		}
+	}
+	if !followed {
+		t.Error("the redirect was not followed at all")
+	}
+}
+
 // Rule F3: no redirect is followed with a token or with the caller's fields, to
 // the same origin as little as to another.
 func TestRedirectWithToken(t *testing.T) {

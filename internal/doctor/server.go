@@ -183,7 +183,7 @@ func (w *walk) callEndpoints(ctx context.Context, s *Step) {
 	h.Set("Content-Type", "application/x-www-form-urlencoded")
 	// It is no grant: all that comes back is an error that a page has to be
 	// able to read.
-	a := w.send(ctx, s, request{name: "token", method: http.MethodPost, url: w.server.token, header: h, body: "grant_type=authorization_code", origin: w.page})
+	a := w.send(ctx, s, request{name: "token", method: http.MethodPost, url: w.server.token, header: h, body: "grant_type=authorization_code", origin: w.page, secret: true})
 	switch {
 	case a.err != nil:
 		w.fail(s, "login.token", "the token endpoint has no answer: %s", a.Error)
