@@ -192,6 +192,31 @@ func TestReadmeDoctorOutput(t *testing.T) {
 	}
 }
 
+// Rule F3: the doctor's cures name options that there are.
+func TestDoctorCuresNameOptions(t *testing.T) {
+	caddys := []string{"basic_auth", "forward_auth", "handle_path", "try_files", "trusted_proxies", "header_up", "upstream_hostport", "flush_interval", "lb_policy"}
+	syntax := strings.Join(blocks(t, "README.md", ""), "\n")
+	named := 0
+	for _, rule := range doctor.Rules {
+		for _, cure := range rule.Cures {
+			if cure.Where != "Caddyfile" {
+				continue
+			}
+			for _, word := range regexp.MustCompile("[a-z]+(_[a-z]+)+").FindAllString(cure.Text, -1) {
+				if named++; !slices.Contains(caddys, word) && !strings.Contains(syntax, word) {
+					t.Errorf("%s names %s, which the README's syntax does not have", rule.ID, word)
+				}
+			}
+			if strings.Contains(strings.NewReplacer("{url}", "", "{origin}", "", "{page}", "", "{path}", "", "{host}", "", "{wellknown}", "", "{upstream_hostport}", "").Replace(cure.Text), "{") {
+				t.Errorf("%s has a block in one line, which is no Caddyfile: %s", rule.ID, cure.Text)
+			}
+		}
+	}
+	if named == 0 {
+		t.Error("no cure names an option")
+	}
+}
+
 // example is how a file of examples/ is run: what of it is replaced by what
 // the test has, and the endpoints, with the challenge that a client gets.
 type example struct {

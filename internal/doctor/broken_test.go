@@ -99,7 +99,7 @@ const basic = `Basic realm="site"`
 
 var setups = []setup{
 	{"bare 401", func(s *site) { s.challenge, s.at = nil, none(metadataPath) }, nil, Broken, "challenge.present", "no WWW-Authenticate", "server: WWW-Authenticate: Bearer"},
-	{"bare 401, metadata at its well-known URL", func(s *site) { s.challenge = nil }, nil, Healthy, "challenge.present", "old ones do not", "Caddyfile: mcp_auth_bridge"},
+	{"bare 401, metadata at its well-known URL", func(s *site) { s.challenge = nil }, nil, Healthy, "challenge.present", "old ones do not", "Caddyfile: `mcp_auth_bridge"},
 	{"challenge without metadata", func(s *site) { s.challenge, s.at = []string{"Bearer"}, none(metadataPath) }, nil, Broken, "challenge.metadata", "no resource_metadata", "server: add resource_metadata"},
 	{"unparsable challenge", func(s *site) {
 		s.challenge, s.at = []string{`Bearer resource_metadata="https://mcp`}, none(metadataPath)
@@ -109,15 +109,15 @@ var setups = []setup{
 	{"two Bearer challenges", func(s *site) { s.challenge = append(s.challenge, `Bearer realm="proxy"`) }, nil, Broken, "challenge.one", "2 Bearer challenges", "server: send one Bearer"},
 	{"wrong scheme behind a proxy", func(s *site) {
 		s.challenge = []string{`Bearer resource_metadata="http://mcp.example.com` + metadataPath + `"`}
-	}, nil, Broken, "challenge.scheme", "begins with http:", "Caddyfile: public_url https://mcp.example.com/mcp, or trusted_proxies"},
+	}, nil, Broken, "challenge.scheme", "begins with http:", "Caddyfile: `public_url https://mcp.example.com/mcp`, or `trusted_proxies`"},
 	{"metadata on a private host", func(s *site) {
 		s.challenge = []string{`Bearer resource_metadata="http://10.0.0.5:3000` + metadataPath + `"`}
-	}, nil, Broken, "challenge.url", "private host", "Caddyfile: mcp_auth_bridge <upstream> maps it to https://mcp.example.com" + metadataPath},
+	}, nil, Broken, "challenge.url", "private host", "Caddyfile: `mcp_auth_bridge <upstream>` maps it to https://mcp.example.com" + metadataPath},
 
 	{"header not exposed", func(s *site) { s.cors = corsWithout(false, 0, "*", false) }, page, Broken, "browser.exposed", "cannot read the challenge", "server: send Access-Control-Expose-Headers: WWW-Authenticate"},
 	{"preflight answered 401", func(s *site) { s.cors = corsWithout(true, 401, "*", false) }, page, Broken, "preflight.answered", "answered with 401", "Caddyfile: mcp_auth_bridge answers preflights; where basic_auth"},
 	{"preflight answered 401, no page", func(s *site) { s.cors = corsWithout(true, 401, "*", false) }, nil, Healthy, "preflight.answered", "answered with 401", "server: answer OPTIONS with 204"},
-	{"pages of another origin only", func(s *site) { s.cors = corsWithout(true, 0, "https://other.example.com", false) }, page, Broken, "preflight.origin", "names another origin", "Caddyfile: mcp_auth_bridge <upstream> { cors { allow_origins https://app.example.com } }"},
+	{"pages of another origin only", func(s *site) { s.cors = corsWithout(true, 0, "https://other.example.com", false) }, page, Broken, "preflight.origin", "names another origin", "Caddyfile: `allow_origins https://app.example.com` in the block cors"},
 	{"CORS * with credentials", func(s *site) { s.cors = corsWithout(true, 0, "*", true) }, page, Broken, "cors.credentials", "Access-Control-Allow-Origin *", "server: send no Access-Control-Allow-Credentials"},
 	{"origin refused after its preflight", func(s *site) {
 		s.answer = func(w http.ResponseWriter, r *http.Request) {
@@ -148,15 +148,15 @@ var setups = []setup{
 	}, nil, Broken, "metadata.redirect", "redirects to http://169.254.169.254/latest?...", "server: answer the metadata with 200"},
 
 	{"resource mismatch", func(s *site) { s.resource["resource"] = "http://mcp:3000/mcp" }, nil, Broken, "resource.identical", "resource is http://mcp:3000/mcp, but clients are at " + mcpURL, "server: set resource to " + mcpURL},
-	{"resource mismatch by a slash", func(s *site) { s.resource["resource"] = mcpURL + "/" }, nil, Broken, "resource.identical", "by the final slash", "Caddyfile: mcp_auth_bridge <upstream> maps it to " + mcpURL},
+	{"resource mismatch by a slash", func(s *site) { s.resource["resource"] = mcpURL + "/" }, nil, Broken, "resource.identical", "by the final slash", "Caddyfile: `mcp_auth_bridge <upstream>` maps it to " + mcpURL},
 	{"resource with a slash, URL without", func(s *site) {
 		s.challenge, s.resource["resource"] = nil, mcpURL+"/"
 	}, nil, Broken, "resource.identical", "by the final slash", "server: set resource to " + mcpURL},
 	{"resource is the origin", func(s *site) { s.resource["resource"] = mcpOrigin }, nil, Healthy, "resource.identical", "wider", "server: set resource to " + mcpURL},
 	{"resource missing", func(s *site) { s.resource["resource"] = nil }, nil, Broken, "resource.identical", "resource is missing", "server: set resource to " + mcpURL},
-	{"no authorization server named", func(s *site) { s.resource["authorization_servers"] = nil }, nil, Broken, "resource.servers", "do not know where to log in", "Caddyfile: metadata { authorization_servers <url> }"},
+	{"no authorization server named", func(s *site) { s.resource["authorization_servers"] = nil }, nil, Broken, "resource.servers", "do not know where to log in", "Caddyfile: `authorization_servers <url>` in the block metadata"},
 
-	{"authorization server on loopback", func(s *site) { s.resource["authorization_servers"] = []string{"http://localhost:9000"} }, nil, Broken, "issuer.url", "private host", "Caddyfile: metadata { authorization_servers <url> }; for one on"},
+	{"authorization server on loopback", func(s *site) { s.resource["authorization_servers"] = []string{"http://localhost:9000"} }, nil, Broken, "issuer.url", "private host", "Caddyfile: `authorization_servers <url>` in the block metadata; for one on"},
 	{"authorization server without metadata", func(s *site) { s.at["login.example.com"+serverPath] = http.NotFound }, nil, Broken, "issuer.found", "has no metadata", "authorization server: serve /.well-known/oauth-authorization-server"},
 	{"issuer mismatch", func(s *site) { s.server["issuer"] = issuerURL + "/" }, nil, Broken, "issuer.identical", "its issuer is https://login.example.com/, but it was asked for https://login.example.com", "authorization server: set its issuer"},
 	{"no PKCE", func(s *site) { s.server["code_challenge_methods_supported"] = nil }, nil, Broken, "issuer.pkce", "missing", "authorization server: turn PKCE with S256 on"},
@@ -166,7 +166,7 @@ var setups = []setup{
 	{"no registration way", func(s *site) { s.server["registration_endpoint"] = nil }, nil, Broken, "issuer.registration", "no way to register", "command line: register a client by hand"},
 
 	{"endpoint path wrong, 404", nil, at(mcpOrigin + "/nowhere"), Broken, "endpoint.path", "404", "command line: give the URL of the MCP endpoint itself, often " + mcpURL},
-	{"endpoint path wrong, 405", func(s *site) { s.answer = answers(405, "text/plain", "") }, nil, Broken, "endpoint.path", "405", "Caddyfile: mcp_auth_bridge /mcp <upstream>"},
+	{"endpoint path wrong, 405", func(s *site) { s.answer = answers(405, "text/plain", "") }, nil, Broken, "endpoint.path", "405", "Caddyfile: `mcp_auth_bridge /mcp <upstream>`"},
 	{"plain website", func(s *site) {
 		s.answer = answers(200, "text/html; charset=utf-8", "<!doctype html><title>Welcome</title>")
 	}, nil, Broken, "endpoint.mcp", "no MCP server: 200 with text/html", "command line: give the URL"},
@@ -198,7 +198,7 @@ var setups = []setup{
 		}
 	}, nil, Broken, "endpoint.status", "comes with status 400", "server: answer 401"},
 	{"server down behind a proxy", func(s *site) { s.answer = answers(502, "text/plain", "") }, nil, Broken, "endpoint.upstream", "502", "server: see in the server's log"},
-	{"host refused", func(s *site) { s.answer = answers(403, "text/plain", "Forbidden: invalid Host header") }, nil, Broken, "endpoint.host", "refuses the host", "Caddyfile: header_up Host {upstream_hostport}"},
+	{"host refused", func(s *site) { s.answer = answers(403, "text/plain", "Forbidden: invalid Host header") }, nil, Broken, "endpoint.host", "refuses the host", "Caddyfile: `header_up Host {upstream_hostport}"},
 	{"SSE buffered", func(s *site) { s.answer = stalls("text/event-stream") }, short, Broken, "endpoint.stream", "no event comes in time", "network: turn response buffering off"},
 	{"HTTP+SSE buffered", func(s *site) {
 		s.answer = func(w http.ResponseWriter, r *http.Request) {
@@ -208,8 +208,8 @@ var setups = []setup{
 			}
 			w.WriteHeader(http.StatusNotFound)
 		}
-	}, short, Broken, "endpoint.stream", "no event comes in time", "Caddyfile: flush_interval -1"},
-	{"session lost", func(s *site) { s.answer = replicas() }, nil, Broken, "session.kept", "lost (404) on another connection", "Caddyfile: lb_policy header Mcp-Session-Id"},
+	}, short, Broken, "endpoint.stream", "no event comes in time", "Caddyfile: `flush_interval -1"},
+	{"session lost", func(s *site) { s.answer = replicas() }, nil, Broken, "session.kept", "lost (404) on another connection", "Caddyfile: `lb_policy header Mcp-Session-Id"},
 	{"session id lost", func(s *site) {
 		s.answer = func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPost && r.Header.Get("Mcp-Session-Id") == "" && r.ContentLength != int64(len(initializeMessage)) {

@@ -38,7 +38,7 @@ var Rules = []Rule{
 	}},
 	{"connect.listens", "RFC 9110 section 4.3", []Cure{
 		{onNetwork, "start the server, and open its port to clients; {host} is where they connect"},
-		{inCaddyfile, "a site with this address: {origin} { mcp_auth_bridge <upstream> }"},
+		{inCaddyfile, "a site {origin} with `mcp_auth_bridge <upstream>` in it"},
 	}},
 	{"connect.tls", "RFC 9110 section 4.3.4", []Cure{
 		{inCaddyfile, "a site named {host}, for which Caddy gets a certificate; clients do not trust one from `tls internal`"},
@@ -53,15 +53,15 @@ var Rules = []Rule{
 
 	// The preflight of a page.
 	{"preflight.answered", fetchCORS + ", preflight", []Cure{
-		{inCaddyfile, "mcp_auth_bridge answers preflights; where basic_auth or forward_auth stands before it, except them: @guarded { not method OPTIONS }"},
+		{inCaddyfile, "mcp_auth_bridge answers preflights; where basic_auth or forward_auth stands before it, except them with the matcher `not method OPTIONS`"},
 		{atServer, "answer OPTIONS with 204 before asking for a token"},
 	}},
 	{"preflight.origin", fetchCORS + ", CORS check", []Cure{
-		{inCaddyfile, "mcp_auth_bridge <upstream> { cors { allow_origins {page} } }"},
+		{inCaddyfile, "`allow_origins {page}` in the block cors of mcp_auth_bridge"},
 		{atServer, "send Access-Control-Allow-Origin: {page}, once"},
 	}},
 	{"preflight.headers", fetchCORS + ", Access-Control-Allow-Headers", []Cure{
-		{inCaddyfile, "mcp_auth_bridge allows those of MCP; further ones: cors { allow_headers <name> }"},
+		{inCaddyfile, "mcp_auth_bridge allows those of MCP; further ones: `allow_headers <name>` in its block cors"},
 		{atServer, "name them in Access-Control-Allow-Headers; its * does not cover Authorization"},
 	}},
 	{"preflight.methods", fetchCORS + ", Access-Control-Allow-Methods", []Cure{
@@ -76,11 +76,11 @@ var Rules = []Rule{
 	// The first message.
 	{"endpoint.path", mcpHTTP, []Cure{
 		{onCommand, "give the URL of the MCP endpoint itself, often {origin}/mcp"},
-		{inCaddyfile, "mcp_auth_bridge {path} <upstream>; if its path at the upstream is another: upstream_path <path>"},
+		{inCaddyfile, "`mcp_auth_bridge {path} <upstream>`; if its path at the upstream is another: `upstream_path <path>`"},
 	}},
 	{"endpoint.mcp", mcpHTTP + ", Sending Messages", []Cure{
 		{onCommand, "give the URL of the MCP endpoint itself, often {origin}/mcp"},
-		{inCaddyfile, "mcp_auth_bridge {path} <upstream>, not swallowed by a catch-all `handle` or `try_files`"},
+		{inCaddyfile, "`mcp_auth_bridge {path} <upstream>`, not swallowed by a catch-all `handle` or `try_files`"},
 	}},
 	{"endpoint.redirect", mcpAuthorization + ", Access Token Usage; Fetch standard, HTTP-redirect fetch", []Cure{
 		{onCommand, "give clients the URL that the redirect ends at"},
@@ -96,27 +96,27 @@ var Rules = []Rule{
 		{inCaddyfile, "check the address behind mcp_auth_bridge, and Caddy's log for \"upstream\""},
 	}},
 	{"endpoint.host", mcpHTTP + ", Security & Endpoint", []Cure{
-		{inCaddyfile, "header_up Host {upstream_hostport}"},
+		{inCaddyfile, "`header_up Host {upstream_hostport}`"},
 		{atServer, "add {host} to its allowed hosts (DNS rebinding protection)"},
 	}},
 	{"endpoint.origin", mcpHTTP + ", Security & Endpoint", []Cure{
-		{inCaddyfile, "cors { allow_origins {page} }"},
+		{inCaddyfile, "`allow_origins {page}` in the block cors of mcp_auth_bridge"},
 		{atServer, "add {page} to its allowed origins"},
 	}},
 	{"endpoint.answer", "JSON-RPC 2.0; " + mcpHTTP + ", Sending Messages", []Cure{
 		{atServer, "answer a request with one JSON-RPC response, as application/json or text/event-stream"},
 	}},
 	{"endpoint.stream", mcpHTTP + ", Receiving Messages", []Cure{
-		{inCaddyfile, "flush_interval -1, and no `encode` that covers text/event-stream (mcp_auth_bridge flushes each event)"},
+		{inCaddyfile, "`flush_interval -1`, and no `encode` that covers text/event-stream (mcp_auth_bridge flushes each event)"},
 		{onNetwork, "turn response buffering off in every proxy on the way (nginx: proxy_buffering off)"},
 		{atServer, "flush after each event, and send X-Accel-Buffering: no"},
 	}},
 	{"browser.answer", fetchCORS + ", CORS check", []Cure{
-		{inCaddyfile, "mcp_auth_bridge <upstream> { cors { allow_origins {page} } }: errors carry the CORS fields too"},
+		{inCaddyfile, "`allow_origins {page}` in the block cors of mcp_auth_bridge: errors carry the CORS fields too"},
 		{atServer, "send Access-Control-Allow-Origin with errors as well, above all with 401"},
 	}},
 	{"browser.exposed", fetchCORS + ", Access-Control-Expose-Headers", []Cure{
-		{inCaddyfile, "mcp_auth_bridge exposes WWW-Authenticate and Mcp-Session-Id; further ones: cors { expose_headers <name> }"},
+		{inCaddyfile, "mcp_auth_bridge exposes WWW-Authenticate and Mcp-Session-Id; further ones: `expose_headers <name>` in its block cors"},
 		{atServer, "send Access-Control-Expose-Headers: WWW-Authenticate, Mcp-Session-Id"},
 	}},
 	{"discover.agrees", mcpHTTP + ", Backward Compatibility", []Cure{
@@ -124,13 +124,13 @@ var Rules = []Rule{
 	}},
 	{"get.answer", "MCP 2025-11-25 Transports, Listening for Messages from the Server", []Cure{
 		{atServer, "answer GET with an event stream, 401, or 405"},
-		{inCaddyfile, "mcp_auth_bridge {path} <upstream> covers all methods of the endpoint"},
+		{inCaddyfile, "`mcp_auth_bridge {path} <upstream>` covers all methods of the endpoint"},
 	}},
 
 	// The session.
 	{"session.kept", mcpSessions, []Cure{
 		{atServer, "keep a client on one replica by Mcp-Session-Id, or share sessions between replicas"},
-		{inCaddyfile, "lb_policy header Mcp-Session-Id, where there are several upstreams"},
+		{inCaddyfile, "`lb_policy header Mcp-Session-Id`, where there are several upstreams"},
 	}},
 	{"session.crosses", mcpSessions, []Cure{
 		{onNetwork, "let Mcp-Session-Id through in both directions"},
@@ -138,33 +138,33 @@ var Rules = []Rule{
 
 	// The challenge.
 	{"challenge.present", "RFC 9110 section 15.5.2; RFC 6750 section 3; " + mcpDiscovery, []Cure{
-		{inCaddyfile, "mcp_auth_bridge <upstream> adds one, if metadata is known: metadata { authorization_servers <url> }"},
+		{inCaddyfile, "`mcp_auth_bridge <upstream>` adds one, if metadata is known: `authorization_servers <url>` in its block metadata"},
 		{atServer, "WWW-Authenticate: Bearer resource_metadata=\"{wellknown}\""},
 	}},
 	{"challenge.syntax", "RFC 9110 section 11.6.1", []Cure{
 		{atServer, "write it as Bearer resource_metadata=\"{wellknown}\": parameters with commas between, quotes inside values escaped"},
 	}},
 	{"challenge.bearer", "RFC 6750 section 3; " + mcpAuthorization, []Cure{
-		{atServer, "add WWW-Authenticate: Bearer resource_metadata=\"{wellknown}\""},
 		{inCaddyfile, "mcp_auth_bridge adds it; a site's own basic_auth has to except {path} and /.well-known/*"},
+		{atServer, "add WWW-Authenticate: Bearer resource_metadata=\"{wellknown}\""},
 	}},
 	{"challenge.one", "RFC 9110 section 11.6.1; RFC 9728 section 5.1", []Cure{
 		{atServer, "send one Bearer challenge: clients read the first alone"},
-		{inCaddyfile, "let one place challenge; where the edge owns the tokens: challenge replace"},
+		{inCaddyfile, "let one place challenge; where the edge owns the tokens: `challenge replace`"},
 	}},
 	{"challenge.first", "RFC 9110 section 11.6.1", []Cure{
 		{atServer, "send the Bearer challenge before others: clients of the TypeScript SDK read a field only where it begins with Bearer"},
 	}},
 	{"challenge.metadata", "RFC 9728 section 5.1; " + mcpDiscovery, []Cure{
-		{inCaddyfile, "mcp_auth_bridge <upstream> adds resource_metadata, if metadata is known"},
+		{inCaddyfile, "`mcp_auth_bridge <upstream>` adds resource_metadata, if metadata is known"},
 		{atServer, "add resource_metadata=\"{wellknown}\" to the challenge"},
 	}},
 	{"challenge.url", "RFC 9728 sections 3 and 5.1", []Cure{
-		{inCaddyfile, "mcp_auth_bridge <upstream> maps it to {wellknown}; public_url {url} where the request does not tell"},
+		{inCaddyfile, "`mcp_auth_bridge <upstream>` maps it to {wellknown}; `public_url {url}` where the request does not tell"},
 		{atServer, "set the server's public URL to {url}"},
 	}},
 	{"challenge.scheme", "RFC 9728 section 3; RFC 9110 section 4.2.2", []Cure{
-		{inCaddyfile, "public_url {url}, or trusted_proxies for the proxy that ends TLS, so that X-Forwarded-Proto counts"},
+		{inCaddyfile, "`public_url {url}`, or `trusted_proxies` for the proxy that ends TLS, so that X-Forwarded-Proto counts"},
 		{atServer, "set the server's public URL to {url}, or have it trust X-Forwarded-Proto"},
 	}},
 	{"challenge.error", "RFC 6750 section 3.1", []Cure{
@@ -182,7 +182,7 @@ var Rules = []Rule{
 	}},
 	{"metadata.time", "RFC 9728 section 3.2", []Cure{
 		{atServer, "answer the metadata at once; clients give up"},
-		{inCaddyfile, "metadata { authorization_servers <url> } serves it without asking the upstream"},
+		{inCaddyfile, "`authorization_servers <url>` in the block metadata serves it without asking the upstream"},
 	}},
 	{"metadata.size", "RFC 9728 section 3.2", []Cure{
 		{atServer, "send the document alone; it needs a few hundred bytes"},
@@ -195,27 +195,27 @@ var Rules = []Rule{
 		{atServer, "send Access-Control-Allow-Origin: * with the metadata: it is public"},
 	}},
 	{"resource.identical", "RFC 9728 section 3.3; " + mcpAuthorization + ", Canonical Server URI", []Cure{
-		{inCaddyfile, "mcp_auth_bridge <upstream> maps it to {url}; remove keep_resource; list the server's own origin: challenge { origins <origin> }"},
+		{inCaddyfile, "`mcp_auth_bridge <upstream>` maps it to {url}; remove keep_resource; list the server's own origin: `origins <origin>` in the block challenge"},
 		{atServer, "set resource to {url}, to the last slash; and let tokens be made out to it"},
 	}},
 	{"resource.servers", "RFC 9728 section 2; " + mcpDiscovery + ", Authorization Server Location", []Cure{
-		{inCaddyfile, "metadata { authorization_servers <url> }"},
+		{inCaddyfile, "`authorization_servers <url>` in the block metadata of mcp_auth_bridge"},
 		{atServer, "name the authorization server in authorization_servers"},
 	}},
 
 	// The authorization server.
 	{"issuer.url", "RFC 8414 section 2", []Cure{
-		{inCaddyfile, "metadata { authorization_servers <url> }; for one on the MCP server's own origin: authorization_server bridge"},
+		{inCaddyfile, "`authorization_servers <url>` in the block metadata; for one on the MCP server's own origin: `authorization_server bridge`"},
 		{atServer, "name the authorization server by the issuer URL that clients reach"},
 	}},
 	{"issuer.found", "RFC 8414 section 3; OpenID Connect Discovery 1.0 section 4; " + mcpDiscovery, []Cure{
 		{atIssuer, "serve /.well-known/oauth-authorization-server or /.well-known/openid-configuration for this issuer"},
-		{inCaddyfile, "for one on the MCP server's own origin: authorization_server bridge"},
+		{inCaddyfile, "for one on the MCP server's own origin: `authorization_server bridge`"},
 	}},
 	{"issuer.identical", "RFC 8414 section 3.3; " + mcpDiscovery, []Cure{
 		{atServer, "write the issuer in authorization_servers as the authorization server writes it, to the last slash"},
 		{atIssuer, "set its issuer (public or front-end URL) to the one that clients use"},
-		{inCaddyfile, "for one on the MCP server's own origin: authorization_server bridge"},
+		{inCaddyfile, "for one on the MCP server's own origin: `authorization_server bridge`"},
 	}},
 	{"issuer.browser", fetchCORS + "; RFC 8414 section 3", []Cure{
 		{atIssuer, "allow {page} (\"web origins\", \"allowed CORS origins\"), or all, to read its metadata"},
@@ -238,7 +238,7 @@ var Rules = []Rule{
 	}},
 	{"token.browser", fetchCORS, []Cure{
 		{atIssuer, "allow {page} (\"web origins\", \"allowed CORS origins\"), or all, to call its token endpoint"},
-		{inCaddyfile, "for one on the MCP server's own origin: authorization_server bridge opens it"},
+		{inCaddyfile, "for one on the MCP server's own origin: `authorization_server bridge` opens it"},
 	}},
 	{"registration.browser", fetchCORS, []Cure{
 		{atIssuer, "allow {page}, or all, to call its registration endpoint, with Content-Type in a preflight"},
@@ -268,7 +268,7 @@ var Rules = []Rule{
 	{"token.audience", mcpAuthorization + ", Token Handling; RFC 8707 section 2", []Cure{
 		{atServer, "set the audience that it expects to the resource of the metadata, {url}"},
 		{atIssuer, "make tokens out to the resource that clients ask for, {url} (resource indicators)"},
-		{inCaddyfile, "for one on the MCP server's own origin: authorization_server bridge"},
+		{inCaddyfile, "for one on the MCP server's own origin: `authorization_server bridge`"},
 	}},
 	{"token.time", "RFC 9068 section 4", []Cure{
 		{onCommand, "give a token that is still valid; if it is, correct the server's clock"},
