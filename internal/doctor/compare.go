@@ -21,7 +21,8 @@ func compare(front, upstream *Report) []Difference {
 			continue
 		}
 		for _, d := range compareStep(s, upstream.Steps[i]) {
-			d.Step, d.Meant = s.ID, worse(s.Level, upstream.Steps[i].Level) == upstream.Steps[i].Level
+			well := worse(Pass, upstream.Steps[i].Level)
+			d.Step, d.Meant = s.ID, worse(s.Level, well) == well
 			all = append(all, d)
 		}
 	}

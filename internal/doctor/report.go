@@ -157,7 +157,8 @@ type Difference struct {
 	// Front and Upstream are what was seen.
 	Front    string `json:"front"`
 	Upstream string `json:"upstream"`
-	// Meant says that a bridge is there to make this difference.
+	// Meant says that a client is not worse off in front: a bridge is there to
+	// make such differences.
 	Meant bool `json:"meant"`
 }
 

@@ -17,7 +17,8 @@ type resourceDocument struct {
 
 // place is where metadata may stand.
 type place struct {
-	name string
+	name string // of the exchange
+	text string
 	at   *url.URL
 }
 
@@ -26,18 +27,18 @@ type place struct {
 func (w *walk) resourcePlaces() []place {
 	var places []place
 	if w.challenged.link != nil {
-		places = append(places, place{"that the challenge names", w.challenged.link})
+		places = append(places, place{"challenge", "that the challenge names", w.challenged.link})
 	}
-	add := func(name string, at *url.URL) {
+	add := func(name, text string, at *url.URL) {
 		for _, p := range places {
 			if p.at.String() == at.String() {
 				return
 			}
 		}
-		places = append(places, place{name, at})
+		places = append(places, place{name, text, at})
 	}
-	add("that is well-known, with the path", wellKnown(w.target, "oauth-protected-resource"))
-	add("that is well-known, without a path", wellKnown(&url.URL{Scheme: w.target.Scheme, Host: w.target.Host}, "oauth-protected-resource"))
+	add("path", "that is well-known, with the path", wellKnown(w.target, "oauth-protected-resource"))
+	add("root", "that is well-known, without a path", wellKnown(&url.URL{Scheme: w.target.Scheme, Host: w.target.Host}, "oauth-protected-resource"))
 	return places
 }
 
@@ -65,7 +66,7 @@ func (w *walk) findResource(ctx context.Context, s *Step) {
 		}
 		w.resource = resourceDocument{fetched: f, resource: f.text("resource")}
 		w.resource.servers, _ = f.texts("authorization_servers")
-		w.pass(s, "metadata.found", "it is at the URL %s", p.name)
+		w.pass(s, "metadata.found", "it is at the URL %s", p.text)
 		w.judgeResource(s, named, p)
 		break
 	}
@@ -111,7 +112,7 @@ func (w *walk) judgeIdentity(s *Step, named bool, p place) {
 		w.fail(s, "resource.identical", "resource is missing")
 	case resource == want || resource == originOf(w.target) && strings.Trim(w.target.Path, "/") == "":
 		w.pass(s, "resource.identical", "resource is the URL of the server")
-	case !named && p.name == "that is well-known, without a path" && strings.TrimSuffix(resource, "/") == originOf(w.target):
+	case !named && p.name == "root" && strings.TrimSuffix(resource, "/") == originOf(w.target):
 		w.warn(s, "resource.identical", "resource is %s, which is wider than the URL of the server", shown)
 	case strings.TrimSuffix(resource, "/") == strings.TrimSuffix(want, "/"):
 		w.fail(s, "resource.identical", "resource is %s, and differs from %s by the final slash: clients that compare exactly stop", shown, w.report.URL)

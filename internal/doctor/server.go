@@ -20,16 +20,16 @@ type serverDocument struct {
 func issuerPlaces(issuer *url.URL) []place {
 	if strings.Trim(issuer.Path, "/") == "" {
 		return []place{
-			{"RFC 8414", wellKnown(issuer, "oauth-authorization-server")},
-			{"OpenID Connect", wellKnown(issuer, "openid-configuration")},
+			{"oauth", "RFC 8414", wellKnown(issuer, "oauth-authorization-server")},
+			{"openid", "OpenID Connect", wellKnown(issuer, "openid-configuration")},
 		}
 	}
 	appended := *issuer
 	appended.RawQuery, appended.Fragment = "", ""
 	return []place{
-		{"RFC 8414, path inserted", wellKnown(issuer, "oauth-authorization-server")},
-		{"OpenID Connect, path inserted", wellKnown(issuer, "openid-configuration")},
-		{"OpenID Connect, path appended", appended.JoinPath(".well-known", "openid-configuration")},
+		{"oauth", "RFC 8414, path inserted", wellKnown(issuer, "oauth-authorization-server")},
+		{"openid", "OpenID Connect, path inserted", wellKnown(issuer, "openid-configuration")},
+		{"openid-appended", "OpenID Connect, path appended", appended.JoinPath(".well-known", "openid-configuration")},
 	}
 }
 
@@ -64,7 +64,7 @@ func (w *walk) findServer(ctx context.Context, s *Step) {
 // findOldServer looks where clients of 2025-03-26 look.
 func (w *walk) findOldServer(ctx context.Context, s *Step) {
 	at := wellKnown(&url.URL{Scheme: w.target.Scheme, Host: w.target.Host}, "oauth-authorization-server")
-	if f := w.fetch(ctx, s, "2025-03-26, at the server's origin", at); f.document != nil {
+	if f := w.fetch(ctx, s, "2025-03-26", at); f.document != nil {
 		w.warn(s, "issuer.found", "only clients of 2025-03-26 find the authorization server, at %s", w.secrets.text(linkOf(at)))
 		return
 	}
@@ -88,7 +88,7 @@ func (w *walk) findIssuer(ctx context.Context, s *Step, raw string, issuer *url.
 			}
 			continue
 		}
-		w.pass(s, "issuer.identical", "%s: the issuer is %s", p.name, w.secrets.link(raw))
+		w.pass(s, "issuer.identical", "%s: the issuer is %s", p.text, w.secrets.link(raw))
 		w.server.fetched = f
 		w.judgeServer(s)
 		return

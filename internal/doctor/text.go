@@ -242,7 +242,15 @@ func (t *texter) differences() {
 		t.b.WriteString("  no difference\n")
 		return
 	}
+	var step string
 	for _, d := range t.report.Differences {
+		if d.Meant && !t.opts.Verbose {
+			if d.Step != step {
+				t.line("~ ", "  ", d.Step+": "+strings.Join(t.meant(d.Step), "; "))
+			}
+			step = d.Step
+			continue
+		}
 		mark := "! "
 		if d.Meant {
 			mark = "~ "
@@ -251,4 +259,16 @@ func (t *texter) differences() {
 		t.line("  here      ", "            ", d.Front)
 		t.line("  upstream  ", "            ", d.Upstream)
 	}
+	t.b.WriteString("  (~ no client is the worse for it here, ! one may be)\n")
+}
+
+// meant names the differences of a step that are meant.
+func (t *texter) meant(step string) []string {
+	var what []string
+	for _, d := range t.report.Differences {
+		if d.Step == step && d.Meant {
+			what = append(what, d.What)
+		}
+	}
+	return what
 }
