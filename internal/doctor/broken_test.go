@@ -246,7 +246,7 @@ func none(paths ...string) map[string]http.HandlerFunc {
 }
 
 // short bounds requests to what a test waits for.
-func short(_ *testing.T, _ *site, o *Options) { o.Timeout = 300 * time.Millisecond }
+func short(_ *testing.T, _ *site, o *Options) { o.Timeout = time.Second }
 
 func token(audience string, lifetime time.Duration) func(*testing.T, *site, *Options) {
 	return func(_ *testing.T, _ *site, o *Options) { o.Token = jwtFor(audience, lifetime) }
