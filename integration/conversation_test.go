@@ -54,7 +54,7 @@ var speakers = []speaker{
 			streamable: &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: &http.Client{Transport: tr}},
 			legacySSE:  &mcp.SSEClientTransport{Endpoint: url, HTTPClient: &http.Client{Transport: tr}},
 		}[down.kind]
-		_, err := talk.Converse(t.Context(), over, "2025-11-25")
+		_, err := talk.ConverseInSession(t.Context(), over)
 		return err
 	}},
 	{"typescript", []string{"go", "typescript"}, func(t *testing.T, down downstream, url string) error {

@@ -228,6 +228,17 @@ func (t *transcript) handlers() *mcp.ClientOptions {
 // Converse has a client of a protocol version talk over a transport, and returns
 // what it has seen. What comes in no order that the protocol promises is sorted.
 func Converse(ctx context.Context, over mcp.Transport, version string) ([]string, error) {
+	return converse(ctx, over, version, false)
+}
+
+// ConverseInSession is Converse over a transport with a session, and what takes one:
+// since 2026-07-28 a server asks nothing outside of its answers, is not told of
+// roots, and ends subscriptions with their stream.
+func ConverseInSession(ctx context.Context, over mcp.Transport) ([]string, error) {
+	return converse(ctx, over, "2025-11-25", true)
+}
+
+func converse(ctx context.Context, over mcp.Transport, version string, inSession bool) ([]string, error) {
 	t := &transcript{changed: make(chan struct{})}
 	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, t.handlers())
 	client.AddRoots(&mcp.Root{Name: "r", URI: "file:///r"})
@@ -236,7 +247,11 @@ func Converse(ctx context.Context, over mcp.Transport, version string) ([]string
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
 	defer s.Close() //nolint:errcheck // it is closed below; this is for what goes wrong
-	if err := t.converse(ctx, client, s); err != nil {
+	if inSession {
+		client.AddRoots(&mcp.Root{Name: "r2", URI: "file:///r2"})
+		t.session(ctx, s)
+	}
+	if err := t.converse(ctx, s); err != nil {
 		return t.lines, err
 	}
 	if err := s.Close(); err != nil {
@@ -253,29 +268,44 @@ func kind(line string) string {
 	return kind
 }
 
-func (t *transcript) converse(ctx context.Context, client *mcp.Client, s *mcp.ClientSession) error {
+// session is what takes a session.
+func (t *transcript) session(ctx context.Context, s *mcp.ClientSession) {
+	t.call(ctx, s, "rooted", input{})
+	t.call(ctx, s, "pingback", input{})
+	for _, err := range []error{
+		s.Subscribe(ctx, &mcp.SubscribeParams{URI: "talk://never"}),
+		s.Unsubscribe(ctx, &mcp.UnsubscribeParams{URI: "talk://never"}),
+	} {
+		t.add("subscribed and unsubscribed: %v", err)
+	}
+}
+
+// call calls a tool.
+func (t *transcript) call(ctx context.Context, s *mcp.ClientSession, name string, in input) {
+	params := &mcp.CallToolParams{Name: name, Arguments: in}
+	params.SetProgressToken("p-" + name)
+	res, err := s.CallTool(ctx, params)
+	var wire *jsonrpc.Error
+	switch {
+	case errors.As(err, &wire):
+		t.add("%s: error %d %q %s", name, wire.Code, wire.Message, wire.Data)
+	case err != nil:
+		t.add("%s: %v", name, err)
+	case len(res.Content) != 1:
+		t.add("%s: %d contents", name, len(res.Content))
+	default:
+		got := res.Content[0].(*mcp.TextContent).Text
+		if len(got) > 100 {
+			got = fmt.Sprintf("%d bytes %x", len(got), sha256.Sum256([]byte(got)))
+		}
+		t.add("%s: %q, error %t", name, got, res.IsError)
+	}
+}
+
+func (t *transcript) converse(ctx context.Context, s *mcp.ClientSession) error {
 	init := s.InitializeResult()
 	t.add("server %s %s %q", init.ServerInfo.Name, init.ServerInfo.Version, init.Instructions)
-	call := func(name string, in input) {
-		params := &mcp.CallToolParams{Name: name, Arguments: in}
-		params.SetProgressToken("p-" + name)
-		res, err := s.CallTool(ctx, params)
-		var wire *jsonrpc.Error
-		switch {
-		case errors.As(err, &wire):
-			t.add("%s: error %d %q %s", name, wire.Code, wire.Message, wire.Data)
-		case err != nil:
-			t.add("%s: %v", name, err)
-		case len(res.Content) != 1:
-			t.add("%s: %d contents", name, len(res.Content))
-		default:
-			got := res.Content[0].(*mcp.TextContent).Text
-			if len(got) > 100 {
-				got = fmt.Sprintf("%d bytes %x", len(got), sha256.Sum256([]byte(got)))
-			}
-			t.add("%s: %q, error %t", name, got, res.IsError)
-		}
-	}
+	call := func(name string, in input) { t.call(ctx, s, name, in) }
 	tools, err := s.ListTools(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("listing: %w", err)
@@ -292,12 +322,9 @@ func (t *transcript) converse(ctx context.Context, client *mcp.Client, s *mcp.Cl
 	}
 	call("big", input{N: 4 << 20})
 	call("length", input{Text: strings.Repeat("x", 2<<20)})
-	call("pingback", input{})
 	call("sample", input{Text: "a b"})
 	call("elicit", input{Text: "who"})
 	call("roots", input{})
-	client.AddRoots(&mcp.Root{Name: "r2", URI: "file:///r2"})
-	call("rooted", input{})
 	if err := t.cancel(ctx, s); err != nil {
 		return err
 	}
@@ -314,9 +341,6 @@ func (t *transcript) converse(ctx context.Context, client *mcp.Client, s *mcp.Cl
 		if err := t.await(ctx, "updated ", 1); err != nil {
 			return err
 		}
-	}
-	if err := s.Unsubscribe(ctx, &mcp.UnsubscribeParams{URI: "talk://now"}); err == nil {
-		t.add("unsubscribed")
 	}
 	complete, err := s.Complete(ctx, &mcp.CompleteParams{
 		Ref: &mcp.CompleteReference{Type: "ref/prompt", Name: "hello"}, Argument: mcp.CompleteParamsArgument{Name: "who", Value: "hel"},
