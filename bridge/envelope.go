@@ -136,12 +136,18 @@ func openEnvelope(r *http.Request, all []message.Message, batch bool) (*envelope
 // unsupported says which revisions are served (MCP specification 2026-07-28,
 // "Protocol Version Negotiation").
 func unsupported(version string) *rejection {
-	supported := []string{statelessVersion}
-	for _, known := range slices.Backward(handshakeVersions[1:]) {
-		supported = append(supported, known)
-	}
-	data, _ := json.Marshal(map[string]any{"supported": supported, "requested": version}) // it does not fail
+	data, _ := json.Marshal(map[string]any{"supported": servedVersions(), "requested": version}) // it does not fail
 	return &rejection{status: http.StatusBadRequest, code: message.CodeUnsupportedVersion, text: "unsupported protocol version", data: data}
+}
+
+// servedVersions are the revisions that are served in front of messages, newest first:
+// those with a handshake have sessions.
+func servedVersions() []string {
+	all := []string{statelessVersion}
+	for _, known := range slices.Backward(handshakeVersions[1:]) { // the oldest knows no Streamable HTTP
+		all = append(all, known)
+	}
+	return all
 }
 
 // nameSources says which member of params the field Mcp-Name repeats.

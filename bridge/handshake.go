@@ -60,7 +60,8 @@ func (s *handshake) has(path ...string) bool {
 // discover is what the server would answer to server/discover. Nothing of it may be
 // kept: the bridge learns of no change.
 func (s *handshake) discover() []byte {
-	result := []byte(`{"resultType":"complete","supportedVersions":["` + statelessVersion + `"],"capabilities":{},"ttlMs":0,"cacheScope":"private"}`)
+	versions, _ := json.Marshal(servedVersions()) // it does not fail
+	result := []byte(`{"resultType":"complete","supportedVersions":` + string(versions) + `,"capabilities":{},"ttlMs":0,"cacheScope":"private"}`)
 	if s.capabilities != nil {
 		result = message.Set(result, s.capabilities, "capabilities")
 	}

@@ -504,7 +504,7 @@ func TestStatelessHandshake(t *testing.T) {
 				discover := send(t, h, ask("1", "server/discover", ""), "Authorization", "Bearer a")
 				time.Sleep(2 * askWithin)
 				discover.wants(t, 200, `{"jsonrpc":"2.0","id":1,"result":{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}},`+
-					`"instructions":"ask","resultType":"complete","supportedVersions":["2026-07-28"],`+
+					`"instructions":"ask","resultType":"complete","supportedVersions":["2026-07-28","2025-11-25","2025-06-18","2025-03-26"],`+
 					`"capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{}},"ttlMs":0,"cacheScope":"private"}}`)
 				a := <-started
 				call := send(t, h, ask(`"x"`, "tools/call", `"name":"t","arguments":{"a":1.0}`, `"progressToken":7`, `"v/x":1`), "Authorization", "Bearer a")

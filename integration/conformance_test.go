@@ -195,7 +195,7 @@ func TestConformanceOfServers(t *testing.T) {
 		checks   int // without the bridge
 	}{
 		{sessions, []string{"-stateless=false"}, []string{"pass-through", "stdio", "sse"}, 60},
-		{stateless, nil, []string{"pass-through"}, 130},
+		{stateless, nil, []string{"pass-through", "stdio", "sse"}, 130},
 	} {
 		t.Run(tc.revision, func(t *testing.T) {
 			server := startConformanceServer(t, program, tc.flags...)
