@@ -54,7 +54,8 @@ type conversation struct {
 	active  int // requests under way
 	used    time.Time
 	begun   time.Time
-	spoke   bool // the server has answered something
+	spoke   bool                    // the server has answered something
+	fields  map[string][]paramField // by tool
 	ended   bool
 	timer   *time.Timer
 }
@@ -535,6 +536,9 @@ func (c *conversation) deliver(m message.Message) {
 // answer is a response as the client is to see it.
 func (c *conversation) answer(k *call, m message.Message) []byte {
 	raw := m.Raw
+	if k.method == "tools/list" {
+		c.learnFields(raw)
+	}
 	if c.server != nil {
 		raw = c.server.translate(k.method, raw)
 	}

@@ -43,6 +43,10 @@ func (h *Hub) serveStateless(w http.ResponseWriter, r *http.Request, e *envelope
 		return err
 	}
 	defer c.leave()
+	if rejected := c.checkParams(r, e); rejected != nil {
+		rejected.write(w, e.m.RawID)
+		return nil
+	}
 	var k *call
 	switch {
 	case c.server == nil:
