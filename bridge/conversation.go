@@ -47,8 +47,10 @@ type conversation struct {
 	parked  map[string]*call // by the requestState that continues them
 	gone    []time.Time      // when clients gave requests up that were under way
 	listens map[*call]*filter
-	watched map[string]int // resources that are subscribed to, and by how many
-	level   int            // that the server was asked for
+	feeds   map[string]*feed // by what they ask for
+	ending  int              // feeds that were cancelled and have not ended
+	watched map[string]int   // resources that are subscribed to, and by how many
+	level   int              // that the server was asked for
 	next    int
 	active  int // requests under way
 	used    time.Time
@@ -64,6 +66,7 @@ type call struct {
 	conversation *conversation
 	id           message.Key // at the server
 	own          bool        // it is the bridge's own
+	feed         *feed       // that it begins
 	method       string
 	name         string // of the tool, prompt or resource
 	// What the client has: its id and progress token as written, and the least log
@@ -92,7 +95,7 @@ func newConversation(h *Hub, key string) *conversation {
 	return &conversation{
 		hub: h, key: key, ready: make(chan struct{}), begun: now, used: now,
 		calls: make(map[message.Key]*call), tokens: make(map[message.Key]*call), parked: make(map[string]*call),
-		listens: make(map[*call]*filter), watched: make(map[string]int), level: len(logLevels),
+		listens: make(map[*call]*filter), feeds: make(map[string]*feed), watched: make(map[string]int), level: len(logLevels),
 	}
 }
 
@@ -180,6 +183,11 @@ var errTooMany = errors.New("too many requests are under way")
 func (c *conversation) register(k *call) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.enroll(k)
+}
+
+// enroll is register where the conversation is locked.
+func (c *conversation) enroll(k *call) error {
 	limit := maxPending
 	if c.server == nil {
 		limit = maxShared
@@ -306,13 +314,18 @@ func (c *conversation) cancel(k *call) (frames [][]byte) {
 	}
 	k.inputs = nil
 	if c.calls[k.id] == k {
-		frames = append(frames, []byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`+string(k.number())+`,"reason":"the client is gone"}}`))
+		frames = append(frames, cancelled(k))
 		c.gone = append(c.gone, time.Now())
 	}
-	if f := c.listens[k]; f != nil && c.server != nil {
-		frames = c.unwatch(f.resources)
-	}
+	f := c.listens[k]
 	c.drop(k)
+	switch {
+	case f == nil:
+	case c.server != nil:
+		frames = c.unwatch(f.resources)
+	default:
+		frames = append(frames, c.tidyFeeds()...)
+	}
 	return frames
 }
 
@@ -339,6 +352,8 @@ func (c *conversation) deliver(m message.Message) {
 		k := c.calls[m.ID]
 		switch {
 		case k == nil: // it was given up, or never asked for
+		case k.feed != nil:
+			frames = c.feedOver(k.feed, m.Raw)
 		case k.state != "":
 			k.late = &m
 			delete(c.calls, k.id)
@@ -385,12 +400,20 @@ func (c *conversation) notified(m message.Message) [][]byte {
 	case c.server != nil:
 		c.server.notified(c, m)
 	case m.Method == "notifications/cancelled":
-		if k := c.calls[m.Cancels]; k != nil && k.method == "subscriptions/listen" {
+		switch k := c.calls[m.Cancels]; {
+		case k == nil || k.method != "subscriptions/listen":
+		case k.feed != nil:
+			return c.fed(k.feed, m)
+		default:
 			k.add(event{raw: message.Set(m.Raw, k.clientID, "params", "requestId")})
 			c.drop(k)
 		}
 	default:
-		if k := c.calls[message.KeyOf(message.Get(m.Raw, "params", "_meta", metaSubscription))]; k != nil {
+		switch k := c.calls[message.KeyOf(message.Get(m.Raw, "params", "_meta", metaSubscription))]; {
+		case k == nil:
+		case k.feed != nil:
+			return c.fed(k.feed, m)
+		default:
 			k.listening = true
 			k.add(event{raw: message.Set(m.Raw, k.clientID, "params", "_meta", metaSubscription)})
 		}
@@ -430,6 +453,9 @@ func (c *conversation) fail(text string) (Peer, bool) {
 		c.timer.Stop()
 	}
 	for _, k := range c.calls {
+		if k.feed != nil && k.feed.patience != nil {
+			k.feed.patience.Stop()
+		}
 		if !k.listening && k.state == "" { // the stream of a subscription just ends
 			k.add(event{raw: message.Error(k.clientID, message.CodeInternal, text), response: true})
 		}

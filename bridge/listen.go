@@ -22,7 +22,9 @@ type filter struct {
 	Resources bool     `json:"resourcesListChanged,omitempty"`
 	Watched   []string `json:"resourceSubscriptions,omitempty"`
 
-	resources []string // of Watched, that the server was asked to watch
+	resources []string           // of Watched, that the server was asked to watch
+	feeds     map[*feed]struct{} // that it is fed by, where the server is stateless
+	request   []byte             // that asks for them, while it waits for others to end
 }
 
 // wants reports whether a notification is asked for.

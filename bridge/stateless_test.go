@@ -473,46 +473,6 @@ func TestStatelessLog(t *testing.T) {
 	})
 }
 
-// Rule D5: subscriptions at a shared server, each with the id of its own client.
-func TestStatelessSubscriptions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, started := programs(t, stateless, HubConfig{})
-		a := send(t, h, ask("1", "subscriptions/listen", `"notifications":{"toolsListChanged":true}`))
-		b := send(t, h, ask(`"1"`, "subscriptions/listen", `"notifications":{"toolsListChanged":true}`))
-		synctest.Wait()
-		p := <-started
-		first, second := p.next(t, "subscriptions/listen"), p.next(t, "subscriptions/listen")
-		tell := func(id []byte, method string) {
-			p.say(`{"jsonrpc":"2.0","method":%q,"params":{"_meta":{%q:%s}}}`, method, metaSubscription, id)
-		}
-		tell(first.RawID, "notifications/subscriptions/acknowledged")
-		tell(first.RawID, "notifications/tools/list_changed")
-		tell([]byte(`"1"`), "notifications/tools/list_changed")
-		tell(second.RawID, "notifications/subscriptions/acknowledged")
-		of := func(id, method string) string {
-			return fmt.Sprintf(`{"jsonrpc":"2.0","method":%q,"params":{"_meta":{%q:%s}}}`, method, metaSubscription, id)
-		}
-		clients := map[string]*pending{"1": a, `"1"`: b}
-		ids := []string{"1", `"1"`}
-		if len(a.messages()) == 1 {
-			ids = []string{`"1"`, "1"} // the other was the first
-		}
-		clients[ids[0]].wants(t, 200, of(ids[0], "notifications/subscriptions/acknowledged"), of(ids[0], "notifications/tools/list_changed"))
-		clients[ids[1]].wants(t, 200, of(ids[1], "notifications/subscriptions/acknowledged"))
-		p.say(`{"jsonrpc":"2.0","id":%s,"result":{"resultType":"complete","_meta":{%q:%[1]s}}}`, first.RawID, metaSubscription)
-		got := clients[ids[0]].messages()
-		if want := fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":{"resultType":"complete","_meta":{%q:%[1]s}}}`, ids[0], metaSubscription); got[len(got)-1] != want || !clients[ids[0]].over() {
-			t.Errorf("got %s, want %s", got[len(got)-1], want)
-		}
-		p.say(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%s}}`, second.RawID)
-		got = clients[ids[1]].messages()
-		if want := fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%s}}`, ids[1]); got[len(got)-1] != want || !clients[ids[1]].over() {
-			t.Errorf("got %s, want %s", got[len(got)-1], want)
-		}
-		p.gotNothing(t)
-	})
-}
-
 // Rule D5: a server that dies fails what is under way, ends subscriptions, and is
 // started again for the next request.
 func TestStatelessServerDies(t *testing.T) {

@@ -1,0 +1,386 @@
+package bridge
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+)
+
+const (
+	// feedEnds bounds how long a server may take to end a subscription that was
+	// cancelled, before the next one begins.
+	feedEnds = time.Second
+	// maxStale bounds the feeds that nobody uses any more and that are kept while
+	// others are used.
+	maxStale = 256
+)
+
+// feed is one subscriptions/listen at a server that is stateless itself. All clients
+// that want of it what it asks for share it, and it is cancelled when nobody listens
+// to anything any more: there are servers (go-sdk 1.8) that keep one subscription of
+// a kind for each connection, and end all of them with any. So nothing is asked for
+// twice, and the next feed waits until those that were cancelled have ended.
+type feed struct {
+	call  *call
+	frame []byte // that begins it
+	wants filter
+	sent  bool
+	ack   []byte // as the server wrote it
+	// ended says that it is cancelled, over that nothing comes of it any more.
+	ended, over bool
+	answer      []byte // the end, as the server wrote it
+	patience    *time.Timer
+}
+
+// parts lists what a filter asks for, each by a name.
+func (f *filter) parts() []string {
+	var parts []string
+	for name, wanted := range map[string]bool{"tools": f.Tools, "prompts": f.Prompts, "resources": f.Resources} {
+		if wanted {
+			parts = append(parts, name)
+		}
+	}
+	for _, uri := range f.Watched {
+		parts = append(parts, "resource "+uri)
+	}
+	return parts
+}
+
+// only returns of a filter what keep says.
+func (f *filter) only(keep func(part string) bool) filter {
+	return filter{
+		Tools:     f.Tools && keep("tools"),
+		Prompts:   f.Prompts && keep("prompts"),
+		Resources: f.Resources && keep("resources"),
+		Watched:   slices.DeleteFunc(slices.Clone(f.Watched), func(uri string) bool { return !keep("resource " + uri) }),
+	}
+}
+
+func (f *filter) empty() bool { return len(f.parts()) == 0 }
+
+// sharedFilter reads the filter of a subscriptions/listen. It returns nil where there
+// is something in it that the bridge does not know, or nothing.
+func sharedFilter(raw []byte) *filter {
+	value := message.Get(raw, "params", "notifications")
+	var all map[string]json.RawMessage
+	f := new(filter)
+	if json.Unmarshal(value, &all) != nil || json.Unmarshal(value, f) != nil || len(f.Watched) > maxWatched {
+		return nil
+	}
+	for name := range all {
+		switch name {
+		case "toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions":
+		default:
+			return nil
+		}
+	}
+	slices.Sort(f.Watched)
+	f.Watched = slices.Compact(f.Watched)
+	if f.empty() {
+		return nil
+	}
+	return f
+}
+
+// share has a request listen through the feeds of a server that is stateless itself.
+func (c *conversation) share(r *http.Request, e *envelope) (*call, error) {
+	f := sharedFilter(e.m.Raw)
+	if f == nil {
+		return c.forward(r, e, e.m.Raw) // the server judges it
+	}
+	k := &call{method: e.m.Method, clientID: e.m.RawID, conversation: c, wake: make(chan struct{}, 1)}
+	f.request = e.m.Raw
+	c.mu.Lock()
+	switch {
+	case c.ended:
+		c.mu.Unlock()
+		return nil, errPeerEnded
+	case len(c.listens) >= maxShared:
+		c.mu.Unlock()
+		return nil, errTooMany
+	}
+	c.listens[k] = f
+	opened, err := c.feedUp(k, f)
+	if err != nil {
+		c.drop(k)
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	c.begin(opened)
+	return k, nil
+}
+
+// feedUp finds the feeds of what a request listens to, and returns those that have to
+// be begun. It waits where feeds are ending: then feedUp is called again. The
+// conversation is locked.
+func (c *conversation) feedUp(k *call, f *filter) (opened []*feed, err error) {
+	missing := f.only(func(part string) bool { return c.feeds[part] == nil })
+	if !missing.empty() {
+		if c.ending > 0 {
+			return nil, nil
+		}
+		d, err := c.newFeed(f, missing)
+		if err != nil {
+			return nil, err
+		}
+		opened = append(opened, d)
+	}
+	f.feeds = make(map[*feed]struct{})
+	for _, part := range f.parts() {
+		f.feeds[c.feeds[part]] = struct{}{}
+	}
+	f.request = nil
+	c.settle(k, f)
+	return opened, nil
+}
+
+// newFeed makes a feed for what nobody has asked for yet, of the request of a client
+// that does.
+func (c *conversation) newFeed(f *filter, missing filter) (*feed, error) {
+	d := &feed{wants: missing, call: &call{method: "subscriptions/listen", own: true}}
+	d.call.feed = d
+	if err := c.enroll(d.call); err != nil {
+		return nil, err
+	}
+	d.frame = message.Remove(message.Set(f.request, d.call.number(), "id"), "params", "_meta", "progressToken")
+	if len(missing.parts()) < len(f.parts()) {
+		wanted, err := json.Marshal(missing)
+		if err != nil {
+			return nil, err
+		}
+		d.frame = message.Set(d.frame, wanted, "params", "notifications")
+	}
+	for _, part := range missing.parts() {
+		c.feeds[part] = d
+	}
+	return d, nil
+}
+
+// begin has the server begin feeds.
+func (c *conversation) begin(feeds []*feed) {
+	for _, d := range feeds {
+		err := c.peer.Send(nil, d.frame)
+		c.mu.Lock()
+		var frames [][]byte
+		switch {
+		case err != nil:
+			frames = c.feedOver(d, message.Error(nil, message.CodeInternal, "the server takes no messages now"))
+		case d.ended && !d.over: // cancelled meanwhile
+			frames = append(frames, cancelled(d.call))
+		}
+		d.sent, d.frame = true, nil
+		c.mu.Unlock()
+		c.send(frames)
+	}
+}
+
+// fed takes a notification of a feed to those that listen to it, and returns what has
+// to be said to the server. The conversation is locked.
+func (c *conversation) fed(d *feed, m message.Message) [][]byte {
+	if d.over {
+		return nil
+	}
+	listeners := c.listeners(d)
+	switch {
+	case m.Method == "notifications/subscriptions/acknowledged":
+		if d.ack != nil {
+			return nil
+		}
+		d.ack = m.Raw
+		for _, k := range listeners {
+			c.settle(k, c.listens[k])
+		}
+		return c.tidyFeeds()
+	case m.Method == "notifications/cancelled":
+		for _, k := range listeners {
+			k.add(event{raw: message.Set(m.Raw, k.clientID, "params", "requestId")})
+		}
+		return c.feedOver(d, nil)
+	}
+	known := (&filter{Tools: true, Prompts: true, Resources: true}).wants(m) || m.Method == "notifications/resources/updated"
+	for _, k := range listeners {
+		if f := c.listens[k]; k.listening && (f.wants(m) || !known && len(listeners) == 1) {
+			k.add(event{raw: message.Set(m.Raw, k.clientID, "params", "_meta", metaSubscription)})
+		}
+	}
+	return nil
+}
+
+// listeners lists the requests that listen to a feed.
+func (c *conversation) listeners(d *feed) (all []*call) {
+	for k, f := range c.listens {
+		if _, ok := f.feeds[d]; ok {
+			all = append(all, k)
+		}
+	}
+	return all
+}
+
+// settle acknowledges what a request listens to, when the server has said what it
+// agrees to, and ends it where the server has ended that. The conversation is locked.
+func (c *conversation) settle(k *call, f *filter) {
+	if f.feeds == nil {
+		return
+	}
+	var agreed []string
+	var ack, answer []byte
+	lost := 0
+	for d := range f.feeds {
+		switch {
+		case d.ack == nil && !d.over:
+			return
+		case d.ack == nil:
+			if d.answer != nil {
+				k.add(event{raw: message.Set(d.answer, k.clientID, "id"), response: true})
+			}
+			c.drop(k)
+			return
+		}
+		ack = d.ack
+		agreed = append(agreed, d.agreed()...)
+		if d.over {
+			lost++
+			answer = d.answer
+		}
+	}
+	if !k.listening {
+		granted := f.only(func(part string) bool { return slices.Contains(agreed, part) })
+		raw := message.Set(ack, k.clientID, "params", "_meta", metaSubscription)
+		if len(f.feeds) > 1 || len(granted.parts()) < len(agreed) {
+			value, err := json.Marshal(granted)
+			if err != nil {
+				return
+			}
+			raw = message.Set(raw, value, "params", "notifications")
+		}
+		k.add(event{raw: raw})
+		k.listening = true
+		f.Tools, f.Prompts, f.Resources, f.Watched = granted.Tools, granted.Prompts, granted.Resources, granted.Watched
+	}
+	if lost == 0 || lost < len(f.feeds) && !f.loses() {
+		return
+	}
+	if answer != nil {
+		raw := message.Replace(answer, k.clientID, "result", "_meta", metaSubscription)
+		k.add(event{raw: message.Set(raw, k.clientID, "id"), response: true})
+	}
+	c.drop(k)
+}
+
+// agreed lists what a server has agreed to: what it says, or all.
+func (d *feed) agreed() []string {
+	value := message.Get(d.ack, "params", "notifications")
+	if value == nil {
+		return d.wants.parts()
+	}
+	var granted filter
+	if json.Unmarshal(value, &granted) != nil {
+		return nil
+	}
+	return granted.parts()
+}
+
+// loses reports whether something that was agreed to has ended.
+func (f *filter) loses() bool {
+	for d := range f.feeds {
+		if d.over && slices.ContainsFunc(f.parts(), func(part string) bool { return slices.Contains(d.wants.parts(), part) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// feedOver ends a feed, of which nothing comes any more, with the server's answer if
+// there was one. It returns what has to be said to the server. The conversation is
+// locked.
+func (c *conversation) feedOver(d *feed, answer []byte) [][]byte {
+	if d.over {
+		return nil
+	}
+	d.over, d.answer = true, answer
+	delete(c.calls, d.call.id)
+	c.unfeed(d)
+	for _, k := range c.listeners(d) {
+		c.settle(k, c.listens[k])
+	}
+	if d.ended {
+		d.patience.Stop()
+		c.ending--
+		c.resumeFeeds()
+	}
+	return c.tidyFeeds()
+}
+
+// unfeed takes a feed out of those that can be listened to.
+func (c *conversation) unfeed(d *feed) {
+	maps.DeleteFunc(c.feeds, func(_ string, other *feed) bool { return other == d })
+}
+
+// resumeFeeds begins what was held up by feeds that were ending. The conversation is
+// locked.
+func (c *conversation) resumeFeeds() {
+	if c.ending > 0 || c.ended {
+		return
+	}
+	var opened []*feed
+	for k, f := range c.listens {
+		if f.feeds != nil || f.request == nil {
+			continue
+		}
+		more, err := c.feedUp(k, f)
+		if err != nil {
+			k.add(event{raw: message.Error(k.clientID, message.CodeInternal, err.Error()), response: true})
+			c.drop(k)
+		}
+		opened = append(opened, more...)
+	}
+	if len(opened) > 0 {
+		go c.begin(opened)
+	}
+}
+
+// tidyFeeds cancels the feeds that nobody listens to, if there are no others or too
+// many of them. It returns what has to be said to the server. The conversation is
+// locked.
+func (c *conversation) tidyFeeds() (frames [][]byte) {
+	stale := make(map[*feed]struct{})
+	for _, d := range c.feeds {
+		stale[d] = struct{}{}
+	}
+	used := false
+	for _, f := range c.listens {
+		used = used || f.feeds != nil || f.request != nil
+		for d := range f.feeds {
+			delete(stale, d)
+		}
+	}
+	if used && len(stale) <= maxStale {
+		return nil
+	}
+	for d := range stale {
+		d.ended = true
+		c.ending++
+		c.unfeed(d)
+		d.patience = time.AfterFunc(feedEnds, func() {
+			c.mu.Lock()
+			frames := c.feedOver(d, nil)
+			c.mu.Unlock()
+			c.send(frames)
+		})
+		if d.sent {
+			frames = append(frames, cancelled(d.call))
+		}
+	}
+	return frames
+}
+
+// cancelled takes a request back.
+func cancelled(k *call) []byte {
+	return []byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":` + string(k.number()) + `,"reason":"the client is gone"}}`)
+}
