@@ -151,12 +151,24 @@ func (x *Exchange) Edit(rec *record.Record, res *http.Response) {
 			discard(res, status)
 		}
 	}
+	x.doubt(rec, res)
 	x.watchAudience(rec, res)
 	x.mapReference(rec, h, "Location")
 	x.mapReference(rec, h, "Content-Location")
 	if e.cfg.Kind == KindSSE && x.target == TargetEndpoint && res.StatusCode == http.StatusOK && isEventStream(h) &&
 		res.Request != nil && res.Request.Method == http.MethodGet {
 		x.mapEndpointEvent(rec, res)
+	}
+}
+
+// doubt has the metadata asked for again after a token was refused: the client looks
+// there for where to get another.
+func (x *Exchange) doubt(rec *record.Record, res *http.Response) {
+	if rec.Status != http.StatusUnauthorized || x.endpoint.cfg.Metadata == nil || res.Request == nil || len(res.Request.Header["Authorization"]) == 0 {
+		return
+	}
+	if public, ok := x.source.Public(); ok {
+		x.endpoint.cfg.Metadata.Doubt(public)
 	}
 }
 

@@ -33,6 +33,7 @@ func (s *Store) Serve(w http.ResponseWriter, r *http.Request, pub Public, suffix
 		answer(w, r, http.StatusNotFound, "no-store", bodyNotFound)
 		return
 	}
+	s.reconsider(pub)
 	switch e := s.lookup(r.Context(), pub); e.status {
 	case found:
 		s.answerFound(w, r, e, e.doc.render(resource))

@@ -58,6 +58,7 @@ type entry struct {
 
 	fetched time.Time // when outcome was had
 	expires time.Time // when the upstream is asked again
+	doubted bool      // the upstream has refused a token since
 	// failure is the last one, and when it was.
 	failure  string
 	failedAt time.Time
@@ -199,6 +200,26 @@ func (s *Store) lookupUpstream(ctx context.Context, pub Public) entry {
 		return f.got
 	case <-ctx.Done():
 		return stale
+	}
+}
+
+// Doubt says that the upstream has refused a client's token: where tokens come from
+// may have changed. The next client that asks for the metadata has the upstream asked
+// again before its time, if the last time went well.
+func (s *Store) Doubt(pub Public) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.entries[pub.key()]; e != nil {
+		e.doubted = e.failure == ""
+	}
+}
+
+// reconsider makes what is doubted be asked for again.
+func (s *Store) reconsider(pub Public) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.entries[pub.key()]; e != nil && e.doubted {
+		e.doubted, e.expires = false, time.Now()
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -693,4 +695,50 @@ func TestDialWithZone(t *testing.T) {
 	if err != nil || !s.id.dialled(l.hostPort) {
 		t.Errorf("dials %+v; want %+v, %v", s.id.dials, l.hostPort, err)
 	}
+}
+
+// C4: after the upstream has refused a token, the next client that asks has it asked
+// again, once; a failure then is no reason to ask again at once, nor to forget what
+// there is.
+func TestDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := has()
+		s, _ := newStore(t, u, nil)
+		s.Doubt(public) // of nothing
+		serve := func() string {
+			w := httptest.NewRecorder()
+			s.Serve(w, httptest.NewRequest(http.MethodGet, "/", nil), public, "/mcp")
+			return w.Body.String()
+		}
+		before := serve()
+		wantCount(t, u, 1)
+		u.answers = answers{atPath: doc(strings.Replace(upstreamDoc, "as.", "other.", 1))}
+		if serve() != before {
+			t.Error("asked again without a doubt")
+		}
+		s.Doubt(public)
+		s.Doubt(public)
+		if !s.Known(t.Context(), public) {
+			t.Error("not known")
+		}
+		wantCount(t, u, 1) // a challenge does not wait for it
+		after := serve()
+		if after == before || !strings.Contains(after, "other.") {
+			t.Errorf("got %s", after)
+		}
+		serve()
+		wantCount(t, u, 2)
+
+		u.answers = answers{atPath: {Status: http.StatusBadGateway}, atRoot: {Status: http.StatusBadGateway}}
+		s.Doubt(public)
+		if serve() != after {
+			t.Error("forgot what there was")
+		}
+		failed := u.count()
+		s.Doubt(public)
+		if serve() != after {
+			t.Error("forgot what there was")
+		}
+		wantCount(t, u, failed)
+	})
 }
