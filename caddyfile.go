@@ -390,7 +390,7 @@ func (dir *directive) route() caddyhttp.Route {
 			suffixes = append(suffixes, path)
 			prefix, _ = strings.CutSuffix(path, endpoint)
 		}
-		wellKnown := caddyhttp.MatchPath{metadata.WellKnownPath}
+		wellKnown := caddyhttp.MatchPath{metadata.WellKnownPath, metadata.WellKnownPath + "/"}
 		for _, suffix := range suffixes {
 			wellKnown = append(wellKnown, metadata.WellKnownPath+suffix, metadata.WellKnownPath+suffix+"/")
 		}

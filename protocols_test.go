@@ -112,24 +112,29 @@ var fronts = map[string]struct {
 	},
 }
 
-// Rules A1, A2, A4, B1, C6, D1: whatever protocol stands on either side, each
-// answer arrives whole and names the public URL.
+// Rules A1, A2, A4, A7, A10, B1 to B3, C1, C3, C6, D1: whatever protocol stands on
+// either side, each answer arrives whole and names the public URL, as the metadata
+// does, and pages are let in and kept out alike.
 func TestAnswersCrossEveryProtocol(t *testing.T) {
 	for front, f := range fronts {
 		for upstream, start := range upstreams {
 			t.Run(front+", "+upstream, func(t *testing.T) {
 				a := new(answers)
 				directive, direct := start(t, a)
-				a.metadata = fmt.Sprintf(`{"resource":"%s/mcp","authorization_servers":["https://login.example.com"]}`, a.URL)
 				if !strings.Contains(directive, "{") {
 					directive += " {"
 				}
 				port, inner := testcaddy.FreePort(t), testcaddy.FreePort(t)
+				base := f.scheme + "://" + testcaddy.Addr(port)
+				own := a.URL
+				if upstream == "unix socket" {
+					own = base // it has no other address than the Host that it is asked with
+				}
+				a.metadata = fmt.Sprintf(`{"resource":"%s/mcp","authorization_servers":["https://login.example.com"]}`, own)
 				cert, key := testcaddy.Certificate(t)
 				config := strings.ReplaceAll(f.config(port, inner), "CERTIFICATE", cert+" "+key)
 				testcaddy.Run(t, fmt.Sprintf("{\nauto_https off\nservers {\ntrusted_proxies static 127.0.0.0/8\n}\n}\n"+
 					config, "mcp_auth_bridge "+directive+"\n"+allowApp+"\n}"))
-				base := f.scheme + "://" + testcaddy.Addr(port)
 				c := f.client(t)
 				warm, err := c.Do(newRequest(t, http.MethodGet, base+"/other", ""))
 				if err != nil {
@@ -140,6 +145,13 @@ func TestAnswersCrossEveryProtocol(t *testing.T) {
 					t.Fatalf("got %s, want HTTP/%d", warm.Proto, f.major)
 				}
 				answersCross(t, direct, a, c, base, true)
+				preflightAnswered(t, c, base)
+				originRefused(t, c, base)
+				metadataServed(t, c, base)
+				breaksOff(t, c, base)
+				if got := do(t, c, newRequest(t, "POST", base+"/mcp/?answer=200", initReq)); got.status != http.StatusOK {
+					t.Errorf("with a final slash: got %d", got.status)
+				}
 			})
 		}
 	}
