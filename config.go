@@ -53,7 +53,7 @@ type CORSConfig struct {
 
 	// Origins that may call the endpoint from a browser: exact
 	// (`https://app.example.com`), every subdomain (`https://*.example.com`)
-	// or `*`. Default: the endpoint's own origin, and loopback origins where
+	// or `*`. Default: the endpoint's own origin, those of the site's other hosts, and loopback origins where
 	// the request's host is loopback.
 	AllowOrigins []string `json:"allow_origins,omitempty"`
 

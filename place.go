@@ -325,6 +325,17 @@ func (p *place) has(host string) bool {
 	return ok && p.hosts["*."+rest]
 }
 
+// isSibling reports whether origin is that of another host which the place names in
+// full, and else like public, the origin of a request for host.
+func (p *place) isSibling(origin, public, host string) bool {
+	_, authority, ok := strings.Cut(origin, "://")
+	if !ok || !p.hosts[host] {
+		return false
+	}
+	other := hostname(authority)
+	return p.hosts[other] && origin == strings.Replace(public, host, other, 1)
+}
+
 // originOf is the origin that clients use for a host of the place.
 func (p *place) originOf(host string) string {
 	scheme, port := "http", 0

@@ -156,6 +156,7 @@ func (q *request) corsRequest(origins []string, site string) cors.Request {
 	// says; public_url's own origin is always allowed.
 	if origin, host, ok := q.origin(); ok {
 		c.PublicOrigin, c.HostConfigured = origin, h.isConfiguredHost(host)
+		c.OriginConfigured = h.placed().isSibling(c.Origin, origin, host)
 		c.LoopbackHost, c.IPOrLocalhost = cors.Loopback(host), cors.IPOrLocalhost(host)
 	}
 	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {

@@ -16,6 +16,9 @@ type Request struct {
 	// set because PublicOrigin is configured: the check against DNS rebinding
 	// is about the name that the browser used.
 	HostConfigured bool
+	// OriginConfigured says that Origin is PublicOrigin with another of the
+	// configured hosts in it.
+	OriginConfigured bool
 	// LoopbackHost says that the request's host is loopback ([Loopback]).
 	LoopbackHost bool
 	// IPOrLocalhost says that the request's host is an IP address or localhost
@@ -94,6 +97,9 @@ func (p *Policy) allows(r *Request) bool {
 		}
 	}
 	if !p.listed && r.LoopbackHost && o.loopback() {
+		return true
+	}
+	if !p.listed && r.OriginConfigured && r.HostConfigured {
 		return true
 	}
 	return o.text == r.PublicOrigin && (r.HostConfigured || r.IPOrLocalhost) && !r.rebound()

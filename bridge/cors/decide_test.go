@@ -14,6 +14,11 @@ var (
 	configured = Request{PublicOrigin: "https://mcp.example.com", HostConfigured: true, LoopbackLocal: true}
 )
 
+func (r Request) sibling() Request {
+	r.OriginConfigured = true
+	return r
+}
+
 func (r Request) from(origin string) Request {
 	r.Origin = origin
 	return r
@@ -89,6 +94,8 @@ func TestDecideWithoutOwn(t *testing.T) {
 	}{
 		{"B3 the request's own name", unknown.from("https://mcp.example.com"), Refused},
 		{"B3 a host of the site", remote.from("https://mcp.example.com"), Allow},
+		{"B3 another host of the site", remote.from("https://app.example.com").sibling(), Allow},
+		{"B3 a host of the site, under a foreign name", rebinding.from("https://app.example.com").sibling(), Refused},
 		{"B3 the request's own address", lan.from("http://192.168.1.5:8080"), Allow},
 		{"B3 no usable host", Request{}.from("https://mcp.example.com"), Refused},
 		{"B3 no usable host, loopback origin", Request{LoopbackLocal: true}.from("http://localhost"), Refused},
@@ -115,6 +122,7 @@ func TestDecideList(t *testing.T) {
 		want Decision
 	}{
 		{"B3 listed", remote.from("https://app.example.com"), Allow},
+		{"B3 another host of the site, not listed", remote.from("https://www.example.com").sibling(), Refused},
 		{"B3 listed, port", remote.from("http://intranet:8080"), Allow},
 		{"B3 listed, extension", remote.from("chrome-extension://abcdefghijklmnopabcdefghijklmnop"), Allow},
 		{"B3 other extension", remote.from("chrome-extension://ponmlkjihgfedcbaponmlkjihgfedcba"), Refused},
