@@ -53,8 +53,8 @@ type CORSConfig struct {
 
 	// Origins that may call the endpoint from a browser: exact
 	// (`https://app.example.com`), every subdomain (`https://*.example.com`)
-	// or `*`. Default: the endpoint's own origin, those of the site's other hosts, and loopback origins where
-	// the request's host is loopback.
+	// or `*`. Default: the endpoint's own origin, those of the site's other
+	// hosts, and loopback origins where the request's host is loopback.
 	AllowOrigins []string `json:"allow_origins,omitempty"`
 
 	// Names of request headers that a page may send beyond those of MCP.
