@@ -154,6 +154,14 @@ func (s *session) unask(st *stream, requests []message.Message) {
 	}
 }
 
+// spend drops a stream that is one answer alone: the client is given no event id to
+// resume it by.
+func (s *session) spend(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropStream(st)
+}
+
 func (s *session) dropStream(st *stream) {
 	for id := range st.waiting {
 		delete(s.pending, id)

@@ -441,6 +441,7 @@ func (s *session) pump(r *http.Request, st *stream, rd *reader, out *eventWriter
 	for {
 		batch, seq, over := s.take(st, rd)
 		if !out.begun && over && len(batch) == 1 && seq == 0 && batch[0].response {
+			s.spend(st) // first: the client's next request need not find it kept
 			out.answer(http.StatusOK, batch[0].raw)
 			return
 		}

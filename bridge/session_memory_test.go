@@ -1,0 +1,27 @@
+package bridge
+
+import (
+	"testing"
+)
+
+// Rule D6: an answer alone has no event id that a client could resume it by, so
+// nothing of it is kept.
+func TestHubKeepsNoAnswerAlone(t *testing.T) {
+	h, p, id := directHub(t, HubConfig{})
+	defer h.Close()
+	go func() {
+		for range p.got {
+			p.deliver([]byte(`{"jsonrpc":"2.0","id":1,"result":{}}`))
+		}
+	}()
+	defer close(p.got)
+	for range 3 {
+		w := direct(t.Context(), h, "POST", id, `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`)
+		if got := w.Header().Get("Content-Type"); got != "application/json" {
+			t.Fatalf("answered with %q", got)
+		}
+		if size, streams := h.find(id).kept(); size != 0 || streams != 0 {
+			t.Errorf("%d bytes in %d streams are kept", size, streams)
+		}
+	}
+}
