@@ -106,6 +106,9 @@ func (b *backend) Call(w http.ResponseWriter, c bridge.Call) (err error) {
 	target, path := h.endpoint.Upstream(c.Message)
 	h.endpoint.Begin(&q.Exchange, r, target, path, q)
 	q.Announced = c.Announced
+	if len(h.ReverseProxy.HandleResponse) == 0 { // which may answer with another body
+		q.Opener, _ = w.(bridge.Opener)
+	}
 	if err := q.Hold(r); err != nil {
 		return &bridge.Refusal{Status: statusOf(bodyError(err))}
 	}

@@ -20,8 +20,8 @@ type Backend interface {
 	// Detach returns a copy of a client's request that outlives it, and that stays
 	// as it is when the client's is done.
 	Detach(from *http.Request) *http.Request
-	// Call sends one request to the upstream and w its answer. It returns when the
-	// answer is complete. The error is a [*Refusal] without a header, if anything
+	// Call sends one request to the upstream and w, which may be an [Opener], its
+	// answer. It returns when the answer is complete. The error is a [*Refusal] without a header, if anything
 	// was wrong before that was begun.
 	Call(w http.ResponseWriter, c Call) error
 }
@@ -62,6 +62,7 @@ type capture struct {
 	limit int // of what is kept, in bytes
 	body  bytes.Buffer
 	to    io.Writer
+	from  *quietBody // of an event stream; nil: it is written
 	slow  *time.Timer
 	once  sync.Once
 }
@@ -72,11 +73,19 @@ func newCapture(limit int, stream func(int, http.Header) io.Writer) *capture {
 
 func (c *capture) Header() http.Header { return c.header }
 
+// Opened implements Opener.
+func (c *capture) Opened(body io.ReadCloser) io.ReadCloser {
+	c.from = &quietBody{ReadCloser: body}
+	return c.from
+}
+
 func (c *capture) WriteHeader(status int) {
 	if status < http.StatusOK {
 		return
 	}
+	begins := false
 	c.once.Do(func() {
+		begins = true
 		c.status = status
 		if c.stream != nil {
 			c.to = c.stream(status, c.header)
@@ -89,6 +98,9 @@ func (c *capture) WriteHeader(status int) {
 		}
 		close(c.ready)
 	})
+	if begins && c.to != nil && c.from != nil {
+		c.from.copyTo(c.to)
+	}
 }
 
 func (c *capture) Write(p []byte) (int, error) {

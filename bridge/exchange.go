@@ -26,6 +26,8 @@ type Exchange struct {
 	// Announced takes the message path that an HTTP+SSE upstream announces, in place
 	// of mapping it.
 	Announced func(path, query string)
+	// Opener is given the event stream that the answer is. Nil: it passes.
+	Opener Opener
 }
 
 // PublicSource computes the public URL of the endpoint for one request. It
@@ -158,6 +160,9 @@ func (x *Exchange) Edit(rec *record.Record, res *http.Response) {
 	if e.cfg.Kind == KindSSE && x.target == TargetEndpoint && res.StatusCode == http.StatusOK && isEventStream(h) &&
 		res.Request != nil && res.Request.Method == http.MethodGet {
 		x.mapEndpointEvent(rec, res)
+	}
+	if x.Opener != nil && res.StatusCode == http.StatusOK && isEventStream(h) {
+		res.Body = x.Opener.Opened(res.Body)
 	}
 }
 

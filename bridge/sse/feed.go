@@ -42,6 +42,9 @@ type Feed struct {
 	err     error
 }
 
+// keepLine is the largest buffer, in bytes, that a quiet stream holds on to.
+const keepLine = 4 << 10
+
 // LastID is the id of the last event that was complete.
 func (f *Feed) LastID() string { return f.lastID }
 
@@ -69,7 +72,9 @@ func (f *Feed) Write(p []byte) (int, error) {
 		f.afterCR = rest[i] == '\r'
 		rest = rest[i+1:]
 		f.end(line)
-		f.line = f.line[:0]
+		if f.line = f.line[:0]; cap(f.line) > keepLine {
+			f.line = nil
+		}
 	}
 	if f.err != nil {
 		return 0, f.err
