@@ -21,9 +21,7 @@ func (h *Hub) postStateless(w http.ResponseWriter, r *http.Request, all []messag
 		return
 	}
 	err := h.serveStateless(w, r, e)
-	if refusal, ok := errors.AsType[*Refusal](err); ok && h.cfg.Remote &&
-		(refusal.Status == http.StatusNotFound || refusal.Status == http.StatusGone) {
-		// The server has forgotten a conversation that the client knows nothing of.
+	if h.forgotten(err) {
 		err = h.serveStateless(w, r, e)
 	}
 	if err != nil {
@@ -31,8 +29,24 @@ func (h *Hub) postStateless(w http.ResponseWriter, r *http.Request, all []messag
 	}
 }
 
+// forgotten reports whether an error is that the server has forgotten a conversation,
+// of which the client knows nothing.
+func (h *Hub) forgotten(err error) bool {
+	refusal, ok := errors.AsType[*Refusal](err)
+	return ok && h.cfg.Remote && (refusal.Status == http.StatusNotFound || refusal.Status == http.StatusGone)
+}
+
+// quit leaves a conversation after what err says of a request, and ends it where the
+// server has forgotten it, so that a next request begins another.
+func (h *Hub) quit(c *conversation, err error) {
+	c.leave()
+	if h.forgotten(err) {
+		h.end(c)
+	}
+}
+
 // serveStateless answers a request, unless an error is returned.
-func (h *Hub) serveStateless(w http.ResponseWriter, r *http.Request, e *envelope) error {
+func (h *Hub) serveStateless(w http.ResponseWriter, r *http.Request, e *envelope) (err error) {
 	if e.m.Kind == message.Notification {
 		return h.notify(w, r, e)
 	}
@@ -42,7 +56,7 @@ func (h *Hub) serveStateless(w http.ResponseWriter, r *http.Request, e *envelope
 	if err != nil {
 		return err
 	}
-	defer c.leave()
+	defer func() { h.quit(c, err) }()
 	if rejected := c.checkParams(r, e); rejected != nil {
 		rejected.write(w, e.m.RawID)
 		return nil
@@ -88,22 +102,20 @@ func (h *Hub) serveStateless(w http.ResponseWriter, r *http.Request, e *envelope
 
 // notify takes a notification. The revision has none for clients over HTTP; those of
 // others go to the server that the client's requests go to, if there is one.
-func (h *Hub) notify(w http.ResponseWriter, r *http.Request, e *envelope) error {
+func (h *Hub) notify(w http.ResponseWriter, r *http.Request, e *envelope) (err error) {
 	c := h.begun(r)
 	if c == nil && h.cfg.Remote {
 		// The server judges notifications as well.
 		e.capabilities = []byte("{}")
 		within, cancel := context.WithTimeout(r.Context(), h.cfg.StartTimeout)
 		defer cancel()
-		var err error
 		if c, err = h.converse(within, r, e); err != nil {
 			return err
 		}
 	}
 	if c != nil {
-		defer c.leave()
+		defer func() { h.quit(c, err) }()
 		raw := e.m.Raw
-		var err error
 		switch {
 		case removed[e.m.Method]:
 			err = c.check(r)

@@ -136,10 +136,12 @@ func (p *ssePeer) Send(from *http.Request, frame []byte) error {
 		return nil
 	case refusal := <-refused:
 		unlink()
-		if refusal == nil {
+		switch {
+		case refusal == nil:
 			return nil
-		}
-		if refusal.Status == http.StatusNotFound || refusal.Status == http.StatusGone {
+		case refusal.Header == nil && p.ctx.Err() != nil:
+			return errPeerEnded // and nothing was answered
+		case refusal.Status == http.StatusNotFound || refusal.Status == http.StatusGone:
 			p.cancel() // the server knows the conversation no more
 		}
 		return refusal
