@@ -129,7 +129,8 @@ func strip(raw []byte) []byte {
 func (c *conversation) wantLevel(ctx context.Context, r *http.Request, level string) error {
 	rank := levelOf(level)
 	c.mu.Lock()
-	enough := level == "" || rank >= c.level || rank == len(logLevels)
+	before := c.level
+	enough := level == "" || rank >= before || rank == len(logLevels)
 	if !enough && c.server.has("logging") {
 		c.level = rank
 	}
@@ -144,6 +145,13 @@ func (c *conversation) wantLevel(ctx context.Context, r *http.Request, level str
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	_, err = c.ask(ctx, r, "logging/setLevel", params)
+	if err != nil {
+		c.mu.Lock()
+		if c.level == rank {
+			c.level = before // it is to be asked again
+		}
+		c.mu.Unlock()
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil // what is logged may be less than wanted
 	}
