@@ -180,7 +180,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodGet && r.URL.Path == "/mcp" && a.session == "":
 		http.Error(w, "no session", http.StatusBadRequest)
-	case r.Method == http.MethodGet:
+	case r.Method == http.MethodGet, r.URL.Path == "/mcp" && a.is(`"subscriptions/listen"`):
 		g.stream(w, r, a.auth)
 	case r.Method == http.MethodDelete:
 		w.WriteHeader(http.StatusOK)
@@ -189,7 +189,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// stream serves a GET.
+// stream serves a GET, or a POST of subscriptions/listen.
 func (g *gate) stream(w http.ResponseWriter, r *http.Request, auth string) {
 	s := &gateStream{auth: auth, send: make(chan string, 100), close: make(chan struct{})}
 	var n int
@@ -201,9 +201,12 @@ func (g *gate) stream(w http.ResponseWriter, r *http.Request, auth string) {
 	defer g.note(func() { delete(g.streams, n) })
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
-	if r.URL.Path == "/sse" {
+	switch {
+	case r.URL.Path == "/sse":
 		_, _ = io.WriteString(w, fmt.Sprintf("event: endpoint\ndata: /messages?s=%d\n\n", n))
-	} else {
+	case r.Method == http.MethodPost:
+		_, _ = io.WriteString(w, `data: {"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{}}`+"\n\n")
+	default:
 		_, _ = io.WriteString(w, "retry: 20\n\n")
 	}
 	_ = http.NewResponseController(w).Flush()
@@ -230,7 +233,7 @@ func (g *gate) post(w http.ResponseWriter, r *http.Request, a arrival) {
 	_ = json.Unmarshal([]byte(a.frame), &m)
 	result := `{"auth":` + fmt.Sprintf("%q", a.auth) + `}`
 	if m.Method == "initialize" {
-		result = `{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"gate","version":"1"}}`
+		result = `{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{}},"serverInfo":{"name":"gate","version":"1"}}`
 	}
 	var frames []string
 	if m.Method == "ask" {
@@ -329,7 +332,7 @@ type caller struct {
 	legacy  bool
 	at      string // what messages are posted to
 	session string
-	events  chan string // of the GET stream; closed with it
+	events  <-chan string // of the GET stream; closed with it
 }
 
 func (c *caller) request(method, at, token, body string) *http.Request {
@@ -380,11 +383,18 @@ func (c *caller) listen(token string) {
 	if res.StatusCode != http.StatusOK {
 		c.t.Fatalf("GET: %d", res.StatusCode)
 	}
+	c.events = events(res.Body)
+	if c.legacy {
+		c.at = c.next()
+	}
+}
+
+// events reads a stream to its end.
+func events(from io.Reader) <-chan string {
 	events := make(chan string, 100)
-	c.events = events
 	go func() {
 		defer close(events)
-		lines := bufio.NewScanner(res.Body)
+		lines := bufio.NewScanner(from)
 		lines.Buffer(nil, 8<<20)
 		for lines.Scan() {
 			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
@@ -392,9 +402,7 @@ func (c *caller) listen(token string) {
 			}
 		}
 	}()
-	if c.legacy {
-		c.at = c.next()
-	}
+	return events
 }
 
 // next is the next event of the GET stream; empty: it has ended.

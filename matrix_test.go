@@ -231,9 +231,6 @@ func TestRefusalMatrix(t *testing.T) {
 			"sse":       (*matrix).oldSSE,
 			"stateless": (*matrix).stateless,
 		} {
-			if down == "stateless" && up == "sse" {
-				continue // not yet
-			}
 			t.Run(down+" to "+up, func(t *testing.T) {
 				port := testcaddy.FreePort(t)
 				testcaddy.Run(t, pairSite(port, "to "+start(t, down == "stateless")))
