@@ -112,7 +112,9 @@ func (b *backend) Call(w http.ResponseWriter, c bridge.Call) (err error) {
 	if err := q.Hold(r); err != nil {
 		return &bridge.Refusal{Status: statusOf(bodyError(err))}
 	}
-	if err := h.ReverseProxy.ServeHTTP(w, withRecord(r, q), noNext); err != nil {
+	err = h.ReverseProxy.ServeHTTP(w, withRecord(r, q), noNext)
+	bridge.PassOutcome(w, q.Outcome)
+	if err != nil {
 		h.logger.Debug("upstream was not reached", zap.Error(err))
 		return &bridge.Refusal{Status: statusOf(proxyError(err, &q.Record))}
 	}

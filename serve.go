@@ -80,6 +80,14 @@ func (q *request) varyByForwarded(header http.Header) {
 
 func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, target bridge.Target, path string) error {
 	q := &request{h: h, r: r}
+	h.endpoint.Begin(&q.Exchange, r, target, path, q)
+	defer q.Done()
+	return q.serve(q.Watch(w), next, target)
+}
+
+// serve answers the request.
+func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target bridge.Target) error {
+	h, r := q.h, q.r
 	if h.policy != nil {
 		if done := q.admit(w); done {
 			return nil
@@ -88,7 +96,6 @@ func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next cad
 	if target == bridge.TargetUnknownMessage {
 		return caddyhttp.Error(http.StatusNotFound, errors.New("message path was not announced by the upstream"))
 	}
-	h.endpoint.Begin(&q.Exchange, r, target, path, q)
 	if err := q.Hold(r); err != nil {
 		return bodyError(err)
 	}
@@ -134,6 +141,7 @@ func (q *request) admit(w http.ResponseWriter) (done bool) {
 		return false
 	}
 	h.logRefused(origins, r.Host)
+	observer{h}.originRefused(origins, r.Host)
 	cors.Refuse(w)
 	return true
 }

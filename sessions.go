@@ -149,6 +149,7 @@ func (h *Handler) newHub() *pooledHub {
 		KeepAlive: time.Duration(c.KeepAlive),
 		User:      authenticatedUser,
 		Warn:      h.warnSessions,
+		Observer:  hubObserver{&p.backend, h},
 	}
 	switch u := h.upstream.(type) {
 	case *StdioUpstream:

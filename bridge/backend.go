@@ -65,6 +65,9 @@ type capture struct {
 	from  *quietBody // of an event stream; nil: it is written
 	slow  *time.Timer
 	once  sync.Once
+	// outcome is what became of the answer's challenge. The caller's goroutine has it
+	// when the call is over.
+	outcome *Outcome
 }
 
 func newCapture(limit int, stream func(int, http.Header) io.Writer) *capture {
@@ -78,6 +81,8 @@ func (c *capture) Opened(body io.ReadCloser) io.ReadCloser {
 	c.from = &quietBody{ReadCloser: body}
 	return c.from
 }
+
+func (c *capture) takeOutcome(o *Outcome) { c.outcome = o }
 
 func (c *capture) WriteHeader(status int) {
 	if status < http.StatusOK {
@@ -134,7 +139,7 @@ func (c *capture) refusal(err error) *Refusal {
 	if c.slow != nil {
 		c.slow.Stop()
 	}
-	return &Refusal{Status: c.status, Header: c.header, Body: c.body.Bytes()}
+	return &Refusal{Status: c.status, Header: c.header, Body: c.body.Bytes(), Outcome: c.outcome}
 }
 
 // isStream reports whether an answer is a stream of events.

@@ -31,6 +31,8 @@ const (
 type conversation struct {
 	hub  *Hub
 	key  string
+	id   string // stands for it in what the operator sees
+	user string // whoever began it, hashed, where it is for one identity alone
 	peer Peer
 	// ready is closed when the server is known and may be asked. err says why it
 	// may not.
@@ -93,7 +95,7 @@ type call struct {
 func newConversation(h *Hub, key string) *conversation {
 	now := time.Now()
 	return &conversation{
-		hub: h, key: key, ready: make(chan struct{}), begun: now, used: now,
+		hub: h, key: key, id: newID(), ready: make(chan struct{}), begun: now, used: now,
 		calls: make(map[message.Key]*call), tokens: make(map[message.Key]*call), parked: make(map[string]*call),
 		listens: make(map[*call]*filter), feeds: make(map[string]*feed), watched: make(map[string]int), level: len(logLevels),
 	}
@@ -151,12 +153,16 @@ func (c *conversation) watch() {
 		left = min(time.Until(c.used.Add(c.hub.cfg.Idle)), time.Until(c.begun.Add(c.hub.cfg.Lifetime)))
 	}
 	over := left <= 0 && !c.ended
+	why := EndIdle
+	if time.Since(c.begun) >= c.hub.cfg.Lifetime {
+		why = EndLifetime
+	}
 	if !over && !c.ended {
 		c.timer.Reset(left)
 	}
 	c.mu.Unlock()
 	if over {
-		c.hub.end(c)
+		c.hub.end(c, why)
 	}
 }
 

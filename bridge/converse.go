@@ -25,6 +25,9 @@ func (h *Hub) converse(ctx context.Context, r *http.Request, e *envelope) (*conv
 		h.mu.Unlock()
 		if c == nil {
 			c = newConversation(h, key)
+			if key != "" {
+				c.user = h.identify(r).hash()
+			}
 			err := h.reserve(c, func() {
 				if h.shared[key] == nil {
 					h.shared[key] = c
@@ -118,11 +121,17 @@ func (h *Hub) begin(ctx context.Context, r *http.Request, e *envelope, c *conver
 	}
 	c.err = err
 	if err != nil {
-		h.end(c)
+		h.end(c, EndServer)
 	} else {
 		c.mu.Lock()
-		c.timer = time.AfterFunc(min(h.cfg.Idle, h.cfg.Lifetime), c.watch)
+		ended := c.ended
+		if !ended {
+			c.timer = time.AfterFunc(min(h.cfg.Idle, h.cfg.Lifetime), c.watch)
+		}
 		c.mu.Unlock()
+		if !ended {
+			h.cfg.Observer.SessionBegun(c.info())
+		}
 	}
 	close(c.ready)
 	return c, err
@@ -157,7 +166,9 @@ func (h *Hub) probe(ctx context.Context, r *http.Request, e *envelope, c *conver
 	if h.shared[own] != nil || c.isEnded() { // of what it was asked
 		return errAgain
 	}
-	c.key = own
+	c.mu.Lock()
+	c.key, c.user = own, h.identify(r).hash()
+	c.mu.Unlock()
 	h.shared[own] = c
 	return nil
 }

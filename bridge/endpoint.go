@@ -90,6 +90,8 @@ type Config struct {
 	Server *ServerConfig
 	// Warn reports what an operator should see, once per distinct cause.
 	Warn func(msg, cause, detail string)
+	// Observer is told what happens. Default: nobody is.
+	Observer Observer
 }
 
 // Endpoint is one MCP endpoint.
@@ -101,15 +103,10 @@ type Endpoint struct {
 	// as clients name them, and not as the upstream's own metadata does.
 	publicResource atomic.Bool
 
-	upstream  map[string]bool
-	warned    sync.Map
-	warnings  atomic.Int32
-	challenge challengeCounts
-}
-
-// challengeCounts counts what became of challenges since the load.
-type challengeCounts struct {
-	relayed, rewritten, added, inserted, dropped, unparsed atomic.Uint64
+	upstream map[string]bool
+	warned   sync.Map
+	warnings atomic.Int32
+	health   health
 }
 
 // maxWarnings bounds how many distinct causes an endpoint reports.
@@ -263,71 +260,85 @@ func (e *Endpoint) warn(msg, cause, detail string) {
 func (e *Endpoint) editChallenge(ctx context.Context, status int, h http.Header, x *Exchange) int {
 	restoreRemapped(h)
 	lines := h["Www-Authenticate"]
-	switch e.cfg.Mode {
-	case ModeRelay:
-		if len(lines) > 0 {
-			e.challenge.relayed.Add(1)
-		}
-		return status
-	case ModeReplace:
-		if len(lines) > 0 {
-			delete(h, "Www-Authenticate")
-			e.challenge.dropped.Add(1)
-		}
-		if status == http.StatusUnauthorized {
-			e.warn("upstream refused a request with 401, although the edge owns the tokens", "401", "")
-			return http.StatusBadGateway
-		}
-		return status
-	}
 	if len(lines) == 0 && status != http.StatusUnauthorized {
 		return status
 	}
-	e.rewriteChallenge(ctx, status, h, lines, x)
-	return status
+	o := &Outcome{Status: status, Given: status, Sent: lines, Action: ActionRelayed, Reason: ReasonPolicy}
+	switch e.cfg.Mode {
+	case ModeRelay:
+		if len(lines) == 0 {
+			o.Action = ActionMissing
+		}
+	case ModeReplace:
+		delete(h, "Www-Authenticate")
+		o.Action = ActionDropped
+		if status == http.StatusUnauthorized {
+			o.Action, o.Given = ActionReplaced, http.StatusBadGateway
+			e.warn("upstream refused a request with 401, although the edge owns the tokens", "401", "")
+		}
+	default:
+		e.rewriteChallenge(ctx, h, x, o)
+	}
+	e.challenged(x, o, h)
+	return o.Given
 }
 
-func (e *Endpoint) rewriteChallenge(ctx context.Context, status int, h http.Header, lines []string, x *Exchange) {
+// rewriteChallenge maps the metadata URL of the challenges, and adds what is missing.
+func (e *Endpoint) rewriteChallenge(ctx context.Context, h http.Header, x *Exchange, o *Outcome) {
+	if len(o.Sent) == 0 {
+		o.Action = ActionMissing
+	}
 	store := e.cfg.Metadata
 	if store == nil {
+		o.Reason = ReasonUnknown
 		return
 	}
 	public, ok := x.source.Public()
 	if !ok {
+		o.Reason = ReasonHost
 		return
 	}
+	own := public.WellKnown()
+	o.At, o.Reason = public.URL(), ReasonForeign
 	edit := challenge.Edit{
 		Map: func(value string) (string, bool) {
+			if value == own {
+				o.Reason = ReasonPublic
+			}
 			return store.MapChallengeURL(value, public, x.Host)
 		},
 	}
-	out, report := edit.Apply(lines)
-	if !report.HasMetadata && (status == http.StatusUnauthorized || status == http.StatusForbidden && len(lines) > 0) {
-		ctx, cancel := context.WithTimeout(ctx, e.cfg.ChallengeWait)
-		defer cancel()
-		if store.Known(ctx, public) {
-			edit.Metadata = public.WellKnown()
-			edit.Insert = status == http.StatusUnauthorized
-			edit.Realm, edit.Scope = e.cfg.Realm, e.cfg.Scope
-			out, report = edit.Apply(lines)
+	out, report := edit.Apply(o.Sent)
+	if !report.HasMetadata {
+		o.Reason = ReasonStatus
+		if o.Status == http.StatusUnauthorized || o.Status == http.StatusForbidden && len(o.Sent) > 0 {
+			ctx, cancel := context.WithTimeout(ctx, e.cfg.ChallengeWait)
+			defer cancel()
+			o.Reason = ReasonUnknown
+			if store.Known(ctx, public) {
+				edit.Metadata = own
+				edit.Insert = o.Status == http.StatusUnauthorized
+				edit.Realm, edit.Scope = e.cfg.Realm, e.cfg.Scope
+				o.Reason = ReasonScheme
+				out, report = edit.Apply(o.Sent)
+			}
 		}
 	}
 	if len(out) > 0 {
 		h["Www-Authenticate"] = out
 	}
 	for _, err := range report.Unparsed {
-		e.challenge.unparsed.Add(1)
 		e.warn("upstream sends a challenge that does not parse; it is passed on as it is", err.Error(), "")
 	}
 	switch {
 	case report.Inserted:
-		e.challenge.inserted.Add(1)
+		o.Action, o.Reason = ActionInserted, ""
 	case report.Added:
-		e.challenge.added.Add(1)
+		o.Action, o.Reason = ActionAdded, ""
 	case report.Rewritten > 0:
-		e.challenge.rewritten.Add(1)
-	case len(lines) > 0:
-		e.challenge.relayed.Add(1)
+		o.Action, o.Reason = ActionRewritten, ""
+	case len(report.Unparsed) > 0:
+		o.Action, o.Reason = ActionUnparsable, ReasonUnparsable
 	}
 }
 

@@ -23,6 +23,10 @@ type Exchange struct {
 	ctx      context.Context // of the request that the exchange belongs to
 	source   PublicSource
 	target   Target
+	answer   answer
+	// Outcome is what became of the challenges of the answer. Nil: it has none, or has
+	// not come.
+	Outcome *Outcome
 	// Announced takes the message path that an HTTP+SSE upstream announces, in place
 	// of mapping it.
 	Announced func(path, query string)

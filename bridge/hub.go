@@ -66,6 +66,8 @@ type HubConfig struct {
 	User func(r *http.Request) string
 	// Warn reports what an operator should see.
 	Warn func(msg, cause string)
+	// Observer is told what happens. Default: nobody is.
+	Observer HubObserver
 }
 
 // tenant is who a server is started for.
@@ -80,6 +82,8 @@ type tenant interface {
 	answered() bool
 	// unlist takes it out of where it is found. The hub is locked.
 	unlist(h *Hub)
+	// info is what is told of it.
+	info() SessionInfo
 }
 
 // Hub holds the conversations of one endpoint whose server is spoken to in messages:
@@ -93,6 +97,7 @@ type Hub struct {
 	era      era
 	closed   bool
 	short    int       // servers in a row that ended soon after their start
+	lost     int       // servers that have ended by themselves and that no other stands in for
 	notUntil time.Time // no server is started before
 	wg       sync.WaitGroup
 }
@@ -122,6 +127,9 @@ func NewHub(cfg HubConfig) *Hub {
 	}
 	if cfg.Warn == nil {
 		cfg.Warn = func(string, string) {}
+	}
+	if cfg.Observer == nil {
+		cfg.Observer = unobserved{}
 	}
 	if cfg.User == nil {
 		cfg.User = func(*http.Request) string { return "" }
@@ -172,7 +180,7 @@ func (h *Hub) reserve(t tenant, list func()) error {
 			break
 		}
 		h.mu.Unlock()
-		h.end(idle)
+		h.end(idle, EndEvicted)
 		h.mu.Lock()
 	}
 	defer h.mu.Unlock()
@@ -211,8 +219,10 @@ func (h *Hub) launch(ctx context.Context, from *http.Request, t tenant) error {
 		h.started(false)
 		h.forget(t)
 		h.wg.Done()
+		h.cfg.Observer.ServerFailed(err)
 		return err
 	}
+	h.cfg.Observer.ServerStarted(h.standsIn())
 	joined := t.join(peer)
 	close(ready)
 	if !joined { // the hub was closed meanwhile
@@ -222,10 +232,28 @@ func (h *Hub) launch(ctx context.Context, from *http.Request, t tenant) error {
 		defer h.wg.Done()
 		<-peer.Done()
 		h.started(t.answered() || time.Since(begun) > shortLife)
-		h.end(t)
+		byItself := h.end(t, EndServer)
+		if byItself {
+			h.mu.Lock()
+			h.lost++
+			h.mu.Unlock()
+		}
+		h.cfg.Observer.ServerEnded(byItself)
 		_ = peer.Close()
 	}()
 	return nil
+}
+
+// standsIn reports whether a server that was just started stands in for one that has
+// ended by itself.
+func (h *Hub) standsIn() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lost == 0 {
+		return false
+	}
+	h.lost--
+	return true
 }
 
 func (s *session) join(peer Peer) bool {
@@ -254,21 +282,29 @@ func (s *session) answered() bool {
 
 // started notes how a start went: well, or not.
 func (h *Hub) started(well bool) {
+	if wait := h.backoff(well); wait > 0 {
+		h.cfg.Warn("server ends soon after its start; it is started again only after a while", "backoff")
+		h.cfg.Observer.BackingOff(wait)
+	}
+}
+
+// backoff notes how a start went, and returns how long the next has to wait.
+func (h *Hub) backoff(well bool) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if well || h.cfg.Remote {
 		h.short = 0
-		return
+		return 0
 	}
 	if h.short++; h.short < backoffFree {
-		return
+		return 0
 	}
 	wait := backoffTo
 	if n := h.short - backoffFree; n < 6 {
 		wait = min(backoffTo, backoffFrom<<n)
 	}
 	h.notUntil = time.Now().Add(wait)
-	h.cfg.Warn("server ends soon after its start; it is started again only after a while", "backoff")
+	return wait
 }
 
 // retryAfter is how long the next start waits.
@@ -282,12 +318,14 @@ func (h *Hub) retryAfter() time.Duration {
 // the session is over already.
 func (h *Hub) admit(s *session, version string) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.ended {
+		s.mu.Unlock()
 		return false
 	}
 	s.version, s.admitted = version, true
 	s.timer = time.AfterFunc(min(h.cfg.Idle, h.cfg.Lifetime), s.watch)
+	s.mu.Unlock()
+	h.cfg.Observer.SessionBegun(s.info())
 	return true
 }
 
@@ -306,12 +344,21 @@ func (h *Hub) forget(t tenant) {
 }
 
 // end ends a session, or what stateless requests share, and its server. It does not
-// wait for the server; Close waits for what launch has started.
-func (h *Hub) end(t tenant) {
+// wait for the server; Close waits for what launch has started. It returns false where
+// the session was over before.
+func (h *Hub) end(t tenant, why EndReason) bool {
 	h.forget(t)
-	if peer, ok := t.fail("the server has ended"); ok && peer != nil {
+	peer, ok := t.fail("the server has ended")
+	if !ok {
+		return false
+	}
+	if peer != nil {
 		go func() { _ = peer.Close() }()
 	}
+	if s := t.info(); s.begun {
+		h.cfg.Observer.SessionEnded(s, why)
+	}
+	return true
 }
 
 // Len returns the number of sessions, and of servers that stateless requests share.
@@ -333,7 +380,7 @@ func (h *Hub) Close() {
 	all := slices.Collect(maps.Keys(h.tenants))
 	h.mu.Unlock()
 	for _, t := range all {
-		h.end(t)
+		h.end(t, EndClosed)
 	}
 	h.wg.Wait()
 }

@@ -349,10 +349,10 @@ func TestHubChurn(t *testing.T) {
 			_ = p.Close()
 			eventually(t, "the session is still there", func() bool { return h.find(s.id) == nil })
 		case 2:
-			h.end(s)
+			h.end(s, EndClient)
 		case 3:
 			res, _ := events(t, "GET", url, s.id, "")
-			h.end(s)
+			h.end(s, EndClient)
 			if _, err := io.Copy(io.Discard, res.Body); err != nil {
 				t.Fatal(err)
 			}
@@ -598,7 +598,7 @@ func TestHubEndsInBetween(t *testing.T) {
 				t.Fatal("no session")
 			}
 			defer s.leave()
-			h.end(s)
+			h.end(s, EndClient)
 			<-p.done
 			p.sendFail = true
 			all, err := readMessages([]byte(body))

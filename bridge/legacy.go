@@ -32,7 +32,7 @@ func (h *Hub) ServeSSE(w http.ResponseWriter, r *http.Request, messages string) 
 		h.refuseStart(w, nil, err)
 		return
 	}
-	defer h.end(s)
+	defer h.end(s, EndClient)
 	rd := newReader()
 	if !h.admitOne(s, rd) {
 		refuse(w, http.StatusBadGateway, nil, message.CodeInternal, "the server has ended")

@@ -15,6 +15,8 @@ type Refusal struct {
 	// not reached.
 	Header http.Header
 	Body   []byte
+	// Outcome is what became of the challenge. Nil: there is none.
+	Outcome *Outcome
 }
 
 // Error implements error.
@@ -22,6 +24,7 @@ func (e *Refusal) Error() string { return "upstream answers " + strconv.Itoa(e.S
 
 // write answers a request with the refusal.
 func (e *Refusal) write(w http.ResponseWriter, id []byte) {
+	PassOutcome(w, e.Outcome)
 	if e.Header == nil {
 		refuse(w, e.Status, id, codeOf(e.Status), textOf(e.Status))
 		return

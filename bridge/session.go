@@ -99,12 +99,16 @@ func (s *session) watch() {
 		left = min(left, s.hub.cfg.Idle)
 	}
 	over := left <= 0 && !s.ended
+	why := EndIdle
+	if time.Since(s.begun) >= s.hub.cfg.Lifetime {
+		why = EndLifetime
+	}
 	if !over && !s.ended {
 		s.timer.Reset(left)
 	}
 	s.mu.Unlock()
 	if over {
-		s.hub.end(s)
+		s.hub.end(s, why)
 	}
 }
 

@@ -41,7 +41,7 @@ func (h *Hub) forgotten(err error) bool {
 func (h *Hub) quit(c *conversation, err error) {
 	c.leave()
 	if h.forgotten(err) {
-		h.end(c)
+		h.end(c, EndServer)
 	}
 }
 

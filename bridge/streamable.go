@@ -210,7 +210,7 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 		err = s.peer.Send(r.WithContext(ctx), m.Raw)
 	}
 	if err != nil {
-		h.end(s)
+		h.end(s, EndServer)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = &Refusal{Status: http.StatusGatewayTimeout}
 		}
@@ -222,7 +222,7 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 	}
 	answer, ok := s.wait(ctx, st, rd)
 	if !ok {
-		h.end(s)
+		h.end(s, EndServer)
 		refuse(w, http.StatusGatewayTimeout, m.RawID, message.CodeInternal, "the server did not answer in time")
 		return
 	}
@@ -232,7 +232,7 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 		refuse(w, http.StatusBadGateway, m.RawID, message.CodeInternal, "the server has ended")
 		return
 	case err != nil || result.Failed || !h.admit(s, result.Version):
-		h.end(s)
+		h.end(s, EndServer)
 	default:
 		w.Header().Set(sessionHeader, s.id)
 	}
@@ -571,6 +571,6 @@ func (h *Hub) delete(w http.ResponseWriter, r *http.Request) {
 	if s.check(w, r) {
 		return
 	}
-	h.end(s)
+	h.end(s, EndClient)
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -149,6 +149,17 @@ func (rec *Record) Repeatable() bool { return !rec.hasBody || rec.isHeld }
 // body was being passed on.
 func (rec *Record) TooLarge() bool { return rec.body != nil && rec.body.tooLarge.Load() }
 
+// ClientFailed reports whether the client is to blame for a body that could not be
+// passed on: it broke off, or sent more than the limit.
+func (rec *Record) ClientFailed() bool {
+	if rec.body == nil {
+		return false
+	}
+	rec.body.mu.Lock()
+	defer rec.body.mu.Unlock()
+	return rec.body.err != nil
+}
+
 // Reset forgets the answer of an earlier attempt.
 func (rec *Record) Reset() {
 	rec.Status, rec.Challenge = 0, nil
