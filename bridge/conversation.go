@@ -58,7 +58,7 @@ type conversation struct {
 	used    time.Time
 	begun   time.Time
 	spoke   bool                    // the server has answered something
-	fields  map[string][]paramField // by tool
+	fields  toolFields
 	ended   bool
 	timer   *time.Timer
 }
@@ -379,7 +379,7 @@ func (c *conversation) deliver(m message.Message) {
 func (c *conversation) answer(k *call, m message.Message) []byte {
 	raw := m.Raw
 	if k.method == "tools/list" {
-		c.learnFields(raw)
+		c.fields.learn(raw)
 	}
 	if c.server != nil {
 		raw = c.server.translate(k.method, raw)

@@ -188,14 +188,3 @@ func isStatelessAnswer(raw []byte) bool {
 	}
 	return false
 }
-
-// params are those of a request of the bridge's own to a stateless server.
-func (e *envelope) params() []byte {
-	meta := []byte(`{"_meta":{}}`)
-	meta = message.Set(meta, []byte(`"`+statelessVersion+`"`), "_meta", metaVersion)
-	meta = message.Set(meta, e.capabilities, "_meta", metaCapabilities)
-	if e.client != nil {
-		meta = message.Set(meta, e.client, "_meta", metaClient)
-	}
-	return meta
-}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
@@ -29,6 +30,35 @@ type envelope struct {
 	capabilities []byte // as written
 	client       []byte // as written; nil: it does not say
 	logLevel     string // empty: no log messages are wanted
+}
+
+// meta adds to a _meta what every request of a stateless client has in it.
+func (e *envelope) meta(raw []byte) []byte {
+	raw = message.Set(raw, []byte(`"`+statelessVersion+`"`), metaVersion)
+	raw = message.Set(raw, e.capabilities, metaCapabilities)
+	if e.client != nil {
+		raw = message.Set(raw, e.client, metaClient)
+	}
+	return raw
+}
+
+// params are those of a request of the bridge's own to a stateless server.
+func (e *envelope) params() []byte {
+	return message.Set([]byte("{}"), e.meta([]byte("{}")), "_meta")
+}
+
+// seal makes a request of a client with a handshake one of a stateless client's. One
+// that has no object for params stays as it is.
+func (e *envelope) seal(raw []byte) []byte {
+	meta := message.Get(raw, "params", "_meta")
+	if meta == nil {
+		meta = []byte("{}")
+	}
+	meta = e.meta(meta)
+	if e.logLevel != "" {
+		meta = message.Set(meta, []byte(strconv.Quote(e.logLevel)), metaLogLevel)
+	}
+	return message.Set(raw, meta, "params", "_meta")
 }
 
 // rejection is the answer to a request that is not what the revision wants.

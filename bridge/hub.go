@@ -95,6 +95,8 @@ type Hub struct {
 	sessions map[string]*session
 	shared   map[string]*conversation // of stateless requests
 	era      era
+	// refuses says that the server knows no initialize, and answers server/discover.
+	refuses  bool
 	closed   bool
 	short    int       // servers in a row that ended soon after their start
 	lost     int       // servers that have ended by themselves and that no other stands in for
@@ -260,6 +262,10 @@ func (s *session) join(peer Peer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.peer = peer
+	if _, handshakes := peer.(*ssePeer); !handshakes {
+		s.facade = newFacade(s, peer)
+		s.peer = s.facade
+	}
 	return !s.ended
 }
 

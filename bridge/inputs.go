@@ -29,8 +29,8 @@ var inputCapabilities = map[string]string{
 
 // takesInput are the requests that may be answered with a request for input (MCP
 // specification 2026-07-28, "Supported Requests").
-func takesInput(k *call) bool {
-	switch k.method {
+func takesInput(method string) bool {
+	switch method {
 	case "tools/call", "prompts/get", "resources/read":
 		return true
 	}
@@ -48,7 +48,7 @@ func (c *conversation) asked(m message.Message) [][]byte {
 	if c.server == nil || !known || message.Get(c.capabilities, capability) == nil {
 		return refuse(message.CodeMethodNotFound, "the client does not know this method")
 	}
-	k := c.only(takesInput)
+	k := c.only(func(k *call) bool { return takesInput(k.method) })
 	if k == nil {
 		return refuse(message.CodeInternal, "it cannot be told which request of the client this belongs to")
 	}

@@ -22,10 +22,12 @@ type paramField struct {
 	path []string
 }
 
-// learnFields remembers which fields the tools have that an answer to tools/list
-// names. The conversation is locked.
-func (c *conversation) learnFields(raw []byte) {
-	if len(c.fields) == 0 && !bytes.Contains(raw, []byte("x-mcp-header")) {
+// toolFields are the fields of tools, by the tool's name.
+type toolFields map[string][]paramField
+
+// learn remembers which fields the tools have that an answer to tools/list names.
+func (t *toolFields) learn(raw []byte) {
+	if len(*t) == 0 && !bytes.Contains(raw, []byte("x-mcp-header")) {
 		return
 	}
 	var answer struct {
@@ -42,12 +44,12 @@ func (c *conversation) learnFields(raw []byte) {
 	for _, tool := range answer.Result.Tools {
 		fields := fieldsOf(tool.InputSchema, nil)
 		if len(fields) == 0 {
-			delete(c.fields, tool.Name)
-		} else if len(c.fields) < maxTools {
-			if c.fields == nil {
-				c.fields = make(map[string][]paramField)
+			delete(*t, tool.Name)
+		} else if len(*t) < maxTools {
+			if *t == nil {
+				*t = make(toolFields)
 			}
-			c.fields[tool.Name] = fields
+			(*t)[tool.Name] = fields
 		}
 	}
 }

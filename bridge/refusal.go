@@ -22,6 +22,22 @@ type Refusal struct {
 // Error implements error.
 func (e *Refusal) Error() string { return "upstream answers " + strconv.Itoa(e.Status) }
 
+// ofAnyRequest reports whether the answer says nothing of what was asked: whoever
+// asked is refused, or nobody is served.
+func (e *Refusal) ofAnyRequest() bool {
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusTooManyRequests,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// deniesAccess reports whether whoever asked is refused.
+func (e *Refusal) deniesAccess() bool {
+	return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
+}
+
 // write answers a request with the refusal.
 func (e *Refusal) write(w http.ResponseWriter, id []byte) {
 	PassOutcome(w, e.Outcome)

@@ -40,6 +40,8 @@ type session struct {
 	// one says that all messages go to one stream (HTTP+SSE).
 	one  bool
 	peer Peer
+	// facade is peer, where it may have to be translated for.
+	facade *facade
 
 	mu       sync.Mutex
 	version  string // that was negotiated; empty until then
@@ -180,14 +182,22 @@ func (s *session) dropStream(st *stream) {
 	}
 }
 
-// deliver takes one message of the peer to the stream where the specification
+// deliver takes one message of the peer.
+func (s *session) deliver(m message.Message) {
+	if s.facade == nil || !s.facade.take(m) {
+		s.hand(m, "")
+	}
+}
+
+// hand takes one message for the client to the stream where the specification
 // wants it: an answer and the progress of a request to the POST that it belongs
 // to; what concerns the whole server (list_changed, updated) to the session's own
 // stream. Another request or notification belongs, as far as anyone can tell, to
 // the only request in flight; where there are several, it goes to the session's
-// own stream if a client reads that, else to the newest request's. Nothing is lost
-// while no client reads, within a bound.
-func (s *session) deliver(m message.Message) {
+// own stream if a client reads that, else to the newest request's; but to that of
+// the request about, where that is known. Nothing is lost while no client reads,
+// within a bound.
+func (s *session) hand(m message.Message, about message.Key) {
 	var lost [][]byte
 	defer func() { s.send(lost) }() // not under the lock
 	s.mu.Lock()
@@ -216,6 +226,8 @@ func (s *session) deliver(m message.Message) {
 		}
 	case concernsServer(m.Method):
 		st = s.general
+	case s.pending[about] != nil:
+		st = s.pending[about]
 	default:
 		st = s.related()
 	}

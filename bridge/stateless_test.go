@@ -186,7 +186,7 @@ func (p *pending) messages() (all []string) {
 		return []string{body}
 	}
 	for _, e := range strings.Split(body, "\n\n") {
-		if data, ok := strings.CutPrefix(e, "event: message\ndata: "); ok {
+		if _, data, ok := strings.Cut(e, "event: message\ndata: "); ok {
 			all = append(all, data)
 		}
 	}

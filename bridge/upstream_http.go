@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -44,6 +45,7 @@ type httpPeer struct {
 	version  string
 	listens  bool
 	ending   bool
+	open     map[message.Key]*httpCall // requests without a session
 }
 
 // StartHTTP returns a [HubConfig.Start] for a server that speaks Streamable HTTP;
@@ -89,12 +91,7 @@ func (p *httpPeer) probe(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return &Refusal{Status: http.StatusGatewayTimeout}
-	case refusal == nil:
-		return nil
-	}
-	switch refusal.Status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusTooManyRequests,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case refusal != nil && refusal.ofAnyRequest():
 		return refusal
 	}
 	return nil
@@ -134,7 +131,10 @@ func (p *httpPeer) request(ctx context.Context, detached *http.Request, method s
 
 // Send implements [Peer]. It returns when the header of the server's answer is there,
 // and hands on what the answer brings after that.
-func (p *httpPeer) Send(from *http.Request, frame []byte) error {
+func (p *httpPeer) Send(from *http.Request, frame []byte) error { return p.send(from, frame, nil) }
+
+// send is Send of a message that goes with the fields given; nil: it is of the session.
+func (p *httpPeer) send(from *http.Request, frame []byte, fields http.Header) error {
 	m, err := message.Parse(frame)
 	if err != nil {
 		return err
@@ -148,12 +148,12 @@ func (p *httpPeer) Send(from *http.Request, frame []byte) error {
 	if !p.begin() {
 		return errPeerEnded
 	}
-	c := p.newCall(detached, m)
+	c := p.newCall(detached, m, fields)
 	unlink := link(from, c.cancel)
 	finished := make(chan struct{})
 	go func() {
 		defer p.calls.Done()
-		defer c.cancel()
+		defer p.forget(c)
 		defer close(finished)
 		c.run()
 	}()
@@ -210,6 +210,7 @@ type httpCall struct {
 	p        *httpPeer
 	detached *http.Request
 	m        message.Message
+	fields   http.Header     // of a message without a session; else nil
 	ctx      context.Context //nolint:containedctx // of the call
 	cancel   context.CancelFunc
 	// streams is closed when the answer is a stream that has begun.
@@ -220,9 +221,12 @@ type httpCall struct {
 	retry    int
 }
 
-func (p *httpPeer) newCall(detached *http.Request, m message.Message) *httpCall {
-	c := &httpCall{p: p, detached: detached, m: m, streams: make(chan struct{})}
+func (p *httpPeer) newCall(detached *http.Request, m message.Message, fields http.Header) *httpCall {
+	c := &httpCall{p: p, detached: detached, m: m, fields: fields, streams: make(chan struct{})}
 	c.ctx, c.cancel = bind(p.ctx, detached)
+	if fields != nil {
+		p.remember(c)
+	}
 	return c
 }
 
@@ -230,6 +234,7 @@ func (p *httpPeer) newCall(detached *http.Request, m message.Message) *httpCall 
 // for again where the server says how.
 func (c *httpCall) run() {
 	r := c.p.request(c.ctx, c.detached, http.MethodPost, c.m.Raw)
+	maps.Copy(r.Header, c.fields)
 	r.Header["Accept"] = []string{"application/json, text/event-stream"}
 	w := newCapture(c.p.maxMessage, nil)
 	w.stream = func(status int, h http.Header) io.Writer {
@@ -255,7 +260,7 @@ func (c *httpCall) run() {
 			c.p.hand(body)
 		}
 	}
-	for tries := 0; c.m.Kind == message.Request && !c.answered && c.lastID != "" && tries < maxResumes; tries++ {
+	for tries := 0; c.m.Kind == message.Request && !c.answered && c.lastID != "" && c.fields == nil && tries < maxResumes; tries++ {
 		if !c.p.pause(c.ctx, c.retry, tries) {
 			break
 		}
@@ -381,7 +386,7 @@ func (p *httpPeer) listen() {
 		}
 		retry = feed.Retry
 		switch {
-		case refusal != nil && (refusal.Status == http.StatusUnauthorized || refusal.Status == http.StatusForbidden):
+		case refusal != nil && refusal.deniesAccess():
 			p.cancel()
 			return
 		case refusal != nil && refusal.Status < http.StatusInternalServerError, refusal == nil && !w.isStream():
