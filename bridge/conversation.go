@@ -57,7 +57,7 @@ type conversation struct {
 	active  int // requests under way
 	used    time.Time
 	begun   time.Time
-	spoke   bool                    // the server has answered something
+	spoke   bool // the server has answered something
 	fields  toolFields
 	ended   bool
 	timer   *time.Timer

@@ -17,8 +17,13 @@ import (
 // post sends a request in a session.
 func post(t *testing.T, h *Hub, id, body string) *pending {
 	t.Helper()
+	return open(t, h, http.MethodPost, id, body)
+}
+
+func open(t *testing.T, h *Hub, method, id, body string) *pending {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "http://h/", strings.NewReader(body))
+	r := httptest.NewRequestWithContext(ctx, method, "http://h/", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	if id != "" {
 		r.Header.Set("Mcp-Session-Id", id)
