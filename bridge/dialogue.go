@@ -154,38 +154,31 @@ func (f *facade) notified(m message.Message) {
 	f.session.hand(m, "")
 }
 
-// relearn asks for the tools once more where the server misses fields that repeat the
-// arguments of one, and calls it again (MCP specification 2026-07-28, "Client
-// Behavior"). It returns false where that is no use.
-func (f *facade) relearn(e *errand, m message.Message) bool {
-	if f.poster == nil || e.relearnt || e.method != "tools/call" ||
-		string(message.Get(m.Raw, "error", "code")) != strconv.Itoa(message.CodeHeaderMismatch) {
-		return false
+// missesFields reports whether the server misses fields that repeat the arguments of a
+// tool.
+func missesFields(e *errand, m message.Message) bool {
+	return e.method == "tools/call" && string(message.Get(m.Raw, "error", "code")) == strconv.Itoa(message.CodeHeaderMismatch)
+}
+
+// relearn asks for the tools, to know which fields they have (MCP specification
+// 2026-07-28, "Client Behavior").
+func (f *facade) relearn(from *http.Request) error {
+	params := []byte("{}")
+	for range maxPages {
+		answer, err := f.ask(from, "tools/list", params, askWithin)
+		if err != nil {
+			return err
+		}
+		f.mu.Lock()
+		f.fields.learn(answer.Raw)
+		f.mu.Unlock()
+		cursor := message.Get(answer.Raw, "result", "nextCursor")
+		if len(cursor) == 0 || cursor[0] != '"' {
+			break
+		}
+		params = message.Set(params, cursor, "cursor")
 	}
-	e.relearnt = true
-	go func() {
-		cursor := []byte(nil)
-		for range maxPages {
-			params := []byte("{}")
-			if cursor != nil {
-				params = message.Set(params, cursor, "cursor")
-			}
-			answer, err := f.ask(nil, "tools/list", params, askWithin)
-			if err != nil {
-				break
-			}
-			f.mu.Lock()
-			f.fields.learn(answer.Raw)
-			f.mu.Unlock()
-			if cursor = message.Get(answer.Raw, "result", "nextCursor"); len(cursor) == 0 || cursor[0] != '"' {
-				break
-			}
-		}
-		if err := f.dispatch(nil, e, e.resumed()); err != nil {
-			f.fail(e, "the server wants fields that are not known")
-		}
-	}()
-	return true
+	return nil
 }
 
 // maxPages bounds the pages of a list of tools that is asked for.

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -48,27 +49,46 @@ func (f *facade) dispatch(from *http.Request, e *errand, raw []byte) error {
 		f.errands = make(map[message.Key]*errand)
 	}
 	f.errands[id] = e
-	raw = f.client.seal(raw)
+	client := f.client
 	var fields http.Header
 	if f.poster != nil {
 		fields = f.fields.repeat(e.method, raw)
 	}
 	f.mu.Unlock()
-	raw = message.Set(raw, number, "id")
-	raw = message.Replace(raw, number, "params", "_meta", "progressToken")
-	err := f.post(from, raw, fields)
-	if refusal, ok := err.(*Refusal); ok { //nolint:errorlint // it is not wrapped
-		if m, ok := answerIn(refusal, number); ok {
-			f.hear(m)
-			return nil
+	sealed := message.Set(client.seal(raw), number, "id")
+	sealed = message.Replace(sealed, number, "params", "_meta", "progressToken")
+	err := f.post(from, sealed, fields)
+	refusal, _ := errors.AsType[*Refusal](err)
+	if refusal == nil {
+		if err != nil {
+			f.forget(id)
+		}
+		return err
+	}
+	m, answered := answerIn(refusal, number)
+	if answered && missesFields(e, m) && !e.relearnt {
+		e.relearnt = true
+		switch err = f.relearn(from); {
+		case err == nil:
+			f.forget(id)
+			return f.dispatch(from, e, raw)
+		case isOfAnyRequest(err):
+			answered = false
 		}
 	}
-	if err != nil {
-		f.mu.Lock()
-		delete(f.errands, id)
-		f.mu.Unlock()
+	if answered {
+		f.hear(m)
+		return nil
 	}
+	f.forget(id)
 	return err
+}
+
+// forget drops what comes for a request at the server.
+func (f *facade) forget(id message.Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.errands, id)
 }
 
 // post sends a message to the server.
@@ -182,7 +202,6 @@ func (f *facade) fail(e *errand, text string) {
 func (f *facade) answer(e *errand, m message.Message) {
 	result := message.Get(m.Raw, "result")
 	switch kind := message.Text(result, "resultType"); {
-	case m.Failed && f.relearn(e, m):
 	case m.Failed:
 		f.finish(e, message.Set(olderError(e, m.Raw), e.clientID, "id"))
 	case kind == "input_required":

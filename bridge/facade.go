@@ -194,7 +194,7 @@ func (f *facade) discover(from *http.Request, first message.Message, within time
 	f.client = client
 	f.mu.Unlock()
 	answer, err := f.ask(from, "server/discover", nil, within)
-	if refusal, ok := errors.AsType[*Refusal](err); ok && refusal.ofAnyRequest() || errors.Is(err, errPeerEnded) {
+	if isOfAnyRequest(err) || errors.Is(err, errPeerEnded) {
 		return err
 	}
 	var versions []string

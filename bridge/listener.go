@@ -70,7 +70,13 @@ func (f *facade) ready(from *http.Request) error {
 	if again {
 		return f.Check(from)
 	}
-	return f.listen(from, nil)
+	err := f.listen(from, nil)
+	if err != nil {
+		f.mu.Lock()
+		f.listener.ready = false // it was not heard
+		f.mu.Unlock()
+	}
+	return err
 }
 
 // subscribe takes a resources/subscribe, which is answered when the server agrees.

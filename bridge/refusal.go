@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -31,6 +32,12 @@ func (e *Refusal) ofAnyRequest() bool {
 		return true
 	}
 	return false
+}
+
+// isOfAnyRequest reports whether an error is such an answer.
+func isOfAnyRequest(err error) bool {
+	refusal, ok := errors.AsType[*Refusal](err)
+	return ok && refusal.ofAnyRequest()
 }
 
 // deniesAccess reports whether whoever asked is refused.

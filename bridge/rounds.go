@@ -3,7 +3,6 @@ package bridge
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -138,7 +137,7 @@ func (f *facade) given(from *http.Request, m message.Message) error {
 			return nil
 		}
 		err := f.dispatch(from, e, raw)
-		if refusal, ok := errors.AsType[*Refusal](err); ok && refusal.ofAnyRequest() {
+		if isOfAnyRequest(err) {
 			f.mu.Lock()
 			if f.relayed[e.client] == e {
 				f.inputs[m.ID], e.awaited[m.ID] = e, key
