@@ -194,7 +194,7 @@ func TestReadmeDoctorOutput(t *testing.T) {
 
 // Rule F3: the doctor's cures name options that there are.
 func TestDoctorCuresNameOptions(t *testing.T) {
-	caddys := []string{"basic_auth", "forward_auth", "handle_path", "try_files", "trusted_proxies", "header_up", "upstream_hostport", "flush_interval", "lb_policy"}
+	caddys := []string{"basic_auth", "forward_auth", "handle_path", "try_files", "trusted_proxies", "header_up", "upstream_hostport", "flush_interval", "lb_policy", "client_ip_hash"}
 	syntax := strings.Join(blocks(t, "README.md", ""), "\n")
 	named := 0
 	for _, rule := range doctor.Rules {

@@ -199,6 +199,7 @@ var setups = []setup{
 	}, nil, Broken, "endpoint.status", "comes with status 400", "server: answer 401"},
 	{"server down behind a proxy", func(s *site) { s.answer = answers(502, "text/plain", "") }, nil, Broken, "endpoint.upstream", "502", "server: see in the server's log"},
 	{"host refused", func(s *site) { s.answer = answers(403, "text/plain", "Forbidden: invalid Host header") }, nil, Broken, "endpoint.host", "refuses the host", "Caddyfile: `header_up Host {upstream_hostport}"},
+	{"host refused with 421", func(s *site) { s.answer = answers(421, "text/plain", "Invalid Host header") }, nil, Broken, "endpoint.host", "refuses the host that it is called by (421)", "server: add mcp.example.com to its allowed hosts"},
 	{"SSE buffered", func(s *site) { s.answer = stalls("text/event-stream") }, short, Broken, "endpoint.stream", "no event comes in time", "network: turn response buffering off"},
 	{"HTTP+SSE buffered", func(s *site) {
 		s.answer = func(w http.ResponseWriter, r *http.Request) {
@@ -209,7 +210,7 @@ var setups = []setup{
 			w.WriteHeader(http.StatusNotFound)
 		}
 	}, short, Broken, "endpoint.stream", "no event comes in time", "Caddyfile: `flush_interval -1"},
-	{"session lost", func(s *site) { s.answer = replicas() }, nil, Broken, "session.kept", "lost (404) on another connection", "Caddyfile: `lb_policy header Mcp-Session-Id"},
+	{"session lost", func(s *site) { s.answer = replicas() }, nil, Broken, "session.kept", "lost (404) on another connection", "Caddyfile: `lb_policy client_ip_hash`"},
 	{"session id lost", func(s *site) {
 		s.answer = func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPost && r.Header.Get("Mcp-Session-Id") == "" && r.ContentLength != int64(len(initializeMessage)) {

@@ -129,8 +129,8 @@ var Rules = []Rule{
 
 	// The session.
 	{"session.kept", mcpSessions, []Cure{
-		{atServer, "keep a client on one replica by Mcp-Session-Id, or share sessions between replicas"},
-		{inCaddyfile, "`lb_policy header Mcp-Session-Id`, where there are several upstreams"},
+		{atServer, "share sessions between replicas, or have what stands before them keep a client on one"},
+		{inCaddyfile, "`lb_policy client_ip_hash`, where there are several upstreams; not by Mcp-Session-Id, which initialize does not have yet"},
 	}},
 	{"session.crosses", mcpSessions, []Cure{
 		{onNetwork, "let Mcp-Session-Id through in both directions"},
