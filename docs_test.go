@@ -38,10 +38,7 @@ func blocks(t *testing.T, file, language string) []string {
 // Every Caddyfile in the documentation adapts, and is valid where it is
 // whole.
 func TestDocumentedCaddyfiles(t *testing.T) {
-	files, err := filepath.Glob("*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := pages(t)
 	n := 0
 	for _, file := range files {
 		for i, text := range blocks(t, file, "caddyfile") {
