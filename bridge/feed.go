@@ -60,8 +60,6 @@ func (f *filter) only(keep func(part string) bool) filter {
 	}
 }
 
-func (f *filter) empty() bool { return len(f.parts()) == 0 }
-
 // sharedFilter reads the filter of a subscriptions/listen. It returns nil where there
 // is something in it that the bridge does not know, or nothing.
 func sharedFilter(raw []byte) *filter {

@@ -21,8 +21,8 @@ const (
 	onlyTools    = `"notifications":{"toolsListChanged":true}`
 )
 
-// agree acknowledges a subscription as it was asked for.
-func (p *program) agree(m message.Message) {
+// agreeAll acknowledges a subscription as it was asked for.
+func (p *program) agreeAll(m message.Message) {
 	p.say("%s", of(string(m.RawID), acknowledged, `,"notifications":`+string(message.Get(m.Raw, "params", "notifications"))))
 }
 
@@ -39,7 +39,7 @@ func TestFeedShared(t *testing.T) {
 		synctest.Wait()
 		p.gotNothing(t)
 		p.say("%s", of(string(m.RawID), toolsChanged, "")) // before it is acknowledged
-		p.agree(m)
+		p.agreeAll(m)
 		p.say("%s", of("1000", toolsChanged, ""))
 		p.say("%s", of(string(m.RawID), toolsChanged, ""))
 		p.say("%s", of(string(m.RawID), "notifications/prompts/list_changed", "")) // nobody wants it
@@ -54,7 +54,7 @@ func TestFeedShared(t *testing.T) {
 		if got := string(message.Get(more.Raw, "params", "notifications")); got != `{"resourceSubscriptions":["x:1"]}` {
 			t.Errorf("asked for %s", got)
 		}
-		p.agree(more)
+		p.agreeAll(more)
 		p.say("%s", of(string(more.RawID), updated, `,"uri":"x:1"`))
 		p.say("%s", of(string(more.RawID), updated, `,"uri":"x:2"`))
 		synctest.Wait()
@@ -87,7 +87,7 @@ func TestFeedWaits(t *testing.T) {
 				synctest.Wait()
 				p := <-started
 				first := p.next(t, "subscriptions/listen")
-				p.agree(first)
+				p.agreeAll(first)
 				a.leave()
 				synctest.Wait()
 				p.next(t, "notifications/cancelled")
@@ -98,7 +98,7 @@ func TestFeedWaits(t *testing.T) {
 				gone.leave()
 				end(p, first)
 				second := p.next(t, "subscriptions/listen")
-				p.agree(second)
+				p.agreeAll(second)
 				p.say("%s", of(string(second.RawID), toolsChanged, ""))
 				synctest.Wait()
 				b.wants(t, 200, of("2", acknowledged, ","+onlyTools), of("2", toolsChanged, ""))
@@ -151,7 +151,7 @@ func TestFeedEnds(t *testing.T) {
 		},
 		"cancels": {
 			func(p *program, m message.Message) {
-				p.agree(m)
+				p.agreeAll(m)
 				p.say(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%s}}`, m.RawID)
 			},
 			[]string{of(`"l"`, acknowledged, ","+both), `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"l"}}`},
@@ -159,7 +159,7 @@ func TestFeedEnds(t *testing.T) {
 		},
 		"ends": {
 			func(p *program, m message.Message) {
-				p.agree(m)
+				p.agreeAll(m)
 				p.answer(m, `{}`)
 			},
 			[]string{of(`"l"`, acknowledged, ","+both), `{"jsonrpc":"2.0","id":"l","result":{}}`},
@@ -187,7 +187,7 @@ func TestFeedEnds(t *testing.T) {
 				b := send(t, h, ask("2", "subscriptions/listen", both))
 				synctest.Wait()
 				if tc.over {
-					p.agree(p.next(t, "subscriptions/listen"))
+					p.agreeAll(p.next(t, "subscriptions/listen"))
 					synctest.Wait()
 				}
 				if got := b.messages(); len(got) != 1 {
