@@ -60,7 +60,9 @@ type conversation struct {
 	spoke   bool // the server has answered something
 	fields  toolFields
 	ended   bool
-	timer   *time.Timer
+	// stillborn says that the server did not take what it was asked first.
+	stillborn bool
+	timer     *time.Timer
 }
 
 // call is one request under way at a conversation's server.
@@ -117,7 +119,7 @@ func (c *conversation) unlist(h *Hub) {
 func (c *conversation) answered() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.spoke || c.ended
+	return c.spoke || c.ended && !c.stillborn
 }
 
 func (c *conversation) isEnded() bool {

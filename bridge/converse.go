@@ -121,6 +121,9 @@ func (h *Hub) begin(ctx context.Context, r *http.Request, e *envelope, c *conver
 	}
 	c.err = err
 	if err != nil {
+		c.mu.Lock()
+		c.stillborn = ctx.Err() == nil
+		c.mu.Unlock()
 		h.end(c, EndServer)
 	} else {
 		c.mu.Lock()

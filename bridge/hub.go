@@ -278,12 +278,12 @@ func (s *session) isEnded() bool {
 }
 
 // answered reports whether the start of a server went well: it has answered a
-// request, or was ended before. One that a client's request kills later is no reason
-// to let other clients wait.
+// request, or was ended before for another reason than that it takes nothing. One that
+// a client's request kills later is no reason to let other clients wait.
 func (s *session) answered() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.heard || s.ended
+	return s.heard || s.ended && !s.stillborn
 }
 
 // started notes how a start went: well, or not.

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stdio"
 )
 
 // eventually waits until a condition holds.
@@ -753,5 +756,42 @@ func TestHubStartFails(t *testing.T) {
 	res, body := exchangeHub(t, "POST", url, fmt.Sprintf(initializeBody, "2025-11-25"))
 	if res.StatusCode != 502 || strings.Contains(body, "secret") || h.Len() != 0 {
 		t.Errorf("got %d %s, %d sessions", res.StatusCode, body, h.Len())
+	}
+}
+
+// Rule G: a server that takes nothing is not started in a loop, whichever is noticed
+// first: that it takes nothing, or that it has ended.
+func TestBackoffOfWhatTakesNothing(t *testing.T) {
+	for name, body := range map[string]string{
+		"initialize": `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}`,
+		"stateless":  ask("1", "tools/list", ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				starts := 0
+				h := NewHub(HubConfig{Start: func(context.Context, *http.Request, func([]byte)) (Peer, error) {
+					starts++
+					return &program{
+						got: make(chan message.Message, 10), done: make(chan struct{}),
+						refuse: func(*http.Request, message.Message) error { return stdio.ErrClosed },
+					}, nil
+				}})
+				defer h.Close()
+				for range backoffFree + 3 {
+					r := httptest.NewRequest(http.MethodPost, "http://h/", strings.NewReader(body))
+					r.Header.Set("Content-Type", "application/json")
+					r.Header.Set("Accept", "application/json, text/event-stream")
+					if name == "stateless" {
+						r.Header.Set("Mcp-Protocol-Version", "2026-07-28")
+						r.Header.Set("Mcp-Method", "tools/list")
+					}
+					h.ServeHTTP(httptest.NewRecorder(), r)
+					synctest.Wait()
+				}
+				if starts != backoffFree {
+					t.Errorf("started %d times, want %d", starts, backoffFree)
+				}
+			})
+		})
 	}
 }

@@ -43,23 +43,24 @@ type session struct {
 	// facade is peer, where it may have to be translated for.
 	facade *facade
 
-	mu       sync.Mutex
-	version  string // that was negotiated; empty until then
-	general  *stream
-	streams  []*stream // of POSTs, in order
-	pending  map[message.Key]*stream
-	progress map[message.Key]*stream
-	next     int
-	dropped  int
-	held     int        // bytes that readers are writing
-	room     *sync.Cond // that has changed, or what is unread has
-	active   int        // HTTP requests under way
-	begun    time.Time
-	used     time.Time // when the last of them ended
-	admitted bool      // it was initialized
-	heard    bool      // the server has answered a request
-	ended    bool
-	timer    *time.Timer
+	mu        sync.Mutex
+	version   string // that was negotiated; empty until then
+	general   *stream
+	streams   []*stream // of POSTs, in order
+	pending   map[message.Key]*stream
+	progress  map[message.Key]*stream
+	next      int
+	dropped   int
+	held      int        // bytes that readers are writing
+	room      *sync.Cond // that has changed, or what is unread has
+	active    int        // HTTP requests under way
+	begun     time.Time
+	used      time.Time // when the last of them ended
+	admitted  bool      // it was initialized
+	heard     bool      // the server has answered a request
+	stillborn bool      // the server did not take the first message
+	ended     bool
+	timer     *time.Timer
 }
 
 func newSession(h *Hub, id string) *session {

@@ -210,6 +210,9 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 		err = s.peer.Send(r.WithContext(ctx), m.Raw)
 	}
 	if err != nil {
+		s.mu.Lock()
+		s.stillborn = ctx.Err() == nil
+		s.mu.Unlock()
 		h.end(s, EndServer)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = &Refusal{Status: http.StatusGatewayTimeout}
