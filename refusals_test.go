@@ -304,6 +304,66 @@ func TestStreamBreaksAndIsRefused(t *testing.T) {
 	})
 }
 
+// Rule D4: where the server's stream breaks and is refused with 401 when it is opened
+// again, the next request of the session is answered with that, if it has the same
+// credentials, and no other one ever: not one with other credentials, which drops it,
+// and none after that. A 403 is given to no other request at all.
+func TestStreamBreaksAndTheNextRequestIsRefused(t *testing.T) {
+	gatePairs(t, func(t *testing.T, g *gate, newCaller func() *caller, up string) {
+		if newCaller().legacy == (up == "sse") {
+			t.Skip("the server itself judges what follows")
+		}
+		expired := g.refusal(401, `error="invalid_token"`, "expired")
+		for _, tc := range []struct {
+			name   string
+			v      *verdict
+			method string
+			tokens []string // of the requests that follow
+			given  int      // which of them is refused so; -1: none
+		}{
+			{"the same credentials", expired, http.MethodPost, []string{"old", "old"}, 0},
+			{"their stream", expired, http.MethodGet, []string{"old", "old"}, 0},
+			{"other credentials", expired, http.MethodPost, []string{"other", "old"}, -1},
+			{"none", expired, http.MethodPost, []string{"", "old"}, -1},
+			{"a 403", g.refusal(403, `error="insufficient_scope", scope="more"`, "more"), http.MethodPost, []string{"old"}, -1},
+			{"a large one", g.refusal(401, `error="invalid_token"`, strings.Repeat("x", 1<<20)), http.MethodPost, []string{"old"}, -1},
+		} {
+			t.Run(tc.name, func(t *testing.T) {
+				t.Cleanup(func() { g.refuse(nil) })
+				c := newCaller()
+				c.t = t
+				if c.legacy && tc.method == http.MethodGet {
+					t.Skip("its stream is a session of its own")
+				}
+				c.begin("old")
+				if !c.legacy {
+					c.listen("old")
+				}
+				g.await(t, "no stream", func() bool { return g.streamsOf("Bearer old") == 1 })
+				g.refuse(sameVerdict(tc.v, func(a arrival) bool { return a.auth == "Bearer old" }))
+				g.each((*gateStream).end)
+				if got := c.next(); got != "" {
+					t.Errorf("after the stream broke: %s", got)
+				}
+				n, at := g.count(), c.at
+				for i, token := range tc.tokens {
+					res, got := c.send(tc.method, at, token, `{"jsonrpc":"2.0","id":1,"method":"x"}`)
+					if i == tc.given {
+						c.refused(tc.name, g, tc.v, res, got)
+						continue
+					}
+					if res.StatusCode != http.StatusNotFound || len(res.Header["Www-Authenticate"]) > 0 {
+						t.Errorf("request %d with %q: %d %.100s", i, token, res.StatusCode, got)
+					}
+				}
+				for _, a := range g.since(n) {
+					t.Errorf("%s %s %s reached the server", a.method, a.path, a.frame)
+				}
+			})
+		}
+	})
+}
+
 // Rule A1: a refusal whose body does not end is given to its client nevertheless, and
 // a message that the server has taken is taken, even if its answer does not end.
 func TestRefusalHangs(t *testing.T) {

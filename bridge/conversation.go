@@ -367,7 +367,7 @@ func (c *conversation) deliver(m message.Message) {
 			delete(c.calls, k.id)
 			delete(c.tokens, k.id)
 		default:
-			k.add(event{raw: c.answer(k, m), response: true})
+			k.add(event{raw: c.answer(k, m), response: true, refusal: refusalOf(c.peer)})
 			c.drop(k)
 		}
 	case message.Request:

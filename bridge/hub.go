@@ -94,6 +94,7 @@ type Hub struct {
 	tenants  map[tenant]struct{} // those that have not begun yet as well
 	sessions map[string]*session
 	shared   map[string]*conversation // of stateless requests
+	kept     map[string]keptRefusal   // of sessions that are over, by their id
 	era      era
 	// refuses says that the server knows no initialize, and answers server/discover.
 	refuses  bool
@@ -234,6 +235,9 @@ func (h *Hub) launch(ctx context.Context, from *http.Request, t tenant) error {
 		defer h.wg.Done()
 		<-peer.Done()
 		h.started(t.answered() || time.Since(begun) > shortLife)
+		if s, ok := t.(*session); ok {
+			h.keepRefusal(s, peer) // before the client learns that it is over
+		}
 		byItself := h.end(t, EndServer)
 		if byItself {
 			h.mu.Lock()

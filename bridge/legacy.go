@@ -83,6 +83,9 @@ func (h *Hub) ServeMessage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := h.find(ids[0])
+	if s == nil && h.refuseKept(w, r, ids[0], id) {
+		return
+	}
 	if s == nil || !s.one || !h.owns(s, r) || !s.enter() {
 		refuse(w, http.StatusNotFound, id, message.CodeServer, "there is no such session; open the event stream again")
 		return

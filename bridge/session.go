@@ -216,7 +216,7 @@ func (s *session) hand(m message.Message, about message.Key) {
 		if st = s.pending[m.ID]; st == nil {
 			return // it was cancelled, or never asked for
 		}
-		e.response, s.heard = true, true
+		e.response, s.heard, e.refusal = true, true, refusalOf(s.peer)
 		delete(s.pending, m.ID)
 		delete(st.waiting, m.ID)
 	case s.one:

@@ -170,6 +170,10 @@ func (c *conversation) serve(w http.ResponseWriter, r *http.Request, k *call) {
 	for {
 		batch, over := c.take(k)
 		if !out.begun && len(batch) == 1 && batch[0].response {
+			if refusal := batch[0].refusal; refusal != nil {
+				refusal.write(w, k.clientID)
+				return
+			}
 			out.answer(errorStatus(batch[0].raw), batch[0].raw)
 			return
 		}

@@ -27,6 +27,9 @@ type event struct {
 	kind     message.Kind
 	id       []byte // of a request, as it is written
 	response bool
+	// refusal is why the answer is an error, where the server has refused the rest
+	// of its own.
+	refusal *Refusal
 }
 
 // reader is one HTTP response that a stream is written to.

@@ -71,6 +71,9 @@ func (h *Hub) session(w http.ResponseWriter, r *http.Request, id []byte) *sessio
 	}
 	s := h.find(ids[0])
 	if s == nil || s.one || !h.owns(s, r) || !s.enter() {
+		if s == nil && h.refuseKept(w, r, ids[0], id) {
+			return nil
+		}
 		refuseGone(w, id)
 		return nil
 	}
@@ -445,6 +448,10 @@ func (s *session) pump(r *http.Request, st *stream, rd *reader, out *eventWriter
 		batch, seq, over := s.take(st, rd)
 		if !out.begun && over && len(batch) == 1 && seq == 0 && batch[0].response {
 			s.spend(st) // first: the client's next request need not find it kept
+			if refusal := batch[0].refusal; refusal != nil {
+				refusal.write(out.w, batch[0].id)
+				return
+			}
 			out.answer(http.StatusOK, batch[0].raw)
 			return
 		}

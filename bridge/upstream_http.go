@@ -46,6 +46,11 @@ type httpPeer struct {
 	listens  bool
 	ending   bool
 	open     map[message.Key]*httpCall // requests without a session
+	// ended is the refusal that has ended the conversation, endedFor whose it is.
+	ended    *Refusal
+	endedFor *http.Request
+	// cause is why the message that is being delivered is an error.
+	cause *Refusal
 }
 
 // StartHTTP returns a [HubConfig.Start] for a server that speaks Streamable HTTP;
@@ -75,19 +80,7 @@ func StartHTTP(backend Backend, maxMessage int) func(context.Context, *http.Requ
 // probe asks for a stream without a session, which servers refuse in many ways: only
 // whether it is a matter of authorization is of interest.
 func (p *httpPeer) probe(ctx context.Context) error {
-	callCtx, stop := bind(ctx, p.last)
-	defer stop()
-	r := derive(callCtx, p.last, http.MethodGet, nil)
-	r.Header["Accept"] = []string{"text/event-stream"}
-	w := newCapture(maxRefusal, func(status int, _ http.Header) io.Writer {
-		if status < http.StatusMultipleChoices {
-			stop() // it would stream
-			return io.Discard
-		}
-		return nil
-	})
-	w.cut = stop
-	refusal := w.refusal(p.backend.Call(w, Call{Request: r}))
+	refusal := knock(ctx, p.backend, p.last)
 	switch {
 	case ctx.Err() != nil:
 		return &Refusal{Status: http.StatusGatewayTimeout}
@@ -113,6 +106,30 @@ func (p *httpPeer) hand(frame []byte) {
 	p.delivers.Lock()
 	defer p.delivers.Unlock()
 	p.deliver(frame)
+}
+
+// handLost answers a request whose answer got lost; cause is the refusal because of
+// which that is so, if there is one.
+func (p *httpPeer) handLost(m message.Message, cause *Refusal) {
+	text := "the server's answer broke off"
+	if cause != nil {
+		text += "; asked for the rest, the " + cause.Error()
+	}
+	p.delivers.Lock()
+	defer p.delivers.Unlock()
+	p.cause = cause
+	p.deliver(lostAnswer(m, text))
+	p.cause = nil
+}
+
+// refusing implements refuser. It is called while a message is delivered.
+func (p *httpPeer) refusing() *Refusal { return p.cause }
+
+// brokenBy implements broken.
+func (p *httpPeer) brokenBy() (*Refusal, *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended, p.endedFor
 }
 
 // request returns a request of the conversation.
@@ -260,12 +277,14 @@ func (c *httpCall) run() {
 			c.p.hand(body)
 		}
 	}
+	var refusal *Refusal
 	for tries := 0; c.m.Kind == message.Request && !c.answered && c.lastID != "" && c.fields == nil && tries < maxResumes; tries++ {
 		if !c.p.pause(c.ctx, c.retry, tries) {
 			break
 		}
 		before := c.lastID
-		if !c.resume() {
+		var more bool
+		if more, refusal = c.resume(); !more {
 			break
 		}
 		if c.lastID != before {
@@ -273,7 +292,7 @@ func (c *httpCall) run() {
 		}
 	}
 	if c.m.Kind == message.Request && !c.answered && c.ctx.Err() == nil {
-		c.p.hand(lostAnswer(c.m, "the server's answer broke off"))
+		c.p.handLost(c.m, refusal)
 	}
 }
 
@@ -318,8 +337,8 @@ func (c *httpCall) see(frame []byte) {
 }
 
 // resume reads on after the last event. It returns false where the server has
-// nothing more.
-func (c *httpCall) resume() bool {
+// nothing more, and why where it is a matter of authorization.
+func (c *httpCall) resume() (more bool, refusal *Refusal) {
 	r := c.p.request(c.ctx, c.detached, http.MethodGet, nil)
 	r.Header["Accept"] = []string{"text/event-stream"}
 	r.Header["Last-Event-Id"] = []string{c.lastID}
@@ -329,8 +348,11 @@ func (c *httpCall) resume() bool {
 		}
 		return nil
 	})
-	_ = c.p.backend.Call(w, Call{Request: r})
-	return w.isStream()
+	refusal = w.refusal(c.p.backend.Call(w, Call{Request: r}))
+	if refusal != nil && !refusal.deniesAccess() {
+		refusal = nil
+	}
+	return w.isStream(), refusal
 }
 
 // pause waits before a stream is asked for again. It returns false where that is no
@@ -352,7 +374,7 @@ func (p *httpPeer) pause(ctx context.Context, retry, tries int) bool {
 
 // listen reads what belongs to no request, for as long as the server offers it. A
 // server that refuses the client's credentials there ends the conversation: the
-// client begins another one, whose refusal is its own.
+// client begins another one.
 func (p *httpPeer) listen() {
 	lastID, retry := "", 0
 	for tries := 0; ; tries++ {
@@ -387,6 +409,9 @@ func (p *httpPeer) listen() {
 		retry = feed.Retry
 		switch {
 		case refusal != nil && refusal.deniesAccess():
+			p.mu.Lock()
+			p.ended, p.endedFor = refusal, detached
+			p.mu.Unlock()
 			p.cancel()
 			return
 		case refusal != nil && refusal.Status < http.StatusInternalServerError, refusal == nil && !w.isStream():

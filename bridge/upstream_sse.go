@@ -29,6 +29,7 @@ type ssePeer struct {
 	mu     sync.Mutex
 	calls  sync.WaitGroup
 	ending bool
+	ended  *Refusal // because of which the stream is over; set before done
 }
 
 // StartSSE returns a [HubConfig.Start] for a server that speaks HTTP+SSE; maxMessage
@@ -63,6 +64,7 @@ func StartSSE(backend Backend, maxMessage int) func(context.Context, *http.Reque
 					close(announced)
 				})
 			}})
+			p.ended = p.why()
 		}()
 		select {
 		case <-announced:
@@ -79,6 +81,20 @@ func StartSSE(backend Backend, maxMessage int) func(context.Context, *http.Reque
 		}
 	}
 }
+
+// why returns the refusal that a stream of these credentials meets now, after the
+// server has ended the conversation. Who has shown none is not refused any.
+func (p *ssePeer) why() *Refusal {
+	if p.path == "" || p.ctx.Err() != nil || !hasCredentials(p.opener) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, refusalWithin)
+	defer cancel()
+	return knock(ctx, p.backend, p.opener)
+}
+
+// brokenBy implements broken.
+func (p *ssePeer) brokenBy() (*Refusal, *http.Request) { return p.ended, p.opener }
 
 // end waits for what is under way when the stream is over.
 func (p *ssePeer) end() {

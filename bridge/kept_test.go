@@ -1,0 +1,135 @@
+package bridge
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+)
+
+const expiredToken = `Bearer error="invalid_token"`
+
+// refuse401 refuses a request as a server does whose token has expired.
+func refuse401(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("WWW-Authenticate", expiredToken)
+	w.WriteHeader(http.StatusUnauthorized)
+	_, _ = io.WriteString(w, "expired")
+	return nil
+}
+
+// Rules A1, D4: where an answer breaks off and the server refuses the rest, the
+// refusal answers the request, as long as its client has been told nothing else; then
+// it is answered with an error.
+func TestRestOfAnswerRefused(t *testing.T) {
+	inSession := func(t *testing.T, h *Hub, id string) *httptest.ResponseRecorder {
+		return direct(t.Context(), h, "POST", id, callOf("1", "t"))
+	}
+	stateless := func(t *testing.T, h *Hub, _ string) *httptest.ResponseRecorder {
+		w := send(t, h, ask("1", "tools/call", `"name":"t"`))
+		<-w.done
+		return w.ResponseRecorder
+	}
+	for name, tc := range map[string]struct {
+		events string
+		call   func(*testing.T, *Hub, string) *httptest.ResponseRecorder
+		status int
+	}{
+		"of a session":              {"id: a\ndata:\n\n", inSession, http.StatusUnauthorized},
+		"of a session, progress":    {"id: a\ndata: " + progressOf("t", 1, 0) + "\n\n", inSession, http.StatusOK},
+		"of a stateless request":    {"id: a\ndata:\n\n", stateless, http.StatusUnauthorized},
+		"that is not asked for any": {"", inSession, http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &staged{answer: streamable(func(w http.ResponseWriter, _ *http.Request) error {
+					return streamTo(w, tc.events, errReset)
+				}, func(w http.ResponseWriter, r *http.Request) error {
+					if r.Header.Get("Last-Event-Id") != "" {
+						return refuse401(w, r)
+					}
+					return noStream(w, r)
+				})}
+				h, id := remote(t, b, StartHTTP)
+				defer h.Close()
+				synctest.Wait() // the session's stream was refused
+				up := b.answer
+				b.answer = func(w http.ResponseWriter, r *http.Request) error {
+					body, _ := io.ReadAll(r.Body)
+					if m, err := message.Parse(body); err == nil && m.Method == "initialize" { // the bridge's own
+						w.Header().Set("Content-Type", "application/json")
+						w.Header().Set(sessionHeader, "up")
+						_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":%s}`, m.RawID, initializeResult)
+						return nil
+					}
+					r.Body = io.NopCloser(bytes.NewReader(body))
+					return up(w, r)
+				}
+				w := tc.call(t, h, id)
+				challenge, body := w.Header().Get("WWW-Authenticate"), w.Body.String()
+				refused := challenge == expiredToken && body == "expired"
+				failed := challenge == "" && strings.Count(body, `"id":1,"error"`) == 1
+				if w.Code != tc.status || refused != (tc.status == http.StatusUnauthorized) || failed == refused {
+					t.Errorf("got %d %q %s", w.Code, challenge, body)
+				}
+			})
+		})
+	}
+}
+
+// Rule D4: what has ended a session is kept for a while, and for a number of sessions.
+func TestKeptRefusalIsBounded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		wait   time.Duration
+		status int
+	}{
+		"at once": {0, http.StatusUnauthorized},
+		"late":    {keptFor + time.Second, http.StatusNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				refused := false
+				b := &staged{answer: streamable(nil, func(w http.ResponseWriter, r *http.Request) error {
+					if refused {
+						return refuse401(w, r)
+					}
+					refused = true
+					return streamTo(w, "", errReset)
+				})}
+				h, id := remote(t, b, StartHTTP)
+				defer h.Close()
+				time.Sleep(2 * resumeAfter)
+				synctest.Wait()
+				time.Sleep(tc.wait)
+				if w := direct(t.Context(), h, "GET", id, ""); w.Code != tc.status || h.Len() != 0 {
+					t.Errorf("got %d %s, want %d; %d sessions", w.Code, w.Body, tc.status, h.Len())
+				}
+			})
+		})
+	}
+	t.Run("number", func(t *testing.T) {
+		h := NewHub(HubConfig{})
+		r := request(t.Context(), "GET", "x", "")
+		for range maxKept + 10 {
+			h.keepRefusal(newSession(h, newID()), endedBy{refusal: &Refusal{Status: http.StatusUnauthorized}, from: r})
+		}
+		if n := len(h.kept); n != maxKept {
+			t.Errorf("%d are kept, want %d", n, maxKept)
+		}
+	})
+}
+
+// endedBy is a peer that has ended.
+type endedBy struct {
+	Peer
+	refusal *Refusal
+	from    *http.Request
+}
+
+func (p endedBy) brokenBy() (*Refusal, *http.Request) { return p.refusal, p.from }
