@@ -172,7 +172,9 @@ func (h *Handler) serveServer(w http.ResponseWriter, r *http.Request, next caddy
 		return true, caddyhttp.Error(http.StatusBadRequest, errors.New("request names no usable host"))
 	}
 	public.Path = h.staticPath()
+	v := &visit{h: h, r: r, w: w, target: targetServer}
 	if isMetadata {
+		v.tell()
 		if h.open(w, r) {
 			return true, nil
 		}
@@ -198,6 +200,7 @@ func (h *Handler) serveServer(w http.ResponseWriter, r *http.Request, next caddy
 		}
 		return false, nil
 	}
+	v.tell()
 	if route.Kind.Open() {
 		if h.open(w, r) {
 			return true, nil

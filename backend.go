@@ -102,7 +102,7 @@ func (b *backend) Call(w http.ResponseWriter, c bridge.Call) (err error) {
 		}
 	}()
 	r := prepare(c.Request.Context(), c.Request)
-	q := &request{h: h, r: r}
+	q := &request{visit: visit{h: h, r: r}}
 	target, path := h.endpoint.Upstream(c.Message)
 	h.endpoint.Begin(&q.Exchange, r, target, path, q)
 	q.Announced = c.Announced

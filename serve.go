@@ -38,8 +38,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // request is one request to the endpoint.
 type request struct {
 	bridge.Exchange
-	h    *Handler
-	r    *http.Request
+	visit
 	seen seenOrigin
 }
 
@@ -79,7 +78,9 @@ func (q *request) varyByForwarded(header http.Header) {
 }
 
 func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, target bridge.Target, path string) error {
-	q := &request{h: h, r: r}
+	q := &request{visit: visit{h: h, r: r, w: w, target: targetNames[target]}}
+	q.rec = &q.Exchange
+	q.tell()
 	h.endpoint.Begin(&q.Exchange, r, target, path, q)
 	defer q.Done()
 	return q.serve(q.Watch(w), next, target)
@@ -101,7 +102,8 @@ func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target br
 	}
 	if h.hub != nil {
 		cors.SetVary(w.Header())
-		if h.serveBridge(w, r, target) {
+		q.read = bridge.NotesOf(r)
+		if h.serveBridge(w, r.WithContext(bridge.WithNotes(r.Context(), &q.read)), target) {
 			return nil
 		}
 	}
@@ -244,6 +246,7 @@ func (h *Handler) ownSuffix() string {
 
 // serveMetadata answers a well-known URL.
 func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request, suffix string) error {
+	(&visit{h: h, r: r, w: w, target: targetMetadata}).tell()
 	if h.open(w, r) {
 		return nil
 	}

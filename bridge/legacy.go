@@ -33,6 +33,7 @@ func (h *Hub) ServeSSE(w http.ResponseWriter, r *http.Request, messages string) 
 		return
 	}
 	defer h.end(s, EndClient)
+	noteSession(r, s)
 	rd := newReader()
 	if !h.admitOne(s, rd) {
 		refuse(w, http.StatusBadGateway, nil, message.CodeInternal, "the server has ended")
@@ -91,6 +92,7 @@ func (h *Hub) ServeMessage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave()
+	noteSession(r, s)
 	if _, ok := s.forward(w, r, all, nil); ok {
 		w.WriteHeader(http.StatusAccepted)
 	}

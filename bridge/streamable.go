@@ -125,6 +125,7 @@ func readPost(w http.ResponseWriter, r *http.Request) (all []message.Message, ba
 		refuse(w, http.StatusBadRequest, nil, code, "the body "+err.Error())
 		return nil, false, false
 	}
+	noteMessages(r, all)
 	return all, message.IsBatch(body), true
 }
 
@@ -241,6 +242,7 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 		h.end(s, EndServer)
 	default:
 		w.Header().Set(sessionHeader, s.id)
+		noteSession(r, s)
 	}
 	writeJSON(w, http.StatusOK, answer)
 }

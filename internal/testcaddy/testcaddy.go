@@ -9,10 +9,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -119,7 +121,7 @@ func (in *Instance) TryLoad(caddyfile string) error {
 	cfg["admin"] = map[string]any{"disabled": true, "config": map[string]any{"persist": false}}
 	cfg["storage"] = map[string]any{"module": "file_system", "root": in.data}
 	cfg["logging"] = map[string]any{"logs": map[string]any{"default": map[string]any{
-		"level": "DEBUG", "writer": map[string]any{"output": "test_sink"}, "encoder": map[string]any{"format": "json"},
+		"level": "DEBUG", "writer": map[string]any{"output": "test_sink"}, "encoder": encoderOf(cfg),
 	}}}
 	raw, err := json.Marshal(cfg)
 	if err != nil {
@@ -127,6 +129,19 @@ func (in *Instance) TryLoad(caddyfile string) error {
 	}
 	sink.reset()
 	return caddy.Load(raw, true)
+}
+
+// encoderOf returns the encoder of the default log, which the configuration may have.
+func encoderOf(cfg map[string]any) any {
+	var at any = cfg
+	for _, name := range []string{"logging", "logs", "default", "encoder"} {
+		object, _ := at.(map[string]any)
+		at = object[name]
+	}
+	if at == nil {
+		return map[string]any{"format": "json"}
+	}
+	return at
 }
 
 // Logs returns the log lines since the last load.
@@ -149,6 +164,23 @@ func Logged(texts ...string) bool {
 	return false
 }
 
+// AwaitLog waits until a log line is there that is wanted, at most 20 s.
+func AwaitLog(t testing.TB, wanted func(line string) bool) {
+	t.Helper()
+	late := time.After(20 * time.Second)
+	for {
+		lines, more := sink.watch()
+		if slices.ContainsFunc(lines, wanted) {
+			return
+		}
+		select {
+		case <-more:
+		case <-late:
+			t.Fatalf("after 20 s the log has no such line:\n%s", strings.Join(lines, "\n"))
+		}
+	}
+}
+
 // Addr is a loopback address with a port.
 func Addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
@@ -156,8 +188,9 @@ func Addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p
 const maxLog = 16 << 20
 
 type logSink struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	more chan struct{} // closed at the next write; nil: nobody waits
 }
 
 var sink logSink
@@ -168,7 +201,21 @@ func (s *logSink) Write(p []byte) (int, error) {
 	if s.buf.Len() < maxLog {
 		s.buf.Write(p)
 	}
+	if s.more != nil {
+		close(s.more)
+		s.more = nil
+	}
 	return len(p), nil
+}
+
+// watch returns the lines, and what is closed when there are more.
+func (s *logSink) watch() (lines []string, more <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.more == nil {
+		s.more = make(chan struct{})
+	}
+	return strings.Split(strings.TrimSpace(s.buf.String()), "\n"), s.more
 }
 
 func (s *logSink) reset() {
