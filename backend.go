@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
@@ -63,6 +64,9 @@ func prepare(ctx context.Context, from *http.Request) *http.Request {
 	old := from.Context()
 	for _, key := range []any{http.LocalAddrContextKey, http.ServerContextKey} {
 		ctx = context.WithValue(ctx, key, old.Value(key))
+	}
+	if span := trace.SpanFromContext(old); span.SpanContext().IsValid() {
+		ctx = trace.ContextWithSpan(ctx, span)
 	}
 	repl := caddy.NewReplacer()
 	server, _ := old.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)

@@ -62,6 +62,14 @@ func (q *request) origin() (origin, host string, ok bool) {
 }
 
 func (q *request) roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
+	if isTraced(req) {
+		return q.traced(req, rt)
+	}
+	return q.ask(req, rt)
+}
+
+// ask asks the upstream.
+func (q *request) ask(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
 	res, err := q.RoundTrip(req, rt.RoundTrip)
 	if err == nil {
 		q.varyByForwarded(res.Header)
@@ -82,8 +90,14 @@ func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next cad
 	q.rec = &q.Exchange
 	q.tell()
 	h.endpoint.Begin(&q.Exchange, r, target, path, q)
-	defer q.Done()
+	defer q.over()
 	return q.serve(q.Watch(w), next, target)
+}
+
+// over tells what became of the request.
+func (q *request) over() {
+	q.Done()
+	q.annotate()
 }
 
 // serve answers the request.
@@ -103,7 +117,12 @@ func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target br
 	if h.hub != nil {
 		cors.SetVary(w.Header())
 		q.read = bridge.NotesOf(r)
-		if h.serveBridge(w, r.WithContext(bridge.WithNotes(r.Context(), &q.read)), target) {
+		noted := r.WithContext(bridge.WithNotes(r.Context(), &q.read))
+		if h.upstream.kind() == bridge.KindStdio && isTraced(r) {
+			q.traceProgram(func() { h.serveBridge(w, noted, target) })
+			return nil
+		}
+		if h.serveBridge(w, noted, target) {
 			return nil
 		}
 	}

@@ -220,8 +220,13 @@ type processPeer struct {
 func (p processPeer) Done() <-chan struct{} { return p.c.ended }
 
 // Send implements [bridge.Peer]: what a process is started with is the operator's,
-// so nothing of a request reaches it but the message.
-func (p processPeer) Send(_ *http.Request, frame []byte) error { return p.Process.Send(frame) }
+// so nothing of a request reaches it but the message, and the trace that it belongs to.
+func (p processPeer) Send(from *http.Request, frame []byte) error {
+	if from != nil {
+		frame = bridge.CarryTrace(from.Header, frame)
+	}
+	return p.Process.Send(frame)
+}
 
 // stdio returns the endpoint's upstream, if it is a process.
 func (h *Handler) stdio() (*StdioUpstream, bool) {

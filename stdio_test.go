@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	case os.Getenv(talkServer) != "":
 		_ = talk.NewServer().Run(context.Background(), &mcp.StdioTransport{})
 		os.Exit(0)
+	case os.Getenv(echoMeta) != "":
+		serveMeta()
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
