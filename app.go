@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
@@ -39,6 +40,7 @@ type App struct {
 	conflict  error
 	seal      *sync.Mutex
 	sealed    *sse.Sealer
+	emitter   *emitter
 	ctx       caddy.Context
 	logger    *zap.Logger
 }
@@ -55,6 +57,11 @@ func (App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.resolved, a.seal = new(sync.Once), new(sync.Mutex)
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("loading the events app: %w", err)
+	}
+	a.emitter = newEmitter(events.(*caddyevents.App), a.logger)
 	if a.Limits != nil {
 		return a.Limits.validate()
 	}
@@ -89,7 +96,10 @@ func (a *App) Start() error {
 }
 
 // Stop implements caddy.App.
-func (a *App) Stop() error { return nil }
+func (a *App) Stop() error {
+	a.emitter.close()
+	return nil
+}
 
 // resolve finds out where in the configuration each endpoint stands.
 func (a *App) resolve() {

@@ -10,16 +10,20 @@ import (
 type observer struct{ h *Handler }
 
 // Challenged implements [bridge.Observer].
-func (o observer) Challenged(_ *bridge.Exchange, _ *bridge.Outcome) {}
+func (o observer) Challenged(_ *bridge.Exchange, out *bridge.Outcome) { o.h.emitChallenge(out) }
 
 // originRefused is told of a request of a browser that the origin policy has refused.
 func (o observer) originRefused(_ []string, _ string) {}
 
 // UpstreamFailed implements [bridge.Observer].
-func (o observer) UpstreamFailed(string, bridge.Failure) {}
+func (o observer) UpstreamFailed(address string, why bridge.Failure) {
+	o.h.emitUpstreamDown(address, string(why))
+}
 
 // UpstreamBack implements [bridge.Observer].
-func (o observer) UpstreamBack(string, time.Duration) {}
+func (o observer) UpstreamBack(address string, down time.Duration) {
+	o.h.emitUpstreamUp(address, down)
+}
 
 // StreamOpened implements [bridge.Observer].
 func (o observer) StreamOpened(*bridge.Exchange) {}
@@ -63,7 +67,9 @@ func (o hubObserver) BackingOff(wait time.Duration) { o.newest().backingOff(wait
 
 func (o observer) sessionBegun(bridge.SessionInfo) {}
 
-func (o observer) sessionEnded(bridge.SessionInfo, bridge.EndReason) {}
+func (o observer) sessionEnded(s bridge.SessionInfo, why bridge.EndReason) {
+	o.h.emitSessionEnd(s, why)
+}
 
 func (o observer) serverStarted(bool) {}
 
@@ -71,7 +77,11 @@ func (o observer) serverFailed(error) {}
 
 func (o observer) serverEnded(bool) {}
 
-func (o observer) backingOff(time.Duration) {}
+func (o observer) backingOff(time.Duration) {
+	if u, ok := o.h.stdio(); ok {
+		o.h.emitUpstreamDown(u.Command[0], whyEndsEarly)
+	}
+}
 
 // Interface guards
 var (

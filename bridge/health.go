@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -90,11 +92,17 @@ func failureOf(err error) Failure {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return FailureName
 	}
+	is := func(target error) bool {
+		// A proxy's own error may hide what it is about in all but its text.
+		return errors.Is(err, target) || strings.Contains(err.Error(), ": "+target.Error())
+	}
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout(), is(os.ErrDeadlineExceeded):
 		return FailureTimeout
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+	case is(syscall.ECONNREFUSED), is(syscall.ENOENT):
 		return FailureRefused
+	case strings.Contains(err.Error(), ": no such host"): // net's text on every system
+		return FailureName
 	}
 	return FailureBroken
 }
