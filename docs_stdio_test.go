@@ -12,8 +12,8 @@ import (
 )
 
 // The Caddyfile of docs/stdio.md that offers a program to others: who has no
-// token is led to the login, who has one gets in, and nobody gets into the
-// session of another user.
+// token is led to the login, who has one gets in, stays in the session with
+// another token, and does not get into that of another user.
 func TestDocumentedProgramForOthers(t *testing.T) {
 	const program = "/usr/local/bin/mcp-files --root /srv/shared {\n\t\t\t\tuser nobody"
 	found := blocks(t, "docs/stdio.md", "caddyfile")
@@ -40,6 +40,7 @@ func TestDocumentedProgramForOthers(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
+		user, _, _ = strings.Cut(user, "-") // a token has a number
 		w.Header().Set("Remote-User", user)
 	}))
 	t.Cleanup(verify.Close)
@@ -57,7 +58,7 @@ func TestDocumentedProgramForOthers(t *testing.T) {
 	if v := report.Verdict; v.State != doctor.Healthy || v.Warnings > 0 || v.Text != "clients reach the login." {
 		t.Errorf("without a token: got\n%s", text(t, report))
 	}
-	report, err = doctor.Run(t.Context(), doctor.Options{URL: url, Token: "token-of-alice"})
+	report, err = doctor.Run(t.Context(), doctor.Options{URL: url, Token: "token-of-alice-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +76,9 @@ func TestDocumentedProgramForOthers(t *testing.T) {
 		}
 		return do(t, client, req)
 	}
-	session := as("alice", "", initReq).header.Get("Mcp-Session-Id")
+	session := as("alice-1", "", initReq).header.Get("Mcp-Session-Id")
 	const ping = `{"jsonrpc":"2.0","id":2,"method":"ping"}`
-	for user, want := range map[string]int{"alice": http.StatusOK, "mallory": http.StatusNotFound} {
+	for user, want := range map[string]int{"alice-1": http.StatusOK, "alice-2": http.StatusOK, "mallory-1": http.StatusNotFound} {
 		if got := as(user, session, ping); session == "" || got.status != want {
 			t.Errorf("%s in the session of alice: got %d, want %d", user, got.status, want)
 		}
