@@ -166,3 +166,49 @@ func TestPairs(t *testing.T) {
 		})
 	}
 }
+
+// Rule D3: clients that begin with a handshake have the same conversation with a server
+// that knows nothing of it, and asks in its answers what others ask in requests.
+func TestPairsStatelessServer(t *testing.T) {
+	all := direct(t, "2025-11-25")
+	unsubscribed := slices.DeleteFunc(slices.Clone(all), func(line string) bool {
+		return strings.HasPrefix(line, "updated ") || strings.HasPrefix(line, "touch:")
+	})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for up, start := range map[string]func(t *testing.T) string{
+		"http": func(t *testing.T) string {
+			s := talk.NewStatelessServer(false)
+			return "to " + serveTalk(t, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s }, &mcp.StreamableHTTPOptions{Stateless: true, PropagateRequestCancellation: true})) + "/mcp"
+		},
+		"stdio": func(*testing.T) string {
+			return fmt.Sprintf("stdio %q -test.run=^$ {\n\tenv %s=stateless\n}", self, talkServer)
+		},
+	} {
+		t.Run(up, func(t *testing.T) {
+			port := testcaddy.FreePort(t)
+			testcaddy.Run(t, pairSite(port, start(t)))
+			want := all
+			if up == "stdio" {
+				want = unsubscribed
+			}
+			for _, down := range []string{"sessions", "sse"} {
+				if up == "http" && down == "sessions" {
+					continue // it crosses byte for byte
+				}
+				t.Run(down, func(t *testing.T) {
+					over, version := pairDownstreams[down](t, "http://"+testcaddy.Addr(port))
+					got, err := talk.Converse(t.Context(), over, version)
+					if err != nil {
+						t.Fatalf("%v\n%s", err, differ(got, want))
+					}
+					if !slices.Equal(got, want) {
+						t.Errorf("differs from the conversation without a bridge:\n%s", differ(got, want))
+					}
+				})
+			}
+		})
+	}
+}

@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	case os.Getenv(faultyServer) != "":
 		serveFaulty()
 		os.Exit(0)
+	case os.Getenv(talkServer) == "stateless":
+		_ = talk.NewStatelessServer(true).Run(context.Background(), &mcp.StdioTransport{})
+		os.Exit(0)
 	case os.Getenv(talkServer) != "":
 		_ = talk.NewServer().Run(context.Background(), &mcp.StdioTransport{})
 		os.Exit(0)
