@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -148,46 +147,29 @@ func (u *StdioUpstream) start(logger *zap.Logger, maxFrame int) func(context.Con
 				command[0] = path
 			}
 		}
-		c := &conversation{logger: logger, deliver: deliver, ended: make(chan struct{})}
+		c := &conversation{logger: logger, deliver: deliver}
 		p, err := stdio.Start(context.Background(), stdio.Config{
 			Command: command, Env: env, Dir: u.Dir, User: as, MaxFrame: maxFrame,
 			Stderr: func(line []byte, dropped int) {
 				logger.Info("server says on stderr", zap.ByteString("line", line), zap.Int("dropped", dropped))
 			},
+			Frame:   deliver,
 			Invalid: c.invalid,
 			Lost:    c.lost,
 		})
 		if err != nil {
 			return nil, err
 		}
-		go c.read(p)
-		return processPeer{p, c}, nil
+		return processPeer{p}, nil
 	}
 }
 
-// conversation hands on what a process says.
+// conversation takes what a process says that is no message.
 type conversation struct {
 	logger  *zap.Logger
-	mu      sync.Mutex // one message after the other
 	deliver func([]byte)
-	ended   chan struct{} // closed when the process has ended and all is handed on
-	logged  time.Time     // when the last line that is no message was
-	skipped int           // such lines since
-}
-
-// read hands messages on until the process has ended.
-func (c *conversation) read(p *stdio.Process) {
-	for frame := range p.Frames() {
-		c.hand(frame)
-	}
-	<-p.Done()
-	close(c.ended)
-}
-
-func (c *conversation) hand(frame []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.deliver(frame)
+	logged  time.Time // when the last such line was
+	skipped int       // such lines since
 }
 
 // invalidEvery is how often a line of a process that is no message is logged.
@@ -206,18 +188,13 @@ func (c *conversation) invalid(reason string) {
 // lost has a request whose answer is such a line answered with an error.
 func (c *conversation) lost(begin, end []byte) {
 	if id := message.Lost(begin, end); id != nil {
-		c.hand(message.Error(id, message.CodeInternal, "the server's answer is too long, or no JSON"))
+		c.deliver(message.Error(id, message.CodeInternal, "the server's answer is too long, or no JSON"))
 	}
 }
 
-// processPeer is a process in a conversation.
-type processPeer struct {
-	*stdio.Process
-	c *conversation
-}
-
-// Done implements [bridge.Peer]: what the process said before its end is handed on.
-func (p processPeer) Done() <-chan struct{} { return p.c.ended }
+// processPeer is a process in a conversation. What it says is handed on as it is
+// read, so that its end comes after that.
+type processPeer struct{ *stdio.Process }
 
 // Send implements [bridge.Peer]: what a process is started with is the operator's,
 // so nothing of a request reaches it but the message, and the trace that it belongs to.

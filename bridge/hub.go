@@ -231,9 +231,8 @@ func (h *Hub) launch(ctx context.Context, from *http.Request, t tenant) error {
 	if !joined { // the hub was closed meanwhile
 		h.wg.Go(func() { _ = peer.Close() })
 	}
-	go func() {
+	afterDone(peer, func() {
 		defer h.wg.Done()
-		<-peer.Done()
 		h.started(t.answered() || time.Since(begun) > shortLife)
 		if s, ok := t.(*session); ok {
 			h.keepRefusal(s, peer) // before the client learns that it is over
@@ -246,8 +245,20 @@ func (h *Hub) launch(ctx context.Context, from *http.Request, t tenant) error {
 		}
 		h.cfg.Observer.ServerEnded(byItself)
 		_ = peer.Close()
-	}()
+	})
 	return nil
+}
+
+// afterDone has f called when a peer has ended.
+func afterDone(peer Peer, f func()) {
+	if p, ok := peer.(interface{ AfterDone(f func()) }); ok {
+		p.AfterDone(f)
+		return
+	}
+	go func() {
+		<-peer.Done()
+		f()
+	}()
 }
 
 // standsIn reports whether a server that was just started stands in for one that has

@@ -85,6 +85,46 @@ func groupExists(pid int) bool {
 	return !errors.Is(syscall.Kill(-pid, 0), syscall.ESRCH)
 }
 
+// readBuffers are for what is being read: a quiet pipe holds none.
+var readBuffers = sync.Pool{New: func() any { return new([maxRead]byte) }}
+
+// readAsItComes hands on what is read from a pipe, to its end, which is no error.
+func readAsItComes(f *os.File, take func(chunk []byte)) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	for {
+		var buf *[maxRead]byte
+		var n int
+		var failed error
+		err := conn.Read(func(fd uintptr) bool {
+			buf = readBuffers.Get().(*[maxRead]byte)
+			for {
+				n, failed = syscall.Read(int(fd), buf[:])
+				if !errors.Is(failed, syscall.EINTR) {
+					break
+				}
+			}
+			if errors.Is(failed, syscall.EAGAIN) {
+				readBuffers.Put(buf)
+				return false
+			}
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			take(buf[:n])
+		}
+		readBuffers.Put(buf)
+		if n <= 0 {
+			return failed
+		}
+	}
+}
+
 // readNow reads what is in a pipe; the end is where it would have to wait.
 type readNow struct{ f *os.File }
 

@@ -54,6 +54,26 @@ func killGroup(proc *os.Process, _ int) { _ = proc.Kill() }
 // groupExists says whether a process of a group is left.
 func groupExists(int) bool { return false }
 
+// readAsItComes hands on what is read from a pipe, to its end, which is no error.
+func readAsItComes(f *os.File, take func(chunk []byte)) error {
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := f.Read(buf)
+		if n > 0 {
+			take(buf[:n])
+		}
+		if n == len(buf) && n < maxRead {
+			buf = make([]byte, 2*n)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
 // readNow reads nothing: there is no read deadline that would lead here.
 type readNow struct{ f *os.File }
 

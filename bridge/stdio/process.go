@@ -4,18 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"time"
 )
 
-// Sizes of the read buffer, in bytes: what an idle process holds, and what
-// one that sends much grows to (the size of a pipe on Linux).
-const (
-	minRead = 2 << 10
-	maxRead = 64 << 10
-)
+// maxRead is how much is read at once, in bytes: the size of a pipe on Linux.
+const maxRead = 64 << 10
 
 // maxDrain bounds, in bytes, what is read of a pipe once nobody of the group
 // can write to it any more: the largest pipe of an unprivileged process.
@@ -34,8 +29,6 @@ type Process struct {
 	stderr *os.File // nil if nobody asked for it
 	frames chan []byte
 
-	stop     chan struct{} // closed: the process is to end
-	stopOnce sync.Once
 	drop     chan struct{} // closed: nobody wants frames any more
 	dropOnce sync.Once
 	exited   chan struct{} // closed: the child has exited
@@ -44,32 +37,34 @@ type Process struct {
 	done     chan struct{} // closed: nothing is left
 	groupErr error
 	work     sync.WaitGroup
+
+	mu      sync.Mutex
+	ending  sync.WaitGroup // of shutDown
+	stopped bool           // the process is being ended, or has exited
+	over    bool           // done is closed
+	after   []func()       // to be called then
 }
 
 // newProcess takes the started child and our ends of its pipes.
 func newProcess(cfg Config, proc *os.Process, stdin, stdout, stderr *os.File) *Process {
-	return &Process{
+	p := &Process{
 		cfg:    cfg,
 		proc:   proc,
 		pid:    proc.Pid,
-		in:     newQueue(stdin, cfg.MaxQueued),
 		stdout: stdout,
 		stderr: stderr,
 		frames: make(chan []byte),
-		stop:   make(chan struct{}),
 		drop:   make(chan struct{}),
 		exited: make(chan struct{}),
 		done:   make(chan struct{}),
 	}
+	// A server that reads nothing more is of no use.
+	p.in = newQueue(stdin, cfg.MaxQueued, p.work.Go, p.begin)
+	return p
 }
 
 // run starts the goroutines of the process.
 func (p *Process) run(ctx context.Context) {
-	p.work.Go(func() {
-		if p.in.run() != nil {
-			p.begin() // a server that reads nothing more is of no use
-		}
-	})
 	p.work.Go(p.readFrames)
 	if p.stderr != nil {
 		lines := &stderrLines{call: p.cfg.Stderr, spawn: p.work.Go}
@@ -78,10 +73,6 @@ func (p *Process) run(ctx context.Context) {
 			lines.end()
 		})
 	}
-	go func() {
-		p.state, p.waitErr = awaitExit(p.proc)
-		close(p.exited)
-	}()
 	go p.supervise(context.AfterFunc(ctx, p.abandon))
 }
 
@@ -115,6 +106,18 @@ func (p *Process) Frames() <-chan []byte { return p.frames }
 // Done returns a channel that is closed when the process group, the pipes and
 // the goroutines are gone. It is closed after that of Frames.
 func (p *Process) Done() <-chan struct{} { return p.done }
+
+// AfterDone has f called once Done is closed, without a goroutine that waits for
+// that.
+func (p *Process) AfterDone(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		go f()
+		return
+	}
+	p.after = append(p.after, f)
+}
 
 // Err returns how the child ended, such as "exit status 1" or "signal:
 // killed", and nil if it exited with status 0 or is not done.
@@ -161,20 +164,26 @@ func (p *Process) abandon() {
 
 // begin starts the end of the process.
 func (p *Process) begin() {
-	p.stopOnce.Do(func() { close(p.stop) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopped {
+		p.stopped = true
+		p.ending.Go(p.shutDown)
+	}
 }
 
-// supervise ends the process when asked to, or notices that it has ended, and
-// releases what belongs to it. It alone sends signals and reaps.
+// supervise waits until the child has exited, by itself or because it was asked to,
+// and releases what belongs to it. It alone reaps.
 func (p *Process) supervise(forget func() bool) {
 	defer forget()
-	select {
-	case <-p.exited:
-	case <-p.stop:
-		p.shutDown()
-	}
-	// The child has exited. As long as it is not reaped its number, which is
-	// that of the group, is not given to another.
+	p.state, p.waitErr = awaitExit(p.proc)
+	close(p.exited)
+	p.mu.Lock()
+	p.stopped = true // no signals from now on but those of supervise
+	p.mu.Unlock()
+	p.ending.Wait()
+	// As long as the child is not reaped its number, which is that of the group, is
+	// not given to another.
 	p.in.abort()
 	killGroup(p.proc, p.pid)
 	if p.state == nil && p.waitErr == nil {
@@ -192,6 +201,12 @@ func (p *Process) supervise(forget func() bool) {
 	p.work.Wait()
 	closeAll([]*os.File{p.stdout, p.stderr})
 	close(p.done)
+	p.mu.Lock()
+	p.over = true
+	p.mu.Unlock()
+	for _, f := range p.after {
+		f()
+	}
 }
 
 // shutDown asks the child to end, less and less kindly, until it has exited.
@@ -205,7 +220,6 @@ func (p *Process) shutDown() {
 		return
 	}
 	killGroup(p.proc, p.pid)
-	<-p.exited
 }
 
 // exitsInTime waits for the exit of the child, for Grace at most.
@@ -256,6 +270,10 @@ func (p *Process) readFrames() {
 // deliver hands a frame to the consumer. A consumer that is not there is
 // waited for until Close or, once the child has exited, for Grace.
 func (p *Process) deliver(frame []byte) {
+	if p.cfg.Frame != nil {
+		p.cfg.Frame(frame)
+		return
+	}
 	select {
 	case p.frames <- frame:
 		return
@@ -276,23 +294,17 @@ func (p *Process) deliver(frame []byte) {
 // readPipe hands on what is read from f, to its end or until the read
 // deadline; then what is in the pipe is read, and nothing waited for.
 func readPipe(f *os.File, take func(chunk []byte)) {
-	buf := make([]byte, minRead)
-	read, left := io.Reader(f), -1
-	for left != 0 {
-		n, err := read.Read(buf)
-		take(buf[:n])
-		if left > 0 {
-			left = max(left-n, 0)
-		}
-		if n == len(buf) && n < maxRead {
-			buf = make([]byte, min(2*n, maxRead))
-		}
-		switch {
-		case err == nil:
-		case left < 0 && errors.Is(err, os.ErrDeadlineExceeded) && f.SetReadDeadline(time.Time{}) == nil:
-			read, left = readNow{f}, maxDrain
-		default:
+	err := readAsItComes(f, take)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || f.SetReadDeadline(time.Time{}) != nil {
+		return
+	}
+	buf := make([]byte, maxRead)
+	for left := maxDrain; left > 0; {
+		n, err := readNow{f}.Read(buf)
+		if err != nil {
 			return
 		}
+		take(buf[:n])
+		left -= n
 	}
 }

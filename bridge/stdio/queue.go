@@ -3,6 +3,7 @@ package stdio
 import (
 	"bytes"
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -10,27 +11,25 @@ import (
 // Linux. What is written leaves the count of what is queued.
 const pieceOut = 64 << 10
 
-// keepOut is the largest buffer, in bytes, that an idle queue holds on to.
-const keepOut = 64 << 10
-
-// queue is a bounded queue of lines in front of a pipe.
+// queue is a bounded queue of lines in front of a pipe. A quiet one has neither a
+// buffer nor a goroutine.
 type queue struct {
-	f     *os.File
-	limit int
+	f      *os.File
+	limit  int
+	spawn  func(func()) // starts a goroutine
+	failed func()       // called when the pipe takes nothing more
 
-	mu     sync.Mutex
-	wake   *sync.Cond
-	buf    []byte // lines not yet being written
-	size   int    // bytes not yet written
-	closed bool   // nothing more is accepted
+	mu      sync.Mutex
+	buf     []byte // lines not yet being written
+	size    int    // bytes not yet written
+	writing bool   // a goroutine is at it
+	closed  bool   // nothing more is accepted
 }
 
 // newQueue returns a queue of at most limit bytes in front of f, which it
 // will close.
-func newQueue(f *os.File, limit int) *queue {
-	q := &queue{f: f, limit: limit}
-	q.wake = sync.NewCond(&q.mu)
-	return q
+func newQueue(f *os.File, limit int, spawn func(func()), failed func()) *queue {
+	return &queue{f: f, limit: limit, spawn: spawn, failed: failed}
 }
 
 // put queues a frame as one line.
@@ -44,12 +43,15 @@ func (q *queue) put(frame []byte) error {
 		return ErrQueueFull
 	}
 	from := len(q.buf)
-	q.buf = append(q.buf, frame...)
+	q.buf = append(slices.Grow(q.buf, len(frame)+1), frame...)
 	blank(q.buf[from:], '\n')
 	blank(q.buf[from:], '\r')
 	q.buf = append(q.buf, '\n')
 	q.size += len(frame) + 1
-	q.wake.Signal()
+	if !q.writing {
+		q.writing = true
+		q.spawn(q.run)
+	}
 	return nil
 }
 
@@ -70,8 +72,9 @@ func blank(b []byte, c byte) {
 func (q *queue) finish() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.closed = true
-	q.wake.Signal()
+	if q.closed = true; !q.writing {
+		_ = q.f.Close()
+	}
 }
 
 // abort forgets what is queued and closes the pipe, which ends a write that
@@ -79,45 +82,40 @@ func (q *queue) finish() {
 func (q *queue) abort() {
 	q.mu.Lock()
 	q.closed, q.buf = true, nil
-	q.wake.Signal()
 	q.mu.Unlock()
 	_ = q.f.Close()
 }
 
-// run writes what is queued until finish or abort, or until writing fails.
-func (q *queue) run() error {
-	var out []byte
-	for {
-		out = q.take(out)
-		if len(out) == 0 {
-			return q.f.Close()
-		}
-		for rest := out; len(rest) > 0; {
-			n, err := q.f.Write(rest[:min(len(rest), pieceOut)])
+// run writes what is queued, until nothing is or writing fails.
+func (q *queue) run() {
+	for lines := q.take(); lines != nil; lines = q.take() {
+		for len(lines) > 0 {
+			n, err := q.f.Write(lines[:min(len(lines), pieceOut)])
 			q.mu.Lock()
 			q.size -= n
 			q.mu.Unlock()
 			if err != nil {
 				q.abort()
-				return err
+				q.failed()
+				return
 			}
-			rest = rest[n:]
+			lines = lines[n:]
 		}
 	}
 }
 
-// take waits for lines and returns them; used is the buffer they replace.
-// Nothing is left to be written if it returns nothing.
-func (q *queue) take(used []byte) []byte {
-	if cap(used) > keepOut {
-		used = nil
-	}
+// take returns the lines that wait; nothing where none do, after which a goroutine
+// that writes is needed again.
+func (q *queue) take() []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.buf) == 0 && !q.closed {
-		q.wake.Wait()
-	}
 	lines := q.buf
-	q.buf = used[:0]
-	return lines
+	q.buf = nil
+	if len(lines) > 0 {
+		return lines
+	}
+	if q.writing = false; q.closed {
+		_ = q.f.Close()
+	}
+	return nil
 }

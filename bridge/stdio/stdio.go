@@ -108,6 +108,11 @@ type Config struct {
 	// what the child wrote, in any encoding. Default: stderr is discarded.
 	Stderr func(line []byte, dropped int)
 
+	// Frame is called with each message, which belongs to it, in place of
+	// [Process.Frames]. It holds up the reading of stdout. Default: messages wait
+	// there for whoever receives them.
+	Frame func(frame []byte)
+
 	// Invalid is called for each line of the child's stdout that was skipped
 	// because it is no message, with one of the Invalid constants. It holds
 	// up the reading of stdout. Default: they are skipped silently.
