@@ -19,6 +19,10 @@ const maxDrain = 1 << 20
 // maxPause is the time between two looks at a group that was killed.
 const maxPause = 50 * time.Millisecond
 
+// endWithin bounds the time that the system takes to end what was killed, which has
+// nothing to do with how long a server is given to end by itself.
+const endWithin = 5 * time.Second
+
 // Process is a running MCP server. Its methods may be called concurrently.
 type Process struct {
 	cfg    Config
@@ -146,7 +150,7 @@ func (p *Process) Err() error {
 // remains are then released when it does. It may be called more than once.
 func (p *Process) Close() error {
 	p.abandon()
-	late := time.NewTimer(5 * p.cfg.Grace)
+	late := time.NewTimer(4*p.cfg.Grace + endWithin)
 	defer late.Stop()
 	select {
 	case <-p.done:
@@ -237,7 +241,7 @@ func (p *Process) exitsInTime() bool {
 // awaitGroup waits for the end of a group that was killed: a killed process
 // needs a moment.
 func (p *Process) awaitGroup() error {
-	late := time.Now().Add(p.cfg.Grace)
+	late := time.Now().Add(endWithin)
 	for pause := 50 * time.Microsecond; groupExists(p.pid); pause = min(2*pause, maxPause) {
 		// Dead processes stay in the group for good if the first process of a
 		// container does not reap the orphans it is given.
