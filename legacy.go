@@ -74,27 +74,39 @@ func (h *Handler) checkLegacySSE() error {
 	return nil
 }
 
-// serveBridge serves what is carried over to another transport. It returns false for
-// what crosses as it is.
-func (h *Handler) serveBridge(w http.ResponseWriter, r *http.Request, target bridge.Target) bool {
+// carriesOver reports whether a request is carried over to another transport, and
+// does not cross as it is.
+func (h *Handler) carriesOver(r *http.Request, target bridge.Target) bool {
+	if h.hub == nil {
+		return false
+	}
+	switch target {
+	case bridge.TargetLegacy, bridge.TargetLegacyMessage:
+		return true
+	case bridge.TargetEndpoint:
+		switch h.upstream.kind() {
+		case bridge.KindHTTP:
+			return false
+		case bridge.KindSSE:
+			// A GET without a session is the event stream of HTTP+SSE itself.
+			_, session := r.Header["Mcp-Session-Id"]
+			return r.Method != http.MethodGet || session
+		}
+		return true
+	}
+	return false
+}
+
+// serveBridge serves what is carried over.
+func (h *Handler) serveBridge(w http.ResponseWriter, r *http.Request, target bridge.Target) {
 	switch target {
 	case bridge.TargetLegacy:
 		h.hub.ServeSSE(w, r, h.legacyMessages(r))
 	case bridge.TargetLegacyMessage:
 		h.hub.ServeMessage(w, r)
-	case bridge.TargetEndpoint:
-		if h.upstream.kind() == bridge.KindHTTP {
-			return false
-		}
-		_, session := r.Header["Mcp-Session-Id"]
-		if r.Method == http.MethodGet && !session && h.upstream.kind() == bridge.KindSSE {
-			return false // the event stream of HTTP+SSE itself
-		}
-		h.hub.ServeHTTP(w, r)
 	default:
-		return false
+		h.hub.ServeHTTP(w, r)
 	}
-	return true
 }
 
 // legacyMessages is the message path as clients see it.

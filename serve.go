@@ -111,20 +111,19 @@ func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target br
 	if target == bridge.TargetUnknownMessage {
 		return caddyhttp.Error(http.StatusNotFound, errors.New("message path was not announced by the upstream"))
 	}
-	if err := q.Hold(r); err != nil {
-		return bodyError(err)
-	}
 	if h.hub != nil {
 		cors.SetVary(w.Header())
-		q.read = bridge.NotesOf(r)
-		noted := r.WithContext(bridge.WithNotes(r.Context(), &q.read))
-		if h.upstream.kind() == bridge.KindStdio && isTraced(r) {
-			q.traceProgram(func() { h.serveBridge(w, noted, target) })
+	}
+	if err := q.Hold(r); err != nil {
+		if h.carriesOver(r, target) {
+			bridge.RefuseBody(w, err)
 			return nil
 		}
-		if h.serveBridge(w, noted, target) {
-			return nil
-		}
+		return bodyError(err)
+	}
+	if h.carriesOver(r, target) {
+		q.carryOver(w, target)
+		return nil
 	}
 	if h.ReverseProxy == nil {
 		return h.serveMiddleware(w, r, next, q)
@@ -134,6 +133,17 @@ func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target br
 		return proxyError(err, &q.Record)
 	}
 	return nil
+}
+
+// carryOver answers a request whose transport is another than the upstream's.
+func (q *request) carryOver(w http.ResponseWriter, target bridge.Target) {
+	q.read = bridge.NotesOf(q.r)
+	noted := q.r.WithContext(bridge.WithNotes(q.r.Context(), &q.read))
+	if q.h.upstream.kind() == bridge.KindStdio && isTraced(noted) {
+		q.traceProgram(func() { q.h.serveBridge(w, noted, target) })
+		return
+	}
+	q.h.serveBridge(w, noted, target)
 }
 
 // admit applies the origin policy. It returns true where the request is
@@ -198,11 +208,7 @@ func (q *request) corsRequest(origins []string, site string) cors.Request {
 
 // bodyError is the answer to a body that could not be read.
 func bodyError(err error) error {
-	if errors.Is(err, record.ErrBodyTooLarge) {
-		return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
-	}
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if bridge.BodyTooLarge(err) {
 		return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
 	}
 	return caddyhttp.Error(http.StatusBadRequest, err)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
 )
 
 // Refusal is the answer of an upstream, or of the proxy to it, that is no success.
@@ -65,6 +66,23 @@ func (e *Refusal) write(w http.ResponseWriter, id []byte) {
 	header.Set("Content-Length", strconv.Itoa(len(e.Body)))
 	w.WriteHeader(e.Status)
 	_, _ = w.Write(e.Body)
+}
+
+// BodyTooLarge reports whether a body could not be read because it is longer than it
+// may be.
+func BodyTooLarge(err error) bool {
+	var tooLarge *http.MaxBytesError
+	return errors.Is(err, record.ErrBodyTooLarge) || errors.As(err, &tooLarge)
+}
+
+// RefuseBody answers a message whose body could not be read, 413 or 400, with a
+// JSON-RPC error (MCP specification, "Streamable HTTP").
+func RefuseBody(w http.ResponseWriter, err error) {
+	if BodyTooLarge(err) {
+		refuse(w, http.StatusRequestEntityTooLarge, nil, message.CodeInvalidRequest, "the body is too large")
+		return
+	}
+	refuse(w, http.StatusBadRequest, nil, message.CodeParse, "the body could not be read")
 }
 
 func codeOf(status int) int {

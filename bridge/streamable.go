@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stdio"
 )
 
@@ -108,12 +107,8 @@ func readPost(w http.ResponseWriter, r *http.Request) (all []message.Message, ba
 		return nil, false, false
 	}
 	body, err := io.ReadAll(r.Body)
-	if errors.Is(err, record.ErrBodyTooLarge) {
-		refuse(w, http.StatusRequestEntityTooLarge, nil, message.CodeInvalidRequest, "the body is too large")
-		return nil, false, false
-	}
 	if err != nil {
-		refuse(w, http.StatusBadRequest, nil, message.CodeParse, "the body could not be read")
+		RefuseBody(w, err)
 		return nil, false, false
 	}
 	all, err = readMessages(body)
