@@ -211,3 +211,21 @@ type checker interface {
 func lostAnswer(m message.Message, text string) []byte {
 	return message.Error(m.RawID, message.CodeInternal, text)
 }
+
+// lostEdge is how much is looked at, in bytes, of either end of a frame that is no
+// message.
+const lostEdge = 1 << 10
+
+// lostIn returns the error that answers a request whose answer is a frame that is no
+// message (too deep, or with a member twice), if it can be told which that is.
+func lostIn(frame []byte) []message.Message {
+	id := message.Lost(frame[:min(len(frame), lostEdge)], frame[max(0, len(frame)-lostEdge):])
+	if id == nil {
+		return nil
+	}
+	m, err := message.Parse(message.Error(id, message.CodeInternal, "the server's answer is no message of JSON-RPC"))
+	if err != nil {
+		return nil
+	}
+	return []message.Message{m}
+}

@@ -211,7 +211,7 @@ func (h *Hub) launch(ctx context.Context, from *http.Request, t tenant) error {
 		all, err := readMessages(frame)
 		if err != nil {
 			h.cfg.Warn("server sends what is no JSON-RPC message; it is dropped", err.Error())
-			return
+			all = lostIn(frame)
 		}
 		for _, m := range all {
 			t.deliver(m)

@@ -24,8 +24,8 @@ func posted(t *testing.T, url, id, body string) <-chan string {
 	return done
 }
 
-// Rule D3: an answer goes to whoever asked, once; what nobody asked for goes
-// nowhere and harms nothing.
+// Rules A7, D3: an answer goes to whoever asked, once; where it is none, whoever asked
+// gets an error; what nobody asked for goes nowhere and harms nothing.
 func TestHubOddAnswers(t *testing.T) {
 	_, url, begin := farm(t, HubConfig{})
 	p, s := begin("2025-11-25")
@@ -51,7 +51,12 @@ func TestHubOddAnswers(t *testing.T) {
 			}
 			p.deliver([]byte(`{"jsonrpc":"2.0","id":1,"result":"yes"}`))
 			p.deliver([]byte(`{"jsonrpc":"2.0","id":1,"result":"no"}`))
-			if got := <-done; strings.Count(got, `{"jsonrpc":"2.0","id":1,"result":"yes"}`) != 1 || strings.Contains(got, `"no"`) {
+			want := `{"jsonrpc":"2.0","id":1,"result":"yes"}`
+			switch name {
+			case "no JSON", "no message", "both", "too deep":
+				want = `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,`
+			}
+			if got := <-done; strings.Count(got, want) != 1 || strings.Count(got, `"id":1`) != 1 || strings.Contains(got, `"no"`) {
 				t.Errorf("got %s", got)
 			}
 		})

@@ -24,8 +24,8 @@ func (e *edges) write(part []byte) {
 	e.end = append(e.end, part...)
 }
 
-// reset forgets the line, and keeps the memory.
-func (e *edges) reset() { e.begin, e.end = e.begin[:0], e.end[:0] }
+// reset forgets the line.
+func (e *edges) reset() { e.begin, e.end = nil, nil }
 
 // edgesOf are those of a line that is there.
 func edgesOf(line []byte) (begin, end []byte) {
