@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -38,6 +39,7 @@ type App struct {
 	resolved  *sync.Once
 	warnings  []placeWarning
 	conflict  error
+	grace     time.Duration // grace_period of the servers; 0: none
 	seal      *sync.Mutex
 	sealed    *sse.Sealer
 	emitter   *emitter
@@ -88,6 +90,7 @@ func (a *App) Start() error {
 	for _, h := range a.endpoints {
 		if h.hub != nil {
 			h.hub.backend.attach(h)
+			h.hub.grace.Store(int64(a.grace))
 		}
 		h.logReady()
 		h.warnServer()
@@ -112,6 +115,7 @@ func (a *App) resolve() {
 		if !ok {
 			return
 		}
+		a.grace = time.Duration(httpApp.GracePeriod)
 		a.warnings, a.conflict = placeEndpoints(httpApp)
 	})
 }

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stdio"
 )
 
 // SessionsConfig bounds the sessions of an endpoint that offers another transport
@@ -74,6 +76,23 @@ type pooledHub struct {
 	stop    context.CancelFunc
 	// alone says that the hub needs no configuration to end.
 	alone bool
+	// grace is how long Caddy waits for its servers when it ends, in nanoseconds
+	// (grace_period); 0: for ever.
+	grace atomic.Int64
+}
+
+// hurry returns the time between the steps that end a program: as long as it gets,
+// but when Caddy itself ends, within the grace period for both.
+func (p *pooledHub) hurry() time.Duration {
+	return patience(caddy.Exiting(), time.Duration(p.grace.Load()))
+}
+
+func patience(exiting bool, grace time.Duration) time.Duration {
+	if !exiting || grace <= 0 {
+		return stdio.DefaultGrace
+	}
+	// It is noticed late that Caddy ends.
+	return min(stdio.DefaultGrace, max((grace-exitPoll)/2, grace/4))
 }
 
 // reloadPatience is how long a reload waits for programs that it drops. They are
@@ -153,7 +172,7 @@ func (h *Handler) newHub() *pooledHub {
 	}
 	switch u := h.upstream.(type) {
 	case *StdioUpstream:
-		p.alone, cfg.Start = true, u.start(h.logger.Named("stdio"), maxMessage)
+		p.alone, cfg.Start = true, u.start(h.logger.Named("stdio"), maxMessage, p.hurry)
 	case *SSEUpstream:
 		cfg.Remote, cfg.Start = true, bridge.StartSSE(&p.backend, maxMessage)
 	default:

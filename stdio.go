@@ -134,7 +134,7 @@ func lookupUser(name string) (*stdio.Credential, error) {
 }
 
 // start returns how a process is started for a session.
-func (u *StdioUpstream) start(logger *zap.Logger, maxFrame int) func(context.Context, *http.Request, func([]byte)) (bridge.Peer, error) {
+func (u *StdioUpstream) start(logger *zap.Logger, maxFrame int, hurry func() time.Duration) func(context.Context, *http.Request, func([]byte)) (bridge.Peer, error) {
 	return func(_ context.Context, _ *http.Request, deliver func([]byte)) (bridge.Peer, error) {
 		as, err := lookupUser(u.User)
 		if err != nil {
@@ -149,7 +149,7 @@ func (u *StdioUpstream) start(logger *zap.Logger, maxFrame int) func(context.Con
 		}
 		c := &conversation{logger: logger, deliver: deliver}
 		p, err := stdio.Start(context.Background(), stdio.Config{
-			Command: command, Env: env, Dir: u.Dir, User: as, MaxFrame: maxFrame,
+			Command: command, Env: env, Dir: u.Dir, User: as, MaxFrame: maxFrame, Hurry: hurry,
 			Stderr: func(line []byte, dropped int) {
 				logger.Info("server says on stderr", zap.ByteString("line", line), zap.Int("dropped", dropped))
 			},

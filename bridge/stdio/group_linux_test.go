@@ -250,6 +250,22 @@ func TestGroupLives(t *testing.T) {
 	}
 }
 
+// The steps that end a child become shorter where there is no more time for them.
+func TestHurry(t *testing.T) {
+	cfg := child("signals", "eof", "term")
+	cfg.Grace, cfg.Hurry = patience, func() time.Duration { return 10 * time.Millisecond }
+	p := start(t, cfg)
+	receive(t, p)
+	began := time.Now()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took >= patience {
+		t.Errorf("it took %s", took)
+	}
+	ended(t, p, "signal: killed")
+}
+
 func TestUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root")

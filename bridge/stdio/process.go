@@ -228,7 +228,11 @@ func (p *Process) shutDown() {
 
 // exitsInTime waits for the exit of the child, for Grace at most.
 func (p *Process) exitsInTime() bool {
-	late := time.NewTimer(p.cfg.Grace)
+	grace := p.cfg.Grace
+	if p.cfg.Hurry != nil {
+		grace = min(grace, p.cfg.Hurry())
+	}
+	late := time.NewTimer(grace)
 	defer late.Stop()
 	select {
 	case <-p.exited:

@@ -100,6 +100,10 @@ type Config struct {
 	// of its last frames waits for the consumer. Default: 5 s.
 	Grace time.Duration
 
+	// Hurry returns the time between these steps where it is shorter than Grace
+	// by then; it is asked before each. Default: it is not.
+	Hurry func() time.Duration
+
 	// Stderr gets the lines of the child's stderr without their ends, cut to
 	// 4 KiB, 10 a second after a burst of 50; empty lines are left out.
 	// dropped is the number of lines skipped since the call before. The last
