@@ -38,6 +38,9 @@ func openSession(ctx context.Context, url string, header http.Header) (*session,
 	if s.header == nil {
 		s.header = make(http.Header)
 	}
+	// It is not sent: it has the client send a message again whose connection a
+	// server closes for being idle (Node.js does so after 5 s).
+	s.header["X-Idempotency-Key"] = nil
 	s.header.Set("Accept", "application/json, text/event-stream")
 	s.header.Set("Content-Type", "application/json")
 	result, id, err := s.request(ctx, `"method":"initialize","params":{"protocolVersion":"`+protocolVersion+

@@ -25,6 +25,10 @@
 // They are of two runs that were made side by side; the figures themselves, which
 // -v prints, say nothing on another machine.
 //
+// The memory of Node.js grows in steps and is given back late, so that with few
+// sessions its growth says little of a session: with 100 it varies fivefold from run
+// to run. Read that column with 200 sessions or more, and several rounds.
+//
 // The program ends with exit status 1 if an answer is wrong or missing, or if a
 // median is below -cpu or -memory. The packages are those of bench/bridge/node
 // (npm ci), or of -npm. It reads the process tables, so it needs Linux.
@@ -83,7 +87,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds, each with new processes")
 	flag.DurationVar(&o.warmup, "warmup", 5*time.Second, "how long each bridge serves calls before anything is measured")
 	flag.IntVar(&o.calls, "calls", 1000, "calls of one pass; there are 6 in a round")
-	flag.IntVar(&o.sessions, "sessions", 100, "further sessions whose memory is measured")
+	flag.IntVar(&o.sessions, "sessions", 200, "further sessions whose memory is measured")
 	flag.Float64Var(&o.cpu, "cpu", 0, "fail if another bridge needs, in the median, less than so many times the CPU time a call (0: no limit)")
 	flag.Float64Var(&o.memory, "memory", 0, "fail if another bridge needs, in the median, less than so many times the memory a session (0: no limit)")
 	flag.BoolVar(&o.streams, "streams", true, "each of the further sessions has a GET stream open")
