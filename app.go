@@ -135,7 +135,7 @@ func (a *App) sealer() (*sse.Sealer, error) {
 	}
 	key, err := a.loadSealKey()
 	if err != nil {
-		a.logger.Warn("storage has no key for message paths; they are valid in this process only", zap.Error(err))
+		a.logger.Warn("storage has no key for message paths, which are valid in this process only; replicas need a storage that they share and can write to", zap.Error(err))
 		if key, err = processKey(); err != nil {
 			return nil, err
 		}

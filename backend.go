@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -100,7 +101,7 @@ func (b *backend) Call(w http.ResponseWriter, c bridge.Call) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			if p != http.ErrAbortHandler { //nolint:errorlint // a panic's value
-				h.logger.Error("proxy panics", zap.Any("panic", p))
+				h.logger.Error("proxy panics", zap.String("endpoint", h.staticPath()), zap.Any("panic", p), zap.Stack("stack"))
 			}
 			err = &bridge.Refusal{Status: http.StatusBadGateway}
 		}
@@ -116,10 +117,13 @@ func (b *backend) Call(w http.ResponseWriter, c bridge.Call) (err error) {
 	if err := q.Hold(r); err != nil {
 		return &bridge.Refusal{Status: statusOf(bodyError(err))}
 	}
+	if h.debugs() {
+		q.begun = time.Now()
+		defer func() { q.tellCall(err) }()
+	}
 	err = h.ReverseProxy.ServeHTTP(w, withRecord(r, q), noNext)
 	bridge.PassOutcome(w, q.Outcome)
 	if err != nil {
-		h.logger.Debug("upstream was not reached", zap.Error(err))
 		return &bridge.Refusal{Status: statusOf(proxyError(err, &q.Record))}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package mcpauthbridge
 
 import (
+	"strings"
 	"sync"
 
 	"go.uber.org/zap"
@@ -31,24 +32,46 @@ func (o *onceSet) first(key string, bound int) bool {
 	return true
 }
 
+// maxShown bounds a text of a client's in the log, in bytes.
+const maxShown = 256
+
+// shownText returns a host or an origin that a client names as it may be logged: without
+// userinfo and query, which it should not have.
+func shownText(s string) string {
+	if i := strings.IndexAny(s, "?#"); i >= 0 {
+		s = s[:i]
+	}
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		scheme, rest = "", s
+	}
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		rest = rest[i+1:]
+	}
+	if ok {
+		rest = scheme + "://" + rest
+	}
+	if len(rest) > maxShown {
+		rest = rest[:maxShown]
+	}
+	return rest
+}
+
 // logRefused tells, once an origin, which line would allow it.
 func (h *Handler) logRefused(origins []string, host string) {
 	origin := ""
 	if len(origins) > 0 {
-		origin = origins[0]
-	}
-	if len(origin) > 256 {
-		origin = origin[:256]
+		origin = shownText(origins[0])
 	}
 	if !h.refused.first(origin, maxRefusedLogged) {
 		return
 	}
-	fields := []zap.Field{zap.String("endpoint", h.Endpoint), zap.String("origin", origin), zap.String("host", host)}
+	fields := []zap.Field{zap.String("endpoint", h.Endpoint), zap.String("origin", origin), zap.String("host", shownText(host))}
 	parsed, err := cors.ParseOrigin(origin)
 	switch {
 	case origin == "":
 		h.logger.Warn("refused a request of a browser for a host that is not configured, on a loopback address; if clients use that host, name it with the line in `add`",
-			append(fields, zap.String("add", "hosts "+host))...)
+			append(fields, zap.String("add", "hosts "+shownText(host)))...)
 	case err != nil:
 		h.logger.Warn("refused a request of a browser whose origin is not allowed", fields...)
 	default:
@@ -70,15 +93,19 @@ func (h *Handler) logMetadata(e metadata.Event) {
 	case metadata.ForeignMetadataURL:
 		message = "upstream's challenge names metadata on another origin; it is not fetched"
 	case metadata.DocumentInvalid:
-		message = "metadata of the upstream cannot be used"
+		message = "metadata of the upstream cannot be used; clients cannot log in before the server mends it, or the block metadata says it"
 	case metadata.NotJSON:
 		message, level = "upstream answers a metadata URL with something that is not JSON; taken for not found", zap.InfoLevel
 	case metadata.RedirectRefused:
 		message = "upstream redirects its metadata elsewhere; it is not followed"
 	case metadata.Unavailable:
-		message = "metadata of the upstream is not available"
+		message = "metadata of the upstream is not available; clients are told to come back"
 	case metadata.Busy:
-		message = "too many searches for metadata at one time"
+		message = "too many searches for metadata at one time; their clients are told to come back"
+	case metadata.ForeignIssuer:
+		message = "metadata of the authorization server is of one elsewhere, and is passed on as it is; if it is the upstream's own, list its origin"
+	case metadata.ServerFeatureDropped:
+		message, level = "dropped members of the authorization server's metadata that cannot cross to the public origin", zap.InfoLevel
 	default:
 		message = "metadata of the upstream"
 	}

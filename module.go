@@ -101,7 +101,8 @@ type Handler struct {
 	hosts          map[string]bool
 	trustedProxies []netip.Prefix
 	transport      *scopedTransport
-	refused        *onceSet
+	refused        *onceSet // origins
+	troubles       *onceSet // of sessions
 	place          *atomic.Pointer[place]
 	keepsPaths     bool
 	follows        *atomic.Pointer[caddyhttp.Handler] // of a middleware
@@ -123,7 +124,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // reported, one line each.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.ctx, h.logger = ctx, ctx.Logger()
-	h.refused, h.place = new(onceSet), new(atomic.Pointer[place])
+	h.refused, h.troubles, h.place = new(onceSet), new(onceSet), new(atomic.Pointer[place])
 	h.follows = new(atomic.Pointer[caddyhttp.Handler])
 	appModule, err := ctx.App(appID)
 	if err != nil {

@@ -3,6 +3,8 @@ package mcpauthbridge
 import (
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 )
 
@@ -17,11 +19,13 @@ func (o observer) originRefused(_ []string, _ string) {}
 
 // UpstreamFailed implements [bridge.Observer].
 func (o observer) UpstreamFailed(address string, why bridge.Failure) {
+	o.h.logDown(address, why)
 	o.h.emitUpstreamDown(address, string(why))
 }
 
 // UpstreamBack implements [bridge.Observer].
 func (o observer) UpstreamBack(address string, down time.Duration) {
+	o.h.logBack(address, down)
 	o.h.emitUpstreamUp(address, down)
 }
 
@@ -65,9 +69,10 @@ func (o hubObserver) ServerEnded(byItself bool) { o.newest().serverEnded(byItsel
 // BackingOff implements [bridge.HubObserver].
 func (o hubObserver) BackingOff(wait time.Duration) { o.newest().backingOff(wait) }
 
-func (o observer) sessionBegun(bridge.SessionInfo) {}
+func (o observer) sessionBegun(s bridge.SessionInfo) { o.h.logSession("session begins", s) }
 
 func (o observer) sessionEnded(s bridge.SessionInfo, why bridge.EndReason) {
+	o.h.logSession("session is over", s, zap.String("why", string(why)), zap.Duration("age", time.Since(s.Begun)))
 	o.h.emitSessionEnd(s, why)
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -39,6 +40,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 type request struct {
 	bridge.Exchange
 	visit
+	story
 	seen seenOrigin
 }
 
@@ -90,19 +92,25 @@ func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next cad
 	q.rec = &q.Exchange
 	q.tell()
 	h.endpoint.Begin(&q.Exchange, r, target, path, q)
-	defer q.over()
-	return q.serve(q.Watch(w), next, target)
+	defer q.Done()
+	if h.debugs() {
+		q.begun = time.Now()
+	}
+	err := q.serve(q.Watch(w), next, target)
+	q.over(err)
+	return err
 }
 
 // over tells what became of the request.
-func (q *request) over() {
-	q.Done()
+func (q *request) over(err error) {
 	q.annotate()
+	q.tellStory(err)
 }
 
 // serve answers the request.
 func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target bridge.Target) error {
 	h, r := q.h, q.r
+	q.story.origin = originPassed
 	if h.policy != nil {
 		if done := q.admit(w); done {
 			return nil
@@ -154,6 +162,7 @@ func (q *request) admit(w http.ResponseWriter) (done bool) {
 	origins, hasOrigin := r.Header["Origin"]
 	site := r.Header.Get("Sec-Fetch-Site")
 	if !hasOrigin && site == "" {
+		q.story.origin = originNone
 		return false
 	}
 	decision := cors.Allow
@@ -162,15 +171,19 @@ func (q *request) admit(w http.ResponseWriter) (done bool) {
 	}
 	switch decision {
 	case cors.Pass:
+		q.story.origin = originPassed
 		return false
 	case cors.Allow:
+		q.story.origin = originAllowed
 		if cors.IsPreflight(r) {
+			q.story.origin = originPreflight
 			h.policy.Preflight(w, r)
 			return true
 		}
 		h.policy.SetHeaders(header, origins[0])
 		return false
 	}
+	q.story.origin = originRefused
 	h.logRefused(origins, r.Host)
 	observer{h}.originRefused(origins, r.Host)
 	cors.Refuse(w)

@@ -167,12 +167,14 @@ func (h *Handler) newHub() *pooledHub {
 		Buffer:    int(c.Buffer),
 		KeepAlive: time.Duration(c.KeepAlive),
 		User:      authenticatedUser,
-		Warn:      h.warnSessions,
 		Observer:  hubObserver{&p.backend, h},
 	}
+	// The log of a configuration that is gone may be closed.
+	newest := func() *Handler { return hubObserver{&p.backend, h}.newest().h }
+	cfg.Warn = func(msg, cause string) { newest().warnSessions(msg, cause) }
 	switch u := h.upstream.(type) {
 	case *StdioUpstream:
-		p.alone, cfg.Start = true, u.start(h.logger.Named("stdio"), maxMessage, p.hurry)
+		p.alone, cfg.Start = true, u.start(func() *zap.Logger { return newest().programLog() }, maxMessage, p.hurry)
 	case *SSEUpstream:
 		cfg.Remote, cfg.Start = true, bridge.StartSSE(&p.backend, maxMessage)
 	default:
@@ -215,8 +217,13 @@ func (p *pooledHub) watchExit(ctx context.Context) {
 	}
 }
 
+// programLog is where the words of a program go.
+func (h *Handler) programLog() *zap.Logger {
+	return h.logger.Named("stdio").With(zap.String("endpoint", h.Endpoint))
+}
+
 func (h *Handler) warnSessions(msg, cause string) {
-	if h.refused.first(msg+"\x00"+cause, maxRefusedLogged) {
+	if h.troubles.first(msg+"\x00"+cause, maxRefusedLogged) {
 		h.logger.Warn(msg, zap.String("endpoint", h.Endpoint), zap.String("cause", cause))
 	}
 }

@@ -134,7 +134,7 @@ func lookupUser(name string) (*stdio.Credential, error) {
 }
 
 // start returns how a process is started for a session.
-func (u *StdioUpstream) start(logger *zap.Logger, maxFrame int, hurry func() time.Duration) func(context.Context, *http.Request, func([]byte)) (bridge.Peer, error) {
+func (u *StdioUpstream) start(logger func() *zap.Logger, maxFrame int, hurry func() time.Duration) func(context.Context, *http.Request, func([]byte)) (bridge.Peer, error) {
 	return func(_ context.Context, _ *http.Request, deliver func([]byte)) (bridge.Peer, error) {
 		as, err := lookupUser(u.User)
 		if err != nil {
@@ -151,7 +151,7 @@ func (u *StdioUpstream) start(logger *zap.Logger, maxFrame int, hurry func() tim
 		p, err := stdio.Start(context.Background(), stdio.Config{
 			Command: command, Env: env, Dir: u.Dir, User: as, MaxFrame: maxFrame, Hurry: hurry,
 			Stderr: func(line []byte, dropped int) {
-				logger.Info("server says on stderr", zap.ByteString("line", line), zap.Int("dropped", dropped))
+				logger().Info("server says on stderr", zap.ByteString("line", line), zap.Int("dropped", dropped))
 			},
 			Frame:   deliver,
 			Invalid: c.invalid,
@@ -166,7 +166,7 @@ func (u *StdioUpstream) start(logger *zap.Logger, maxFrame int, hurry func() tim
 
 // conversation takes what a process says that is no message.
 type conversation struct {
-	logger  *zap.Logger
+	logger  func() *zap.Logger
 	deliver func([]byte)
 	logged  time.Time // when the last such line was
 	skipped int       // such lines since
@@ -178,7 +178,7 @@ const invalidEvery = time.Second
 // invalid logs that a line is no message. It is called for one after the other.
 func (c *conversation) invalid(reason string) {
 	if now := time.Now(); now.Sub(c.logged) >= invalidEvery {
-		c.logger.Warn("server writes what is no message to its stdout; it is skipped", zap.String("reason", reason), zap.Int("dropped", c.skipped))
+		c.logger().Warn("server writes what is no message to its stdout; it is skipped", zap.String("reason", reason), zap.Int("dropped", c.skipped))
 		c.logged, c.skipped = now, 0
 		return
 	}
