@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 	case os.Getenv(talkServer) != "":
 		_ = talk.NewServer().Run(context.Background(), &mcp.StdioTransport{})
 		os.Exit(0)
+	case os.Getenv(leakyProgram) != "":
+		serveLeaky()
+		os.Exit(0)
 	case os.Getenv(echoMeta) != "":
 		serveMeta()
 		os.Exit(0)

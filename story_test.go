@@ -47,11 +47,13 @@ func TestStory(t *testing.T) {
 		},
 		"stream": {"?answer=sse", nil, map[string]any{"stream": true, "status": 200.0, "challenge_action": nil}},
 		"session": {
-			"?answer=202", map[string]string{"Mcp-Session-Id": "s1", "Mcp-Method": "tools/call", "Mcp-Name": "add", "Origin": "http://" + testcaddy.Addr(port)},
+			"?answer=202",
+			map[string]string{"Mcp-Session-Id": "s1", "Mcp-Method": "tools/call", "Mcp-Name": "add", "Origin": "http://" + testcaddy.Addr(port)},
 			map[string]any{"method": "tools/call", "name": "add", "origin": "allowed", "status": 202.0},
 		},
 		"refused origin": {
-			"", map[string]string{"Origin": "https://evil.example"},
+			"",
+			map[string]string{"Origin": "https://evil.example"},
 			map[string]any{"origin": "refused", "status": 403.0, "upstream": nil, "upstream_status": nil},
 		},
 	} {
