@@ -1,0 +1,161 @@
+package mcpauthbridge
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+)
+
+// docs/observe.md lists the placeholders, events and attributes that there are,
+// no others, and the words of their closed sets.
+func TestDocumentedObservations(t *testing.T) {
+	raw, err := os.ReadFile("docs/observe.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, log, _ := strings.Cut(string(raw), "| Placeholder,")
+	log, events, _ := strings.Cut(log, "| Event |")
+	events, attributes, _ := strings.Cut(events, "| Attribute |")
+
+	compare(t, "placeholders", named(firstCells(log)), slices.Sorted(maps.Keys(placeholders)))
+
+	emitted := eventData(t)
+	for _, row := range strings.Split(events, "\n") {
+		cells := strings.Split(row, " | ")
+		if len(cells) != 3 || !strings.HasPrefix(row, "| `") {
+			continue
+		}
+		name := named(cells[0])[0]
+		data := regexp.MustCompile(`\([^)]*\)`).ReplaceAllString(cells[2], "") // the words of a set
+		compare(t, name, named(data), slices.Sorted(slices.Values(emitted[name])))
+		delete(emitted, name)
+	}
+	for name := range emitted {
+		t.Errorf("there is no %s on the page", name)
+	}
+
+	compare(t, "attributes", named(firstCells(attributes)), attributeKeys(t))
+
+	for set, words := range map[string][]string{
+		"challenge.action":  texts(bridge.Actions),
+		"mcp_session_end":   append(texts(bridge.Transports), texts(bridge.EndReasons)...),
+		"mcp_upstream_down": append(texts(bridge.Failures), whyEndsEarly),
+		"`target`":          {targetEndpoint, targetMessage, targetSSE, targetSSEMessage, targetMetadata, targetServer},
+		"`era`":             {bridge.EraStateless, bridge.EraHandshake, bridge.EraSSE},
+		"challenge.reason": texts([]bridge.Reason{
+			bridge.ReasonPolicy, bridge.ReasonPublic, bridge.ReasonForeign, bridge.ReasonUnparsable, bridge.ReasonUnknown, bridge.ReasonScheme, bridge.ReasonStatus, bridge.ReasonHost,
+		}),
+	} {
+		row := regexp.MustCompile(`(?m)^\| .*` + set + `.* \|$`).FindString(string(raw))
+		for _, word := range words {
+			if !strings.Contains(row, "`"+word+"`") {
+				t.Errorf("%s: the page does not name %s: %s", set, word, row)
+			}
+		}
+	}
+}
+
+func texts[T ~string](all []T) []string {
+	var found []string
+	for _, s := range all {
+		found = append(found, string(s))
+	}
+	return found
+}
+
+// firstCells are the first cells of the rows of a table.
+func firstCells(table string) string {
+	var cells strings.Builder
+	for _, m := range regexp.MustCompile("(?m)^\\| (`[^|]*) \\|").FindAllStringSubmatch(table, -1) {
+		cells.WriteString(m[1] + "\n")
+	}
+	return cells.String()
+}
+
+// named are what a text has in code.
+func named(text string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(text, -1) {
+		found = append(found, m[1])
+	}
+	return found
+}
+
+func compare(t *testing.T, what string, page, code []string) {
+	t.Helper()
+	slices.Sort(page)
+	if !slices.Equal(page, code) {
+		t.Errorf("%s: the page names\n%q\nthere are\n%q", what, page, code)
+	}
+}
+
+// inspect visits the nodes of a file.
+func inspect(t *testing.T, file string, visit func(ast.Node) bool) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(f, visit)
+}
+
+// eventData are the events that handlers emit, with the keys of their data.
+func eventData(t *testing.T) map[string][]string {
+	t.Helper()
+	names := map[string]string{
+		"eventChallenge": eventChallenge, "eventSessionEnd": eventSessionEnd, "eventUpstreamDown": eventUpstreamDown, "eventUpstreamUp": eventUpstreamUp,
+	}
+	found := make(map[string][]string)
+	inspect(t, "events.go", func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) != 2 {
+			return true
+		}
+		id, ok := call.Args[0].(*ast.Ident)
+		if !ok || names[id.Name] == "" {
+			return true
+		}
+		ast.Inspect(call.Args[1], func(n ast.Node) bool {
+			if pair, ok := n.(*ast.KeyValueExpr); ok {
+				if key, ok := pair.Key.(*ast.BasicLit); ok {
+					text, _ := strconv.Unquote(key.Value)
+					found[names[id.Name]] = append(found[names[id.Name]], text)
+				}
+			}
+			return true
+		})
+		return true
+	})
+	if len(found) != len(names) {
+		t.Fatalf("found the data of %d events, want %d", len(found), len(names))
+	}
+	return found
+}
+
+// attributeKeys are the attributes of spans.
+func attributeKeys(t *testing.T) []string {
+	t.Helper()
+	var found []string
+	inspect(t, "tracing.go", func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 1 {
+			if f, ok := call.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Key" {
+				if key, ok := call.Args[0].(*ast.BasicLit); ok {
+					text, _ := strconv.Unquote(key.Value)
+					found = append(found, text)
+				}
+			}
+		}
+		return true
+	})
+	slices.Sort(found)
+	return found
+}
