@@ -118,22 +118,13 @@ func differ(got, want []string) string {
 
 // wantStateless is the transcript of the SDK's client of 2026-07-28. A server that is
 // stateless itself is spoken to as one. One that is not is shown as one, and can still
-// do what it does for others; but the client has no way to ask for log messages. The
-// SDK's HTTP server is not: there the client begins with a handshake after all.
+// do what it does for others. The SDK's HTTP server is not, without being told: there
+// the client begins with a handshake after all.
 func wantStateless(up string, handshake, stateless []string) []string {
-	switch up {
-	case "stdio":
+	if up == "stdio" {
 		return stateless
-	case "sse":
-		return slices.DeleteFunc(slices.Clone(handshake), func(line string) bool { return kindOf(line) == "log" })
 	}
 	return handshake
-}
-
-// kindOf is the first word of a transcript's line.
-func kindOf(line string) string {
-	word, _, _ := strings.Cut(line, " ")
-	return strings.TrimSuffix(word, ":")
 }
 
 // Rule D3: one conversation, with everything that either side may say, is the same

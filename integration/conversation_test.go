@@ -79,7 +79,7 @@ func startTalk(t *testing.T, server string) string {
 	var h http.Handler = new(talk.RawServer)
 	switch server {
 	case "typescript":
-		return startNodeTalk(t)
+		return startNodeTalk(t, "talk-server.mjs")
 	case "go":
 		newServer := func(*http.Request) *mcp.Server { return talk.NewServer() }
 		mux := http.NewServeMux()
@@ -100,9 +100,9 @@ func serveHandler(t *testing.T, h http.Handler) string {
 	return s.URL
 }
 
-func startNodeTalk(t *testing.T) string {
+func startNodeTalk(t *testing.T, program string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "node", "talk-server.mjs", "http")
+	cmd := exec.CommandContext(t.Context(), "node", program, "http") //nolint:gosec // the test's own
 	cmd.Dir = integration.NeedNode(t)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe() // ends with the test
@@ -158,23 +158,29 @@ var upstreams = []upstream{
 		return "to sse+" + serveHandler(t, tap.Proxy(startTalk(t, server))) + "/sse", tapped(tap)
 	}},
 	{"stdio", func(t *testing.T, server string) (string, func() ([]talk.Frame, error)) {
-		file := filepath.Join(t.TempDir(), "tap")
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var quoted strings.Builder
-		for _, a := range append([]string{self, "tap", file}, command(t, server)...) {
-			fmt.Fprintf(&quoted, " %q", a)
-		}
-		return "stdio" + quoted.String() + " {\n\t\tenv PATH\n\t}", func() ([]talk.Frame, error) {
-			frames, err := talk.ReadTap(file)
-			if err == nil {
-				err = os.Remove(file)
-			}
-			return frames, err
-		}
+		return tappedProgram(t, command(t, server)...)
 	}},
+}
+
+// tappedProgram returns what the directive says of a program behind a tap.
+func tappedProgram(t *testing.T, command ...string) (directive string, passed func() ([]talk.Frame, error)) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "tap")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var quoted strings.Builder
+	for _, a := range append([]string{self, "tap", file}, command...) {
+		fmt.Fprintf(&quoted, " %q", a)
+	}
+	return "stdio" + quoted.String() + " {\n\t\tenv PATH\n\t}", func() ([]talk.Frame, error) {
+		frames, err := talk.ReadTap(file)
+		if err == nil {
+			err = os.Remove(file)
+		}
+		return frames, err
+	}
 }
 
 func tapped(tap *talk.Tap) func() ([]talk.Frame, error) {

@@ -34,9 +34,12 @@ func runAs() {
 			}
 			os.Exit(0)
 		case "serve":
-			if os.Args[2] == "raw" {
+			switch os.Args[2] {
+			case "raw":
 				new(talk.RawServer).ServeStdio()
-			} else {
+			case "lone", "lone handshake":
+				talk.NewLoneServer(os.Args[2] != "lone").ServeStdio()
+			default:
 				_ = talk.NewServer().Run(context.Background(), &mcp.StdioTransport{})
 			}
 			os.Exit(0)

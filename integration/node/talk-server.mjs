@@ -65,7 +65,7 @@ function newServer() {
       return text(`${result.content.text} of ${result.model}`);
     },
     elicit: async ({ text: message }, { sendRequest }) => {
-      const params = { message, requestedSchema: { type: 'object', properties: { name: { type: 'string' } } } };
+      const params = { message, mode: 'form', requestedSchema: { type: 'object', properties: { name: { type: 'string' } } } };
       const result = await sendRequest({ method: 'elicitation/create', params }, types.ElicitResultSchema);
       return text(`${result.action} ${result.content.name}`);
     },
@@ -113,7 +113,7 @@ function newServer() {
   }));
   server.setRequestHandler(types.CallToolRequestSchema, ({ params }, extra) => {
     if (!tools[params.name]) {
-      throw new types.McpError(types.ErrorCode.InvalidParams, `unknown tool ${params.name}`);
+      throw Object.assign(new Error(`unknown tool ${params.name}`), { code: types.ErrorCode.InvalidParams });
     }
     return tools[params.name](params.arguments, extra);
   });

@@ -83,7 +83,7 @@ func (t *Tap) Proxy(target string) http.Handler {
 			return
 		}
 		answer, _ := io.ReadAll(res.Body)
-		if len(answer) > 0 && strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") && res.StatusCode == http.StatusOK {
+		if strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") && bytes.Contains(answer, []byte(`"jsonrpc"`)) {
 			t.add(false, answer)
 		}
 		w.WriteHeader(res.StatusCode)
