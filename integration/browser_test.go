@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ type step struct{ State, Text string }
 // walk is what page.mjs reports.
 type walk struct {
 	Before, After    map[string]map[string]step
-	Consent          struct{ Origin, Text string }
+	Consents         map[string]struct{ Origin, Text string }
 	Last             step
 	Cookies          []string
 	Requests, Errors []string
@@ -66,13 +67,23 @@ func (got walk) check(t *testing.T, private string) {
 			}
 		}
 	}
-	for _, name := range []string{"request", "challenge", "metadata", "login", "tool"} {
-		if g := got.After["bridge"][name]; g.State != "ok" {
-			t.Errorf("after the login, bridge, %s: got %q (%s), want ok", name, g.State, g.Text)
+	for column, states := range got.After {
+		for _, name := range []string{"request", "challenge", "metadata", "login", "tool"} {
+			want := "ok"
+			if column == "stdio" && name != "request" && name != "tool" {
+				want = "unasked"
+			}
+			if g := states[name]; g.State != want {
+				t.Errorf("after the login, %s, %s: got %q (%s), want %s", column, name, g.State, g.Text, want)
+			}
 		}
-	}
-	if g, want := got.After["bridge"]["tool"].Text, "whoami: alice"; g != want {
-		t.Errorf("tool call: got %q, want %q", g, want)
+		want := "whoami: alice"
+		if column == "stdio" {
+			want = "whoami: somebody"
+		}
+		if g := states["tool"].Text; g != want {
+			t.Errorf("%s: tool call: got %q, want %q", column, g, want)
+		}
 	}
 	for _, r := range got.Requests {
 		if strings.Contains(r, private) {
@@ -87,12 +98,20 @@ func (got walk) check(t *testing.T, private string) {
 // Rules A1, A5, B1, B2, B5, C1, C3: a page on another origin reads the 401
 // and its challenge on the first request, fetches the metadata that it names,
 // logs in and calls a tool; with plain reverse_proxy it does not get past the
-// first request.
+// first request. It is the same where the server speaks HTTP+SSE (rules A1, D3, D4);
+// one that is a program is called without a login (D5).
 func TestPageInChromium(t *testing.T) {
 	integration.NeedChromium(t)
-	s := startStage(t, stage.Options{})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startStage(t, stage.Options{Program: []string{self, "serve", "demo"}})
 	got := visit(t, s.Page)
 	got.check(t, s.Private())
+	if len(got.After) != 3 || got.Consents["sse"].Origin != s.Issuer() || !strings.Contains(got.Consents["sse"].Text, s.SSE) {
+		t.Errorf("after the logins: %v, consent %v", got.After, got.Consents["sse"])
+	}
 	wellKnown := strings.TrimSuffix(s.Bridge, "/mcp") + "/.well-known/oauth-protected-resource/mcp"
 	if g := got.Before["bridge"]["request"].Text; g != "HTTP 401" {
 		t.Errorf("first request: got %q, want HTTP 401", g)
@@ -103,8 +122,8 @@ func TestPageInChromium(t *testing.T) {
 	if !slices.Contains(got.Requests, "GET "+wellKnown) {
 		t.Errorf("requests %q lack the metadata that the challenge names, %s", got.Requests, wellKnown)
 	}
-	if got.Consent.Origin != s.Issuer() || !strings.Contains(got.Consent.Text, s.Bridge) {
-		t.Errorf("consent page at %s says %q, want it at %s and for %s", got.Consent.Origin, got.Consent.Text, s.Issuer(), s.Bridge)
+	if got.Consents["bridge"].Origin != s.Issuer() || !strings.Contains(got.Consents["bridge"].Text, s.Bridge) {
+		t.Errorf("consent page at %s says %q, want it at %s and for %s", got.Consents["bridge"].Origin, got.Consents["bridge"].Text, s.Issuer(), s.Bridge)
 	}
 }
 
@@ -130,8 +149,8 @@ func TestCohostedPageInChromium(t *testing.T) {
 	s := startStage(t, stage.Options{Demo: demo.Options{SameOrigin: true, TokenLifetime: lifetime}})
 	got := visit(t, s.Page, "until-refreshed")
 	got.check(t, s.Issuer())
-	if want := strings.TrimSuffix(s.Bridge, "/mcp"); got.Consent.Origin != want || !strings.Contains(got.Consent.Text, s.Private()) {
-		t.Errorf("consent page at %s says %q, want it at %s and for %s", got.Consent.Origin, got.Consent.Text, want, s.Private())
+	if want := strings.TrimSuffix(s.Bridge, "/mcp"); got.Consents["bridge"].Origin != want || !strings.Contains(got.Consents["bridge"].Text, s.Private()) {
+		t.Errorf("consent page at %s says %q, want it at %s and for %s", got.Consents["bridge"].Origin, got.Consents["bridge"].Text, want, s.Private())
 	}
 	if got.Last.State != "ok" || !strings.Contains(got.Last.Text, "refreshed") {
 		t.Errorf("the last call was %+v, want a refreshed token", got.Last)
@@ -168,8 +187,8 @@ http://%s {
 			t.Cleanup(p.Close)
 			got := visit(t, p.URL+"/", "until-refreshed")
 			got.check(t, s.Origin)
-			if want := "http://" + bridge; got.Consent.Origin != want {
-				t.Errorf("consent page at %s, want it at %s", got.Consent.Origin, want)
+			if want := "http://" + bridge; got.Consents["bridge"].Origin != want {
+				t.Errorf("consent page at %s, want it at %s", got.Consents["bridge"].Origin, want)
 			}
 			if got.Last.State != "ok" || !strings.Contains(got.Last.Text, "refreshed") {
 				t.Errorf("the last call was %+v, want a refreshed token", got.Last)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/talk"
 )
 
@@ -35,6 +36,8 @@ func runAs() {
 			os.Exit(0)
 		case "serve":
 			switch os.Args[2] {
+			case "demo":
+				_ = demo.ServeProgram(context.Background())
 			case "raw":
 				new(talk.RawServer).ServeStdio()
 			case "lone", "lone handshake":

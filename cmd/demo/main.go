@@ -21,11 +21,15 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/stage"
 )
 
-const ping = `{"jsonrpc":"2.0","id":1,"method":"ping"}`
+const (
+	ping       = `{"jsonrpc":"2.0","id":1,"method":"ping"}`
+	initialize = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}`
+)
 
 func main() {
 	port := flag.Int("port", 8080, "the first of three consecutive `ports`: bridge, plain reverse_proxy, page")
 	server := flag.Bool("server", false, "start only the MCP server and its authorization server")
+	program := flag.Bool("program", false, "be an MCP server that speaks over standard input and output; this is how the endpoint /stdio starts it")
 	public := flag.String("public", "http://localhost:8080/mcp,http://127.0.0.1:8080/mcp,http://localhost:8080/sse,http://127.0.0.1:8080/sse",
 		"with -server: the `URLs` that clients use, comma-separated; tokens are made out to them (with -cohosted: to the server's own)")
 	cohosted := flag.Bool("cohosted", false, "put the authorization server on the MCP server's own origin")
@@ -33,6 +37,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	run := func() error { return runStage(ctx, *port, *cohosted) }
+	if *program {
+		run = func() error { return demo.ServeProgram(ctx) }
+	}
 	if *server {
 		run = func() error { return runServer(ctx, strings.Split(*public, ","), *cohosted) }
 	}
@@ -60,19 +67,30 @@ func runServer(ctx context.Context, public []string, cohosted bool) error {
 }
 
 func runStage(ctx context.Context, port int, cohosted bool) error {
-	s, err := stage.Start(ctx, stage.Options{Port: port, Demo: demo.Options{SameOrigin: cohosted}})
+	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	fmt.Printf("An MCP server that requires a login listens on %s.\n", s.Private())
+	s, err := stage.Start(ctx, stage.Options{Port: port, Program: []string{self, "-program"}, Demo: demo.Options{SameOrigin: cohosted}})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("An MCP server that requires a login listens on %s; the same as a program requires none.\n", s.Private())
 	fmt.Printf("Caddy runs in front of it with this configuration:\n\n%s\n", indent(s.Caddyfile))
 	origin := strings.TrimSuffix(s.Page, "/")
 	err = errors.Join(
 		show(ctx, "What a browser's script gets through mcp_auth_bridge:", s.Bridge, origin),
+		show(ctx, "What it gets through mcp_auth_bridge where the server speaks HTTP+SSE:", s.SSE, origin),
 		show(ctx, "What it gets through reverse_proxy:", s.Plain, origin),
 	)
 	if err == nil {
-		fmt.Printf("Open   %s   to see both and to log in.\nTry    curl -i %s -H 'Content-Type: application/json' -d '%s'\nCtrl-C ends it.\n", s.Page, s.Bridge, ping)
+		fmt.Printf("Open   %s   to see all of them and to log in.\n", s.Page)
+		for _, try := range []struct{ endpoint, of, message string }{
+			{s.Bridge, "the server over Streamable HTTP", ping}, {s.SSE, "over HTTP+SSE", ping}, {s.Program, "as a program", initialize},
+		} {
+			fmt.Printf("Try    curl -i %s -H 'Content-Type: application/json' -d '%s'   # %s\n", try.endpoint, try.message, try.of)
+		}
+		fmt.Println("Ctrl-C ends it.")
 		<-ctx.Done()
 	}
 	return errors.Join(err, s.Close())

@@ -3,6 +3,9 @@
 //
 // Usage: node page.mjs <chromium> <page URL> <profile folder> [until-refreshed]
 //
+// It logs in at the column "bridge", then at "sse" if there is one; what a column
+// came to after its own login is reported under its name.
+//
 // With until-refreshed it calls the tool until the token has expired and the page
 // has refreshed it.
 import { chromium } from "playwright-core";
@@ -30,12 +33,24 @@ try {
 	if (before.bridge.login.state !== "waiting") {
 		throw new Error(JSON.stringify({ before, errors }));
 	}
-	await tab.click('[data-column=bridge] [data-step=login] button');
-	await tab.waitForSelector("button[value=yes]");
-	const consent = await tab.evaluate(() => ({ origin: location.origin, text: document.querySelector("main").innerText }));
-	await tab.click("button[value=yes]");
-	await tab.waitForSelector('[data-column=bridge] [data-step=tool]:is([data-state=ok],[data-state=failed],[data-state=skipped])');
-	const after = await states(tab);
+	for (const column of ["sse", "stdio"].filter((name) => before[name])) {
+		await tab.waitForSelector(`[data-column=${column}] [data-step=login]:is([data-state=waiting],[data-state=unasked],[data-state=failed],[data-state=skipped])`);
+	}
+	const consents = {};
+	const after = {};
+	const logins = ["bridge", "sse"].filter((name) => before[name]).reverse();
+	for (const column of logins) {
+		await tab.click(`[data-column=${column}] [data-step=login] button`);
+		await tab.waitForSelector("button[value=yes]");
+		consents[column] = await tab.evaluate(() => ({ origin: location.origin, text: document.querySelector("main").innerText }));
+		await tab.click("button[value=yes]");
+		await tab.waitForSelector(`[data-column=${column}] [data-step=tool]:is([data-state=ok],[data-state=failed],[data-state=skipped])`);
+		after[column] = (await states(tab))[column];
+	}
+	if (before.stdio) {
+		await tab.waitForSelector("[data-column=stdio] [data-step=tool]:is([data-state=ok],[data-state=failed],[data-state=skipped])");
+		after.stdio = (await states(tab)).stdio;
+	}
 	let last = after.bridge.tool;
 	while (untilRefreshed && last.state === "ok" && !last.text.includes("refreshed")) {
 		await tab.click("[data-column=bridge] [data-step=tool] button");
@@ -43,7 +58,7 @@ try {
 		last = (await states(tab)).bridge.tool;
 	}
 	const cookies = (await context.cookies()).map((c) => c.name);
-	console.log(JSON.stringify({ before, consent, after, last, cookies, requests, errors }));
+	console.log(JSON.stringify({ before, consents, after, last, cookies, requests, errors }));
 } finally {
 	await context.close();
 }

@@ -122,6 +122,12 @@ func (d *Demo) serve(l net.Listener, h http.Handler) {
 	go func() { _ = s.Serve(l) }()
 }
 
+// ServeProgram is the MCP server as a program that speaks over standard input and
+// output. Whoever starts it is in: it asks for no login.
+func ServeProgram(ctx context.Context) error {
+	return newMCPServer().Run(ctx, &mcp.StdioTransport{})
+}
+
 // Close ends both servers and all their connections.
 func (d *Demo) Close() error {
 	for session := range d.mcp.Sessions() {

@@ -31,6 +31,9 @@ type Options struct {
 	// Port of the bridge; plain reverse_proxy listens on the next one and
 	// the page on the one after it. 0: free ports.
 	Port int
+	// Program is the command of an MCP server that speaks over standard input and
+	// output. Empty: there is no endpoint for one.
+	Program []string
 	// Demo is passed on; its Public is set to the endpoints of the bridge,
 	// unless the authorization server is on the MCP server's own origin.
 	Demo demo.Options
@@ -42,6 +45,9 @@ type Stage struct {
 	// Bridge and Plain are the URLs of the MCP server behind the bridge and
 	// behind plain reverse_proxy; Page is the page's.
 	Bridge, Plain, Page string
+	// SSE is the URL of the same server, spoken to over HTTP+SSE, and Program that
+	// of the program, behind the bridge; the latter is empty where there is none.
+	SSE, Program string
 	// Caddyfile is what Caddy runs.
 	Caddyfile string
 
@@ -58,6 +64,7 @@ func Start(ctx context.Context, opts Options) (_ *Stage, err error) {
 	}
 	s := &Stage{
 		Bridge: "http://" + addr(ports[0]) + "/mcp",
+		SSE:    "http://" + addr(ports[0]) + "/sse",
 		Plain:  "http://" + addr(ports[1]) + "/mcp",
 		Page:   "http://" + addr(ports[2]) + "/",
 	}
@@ -70,14 +77,26 @@ func Start(ctx context.Context, opts Options) (_ *Stage, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the page: %w", err)
 	}
-	s.page = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: page.Handler(
-		page.Target{ID: "bridge", Title: "mcp_auth_bridge", URL: s.Bridge},
-		page.Target{ID: "plain", Title: "reverse_proxy", URL: s.Plain},
-	)}
+	targets := []page.Target{
+		{ID: "bridge", Title: "mcp_auth_bridge", URL: s.Bridge},
+		{ID: "plain", Title: "reverse_proxy", URL: s.Plain},
+		{ID: "sse", Title: "mcp_auth_bridge, the server over HTTP+SSE", URL: s.SSE},
+	}
+	program := ""
+	if len(opts.Program) > 0 {
+		s.Program = "http://" + addr(ports[0]) + "/stdio"
+		targets = append(targets, page.Target{ID: "stdio", Title: "mcp_auth_bridge, the server a program", URL: s.Program, Open: true})
+		program = "\tmcp_auth_bridge /stdio {\n\t\tstdio"
+		for _, word := range opts.Program {
+			program += fmt.Sprintf(" %q", word)
+		}
+		program += "\n\t}\n"
+	}
+	s.page = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: page.Handler(targets...)}
 	go func() { _ = s.page.Serve(l) }()
 
 	if !opts.Demo.SameOrigin { // else its tokens are for its own, private URLs
-		opts.Demo.Public = []string{s.Bridge, "http://" + addr(ports[0]) + "/sse"}
+		opts.Demo.Public = []string{s.Bridge, s.SSE}
 	}
 	if s.demo, err = demo.Start(ctx, opts.Demo); err != nil {
 		return nil, err
@@ -96,12 +115,12 @@ func Start(ctx context.Context, opts Options) (_ *Stage, err error) {
 	s.Caddyfile = fmt.Sprintf(`http://%[1]s {
 	mcp_auth_bridge %[3]s%[5]s
 	mcp_auth_bridge /sse sse+%[4]s%[5]s
-}
+%[6]s}
 
 http://%[2]s {
 	reverse_proxy %[3]s
 }
-`, addr(ports[0]), addr(ports[1]), s.demo.Origin(), s.demo.SSEURL(), server)
+`, addr(ports[0]), addr(ports[1]), s.demo.Origin(), s.demo.SSEURL(), server, program)
 	if err = s.load(); err != nil {
 		return nil, fmt.Errorf("starting Caddy: %w", err)
 	}

@@ -15,7 +15,8 @@ var files embed.FS
 type Target struct {
 	ID    string `json:"id"`
 	Title string `json:"title"`
-	URL   string `json:"url"` // of the endpoint
+	URL   string `json:"url"`            // of the endpoint
+	Open  bool   `json:"open,omitempty"` // it asks for no login
 }
 
 // Handler serves the page with a column for each target.

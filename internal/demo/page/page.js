@@ -69,6 +69,13 @@ class Column {
 		return fetch(this.target.url, { method: "POST", headers, body: JSON.stringify({ jsonrpc: "2.0", ...message }) });
 	}
 
+	// end ends a session: what the server keeps for it, be it a process, goes with it.
+	async end(session, token) {
+		const headers = { "MCP-Protocol-Version": protocolVersion, "Mcp-Session-Id": session };
+		if (token) headers.Authorization = "Bearer " + token;
+		if (session) await fetch(this.target.url, { method: "DELETE", headers });
+	}
+
 	async run(answer) {
 		const initialize = {
 			id: 1,
@@ -79,9 +86,16 @@ class Column {
 			const res = await this.post(initialize).catch((err) => {
 				throw new Error(`the browser gives the script no answer: ${err.message}`);
 			});
-			if (res.status !== 401) throw new Error(`HTTP ${res.status}, not 401`);
+			const want = this.target.open ? 200 : 401;
+			if (res.status !== want) throw new Error(`HTTP ${res.status}, not ${want}`);
 			return { text: `HTTP ${res.status}`, value: res };
 		});
+		if (this.target.open) {
+			await this.end(first.headers.get("Mcp-Session-Id"));
+			for (const name of ["challenge", "metadata", "login"]) this.show(name, "unasked", "");
+			await this.step("tool", () => this.call(initialize, {}));
+			return;
+		}
 		const metadataURL = await this.step("challenge", async () => {
 			const header = first.headers.get("WWW-Authenticate");
 			if (!header) throw new Error("null: the browser hides it, or it is not there");
@@ -193,6 +207,7 @@ class Column {
 		const res = await send({ id: 2, method: "tools/call", params: { name: "whoami", arguments: {} } }, session);
 		if (!res.ok) throw new Error(`tools/call: HTTP ${res.status} ${res.headers.get("WWW-Authenticate")}`);
 		const answer = await message(res);
+		await this.end(session, tokens.access);
 		const text = `${note}whoami: ${answer.result.content[0].text}`;
 		return { text, value: text };
 	}
