@@ -76,7 +76,7 @@ func (f *facade) await(e *errand, requests map[string]json.RawMessage) (all []me
 			if message.Text(params, "mode") == "url" {
 				params = message.Add(params, []byte(`"`+newID()+`"`), "elicitationId") // it is of 2025-11-25 alone
 			}
-			m.Raw = message.Set(m.Raw, message.Line(params), "params")
+			m.Raw = message.Set(m.Raw, params, "params")
 		}
 		e.awaited[m.ID] = key
 		f.inputs[m.ID] = e
