@@ -151,7 +151,7 @@ func (f *facade) notified(m message.Message) {
 			m.Raw = message.Remove(m.Raw, "params", "_meta")
 		}
 	}
-	f.session.hand(m, "")
+	f.session.hand(m, "", nil)
 }
 
 // missesFields reports whether the server misses fields that repeat the arguments of a

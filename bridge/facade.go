@@ -105,7 +105,7 @@ func (f *facade) initialize(from *http.Request, m message.Message) error {
 	switch {
 	case refused != nil:
 		return f.shakeHands(from, m, f.within(), func(*http.Request) error {
-			f.session.hand(*refused, "")
+			f.session.hand(*refused, "", nil)
 			return nil
 		})
 	case refusal != nil && !refusal.ofAnyRequest() && refusal.Status < http.StatusInternalServerError:
@@ -144,15 +144,21 @@ func (f *facade) take(m message.Message) bool {
 	case !m.Failed:
 		f.era.Store(uint32(eraHandshake))
 		return false
+	case refusalOf(f.Peer) != nil: // it is not the server's own
+		return false
 	case f.sending:
 		f.refused = &m
 	default:
 		// Not here: the server is not read from meanwhile.
 		go func() {
-			_ = f.shakeHands(nil, *first, f.within(), func(*http.Request) error {
-				f.session.hand(m, "")
+			err := f.shakeHands(nil, *first, f.within(), func(*http.Request) error {
+				f.session.hand(m, "", nil)
 				return nil
 			})
+			if err != nil {
+				refusal, _ := errors.AsType[*Refusal](err)
+				f.session.hand(m, "", refusal)
+			}
 		}()
 	}
 	return true
@@ -254,5 +260,5 @@ func (f *facade) Check(from *http.Request) error {
 
 // reply answers a request of the client's.
 func (f *facade) reply(m message.Message, raw []byte) {
-	f.session.hand(message.Message{Raw: raw, Kind: message.Response, ID: m.ID, RawID: m.RawID}, "")
+	f.session.hand(message.Message{Raw: raw, Kind: message.Response, ID: m.ID, RawID: m.RawID}, "", nil)
 }

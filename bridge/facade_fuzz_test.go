@@ -11,14 +11,14 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
 
-// heard is a peer that keeps what it is sent.
-type heard struct {
+// keeper is a peer that keeps what it is sent.
+type keeper struct {
 	mu   sync.Mutex
 	got  []message.Message
 	done chan struct{}
 }
 
-func (p *heard) Send(_ *http.Request, frame []byte) error {
+func (p *keeper) Send(_ *http.Request, frame []byte) error {
 	m, err := message.Parse(frame)
 	if err != nil {
 		return err
@@ -30,7 +30,7 @@ func (p *heard) Send(_ *http.Request, frame []byte) error {
 }
 
 // nth returns what it has been sent.
-func (p *heard) nth(n int) (m message.Message, ok bool) {
+func (p *keeper) nth(n int) (m message.Message, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n >= len(p.got) {
@@ -39,18 +39,20 @@ func (p *heard) nth(n int) (m message.Message, ok bool) {
 	return p.got[n], true
 }
 
-func (p *heard) post(from *http.Request, frame []byte, _ http.Header) error {
+func (p *keeper) post(from *http.Request, frame []byte, _ http.Header) error {
 	return p.Send(from, frame)
 }
-func (p *heard) abandon(message.Key)   {}
-func (p *heard) Done() <-chan struct{} { return p.done }
-func (p *heard) Close() error          { return nil }
+func (p *keeper) abandon(message.Key)              {}
+func (p *keeper) latest() *http.Request            { return nil }
+func (p *keeper) breakOff(*Refusal, *http.Request) {}
+func (p *keeper) Done() <-chan struct{}            { return p.done }
+func (p *keeper) Close() error                     { return nil }
 
 // translating returns a facade of a stateless server, and the session that it is of.
-func translating() (*facade, *heard, *session) {
+func translating() (*facade, *keeper, *session) {
 	h := NewHub(HubConfig{})
 	s := newSession(h, "s")
-	p := &heard{done: make(chan struct{})}
+	p := &keeper{done: make(chan struct{})}
 	s.join(p)
 	f := s.facade
 	f.client.capabilities = []byte(allDeclared)

@@ -219,6 +219,37 @@ func TestFacadeInitializeRefused(t *testing.T) {
 	}
 }
 
+// Rule A1: so it is where initialize is refused in a stream, and server/discover after
+// that.
+func TestFacadeInitializeRefusedLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := NewHub(HubConfig{Remote: true, Start: StartHTTP(&staged{answer: func(w http.ResponseWriter, r *http.Request) error {
+			body, _ := io.ReadAll(r.Body)
+			switch {
+			case r.Method == http.MethodGet:
+				w.WriteHeader(http.StatusMethodNotAllowed)
+			case bytes.Contains(body, []byte("initialize")):
+				_ = streamTo(w, ": \n\n", nil)
+				time.Sleep(time.Second)
+				_, err := fmt.Fprintf(w, "data: "+refusesInitialize+"\n\n", `"i"`)
+				return err
+			default:
+				w.Header().Set("WWW-Authenticate", "Bearer")
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+			return nil
+		}}, 1<<20)})
+		w := direct(t.Context(), h, "POST", "", initializeOf(`{}`))
+		if w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") != "Bearer" || w.Header().Get("Mcp-Session-Id") != "" {
+			t.Errorf("got %d %q %s", w.Code, w.Header(), w.Body)
+		}
+		synctest.Wait()
+		if n := h.Len(); n != 0 {
+			t.Errorf("%d sessions are left", n)
+		}
+	})
+}
+
 // A server that refuses initialize and knows no server/discover has its own words heard.
 func TestFacadeNoServer(t *testing.T) {
 	for _, status := range []int{400, 404, 405, 500, 503} {
@@ -429,7 +460,7 @@ func TestFacadeStatuses(t *testing.T) {
 }
 
 // Rule D4: a subscription that breaks and is refused when it is asked for again ends the
-// session: the client's next request is refused itself.
+// session: that is the answer to the client's next request.
 func TestListenerRefusedLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &modern{t: t}
@@ -451,8 +482,8 @@ func TestListenerRefusedLater(t *testing.T) {
 		close(broken)
 		<-h.find(id).peer.Done()
 		synctest.Wait()
-		if w := direct(t.Context(), h, "POST", id, `{"jsonrpc":"2.0","id":1,"method":"ping"}`, "Authorization", "Bearer one"); w.Code != http.StatusNotFound {
-			t.Errorf("got %d %s", w.Code, w.Body)
+		if w := direct(t.Context(), h, "POST", id, `{"jsonrpc":"2.0","id":1,"method":"ping"}`, "Authorization", "Bearer one"); w.Code != http.StatusUnauthorized || !strings.Contains(w.Header().Get("WWW-Authenticate"), "subscriptions/listen") {
+			t.Errorf("got %d %q %s", w.Code, w.Header(), w.Body)
 		}
 		if w := direct(t.Context(), h, "POST", "", initializeOf(`{}`), "Authorization", "Bearer one"); w.Code != http.StatusUnauthorized {
 			t.Errorf("got %d %s", w.Code, w.Body)

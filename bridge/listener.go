@@ -162,7 +162,7 @@ func (f *facade) listen(from *http.Request, add *subscribing) error {
 	if err == nil {
 		return nil
 	}
-	if refusal, ok := errors.AsType[*Refusal](err); ok && refusal.ofAnyRequest() && (from != nil || refusal.deniesAccess()) {
+	if isOfAnyRequest(err) {
 		f.drop(l, nil)
 		return err
 	}
@@ -294,19 +294,25 @@ func (f *facade) over(l *listen, m message.Message) {
 	}
 	f.mu.Unlock()
 	f.drop(l, olderError(l.errand, m.Raw))
+	f.listenLater()
+}
+
+// listenLater has it asked for again what the client wants to hear of, unless that is
+// done, or is no use.
+func (f *facade) listenLater() {
 	f.mu.Lock()
+	w := &f.listener
 	again := len(w.listens) == 0 && !w.refused && w.tries < maxResumes && !f.filter().empty()
-	wait := min(resumeAfter<<w.tries, resumeWithin)
-	w.tries++
-	f.mu.Unlock()
 	if again {
-		time.AfterFunc(wait, f.listenAgain)
+		time.AfterFunc(min(resumeAfter<<w.tries, resumeWithin), f.listenAgain)
+		w.tries++
 	}
+	f.mu.Unlock()
 }
 
 // listenAgain asks for the changes that the client wants to hear of. A server that
-// refuses the client's credentials there ends the conversation: the client begins
-// another one, whose refusal is its own.
+// refuses the client's credentials there ends the conversation: that answers the
+// client's next request.
 func (f *facade) listenAgain() {
 	f.mu.Lock()
 	needed := len(f.listener.listens) == 0
@@ -314,8 +320,16 @@ func (f *facade) listenAgain() {
 	if !needed {
 		return
 	}
-	err := f.listen(nil, nil)
-	if refusal, ok := errors.AsType[*Refusal](err); ok && refusal.deniesAccess() {
-		_ = f.Close()
+	var from *http.Request
+	if f.poster != nil {
+		from = f.poster.latest()
+	}
+	err := f.listen(from, nil)
+	refusal, ok := errors.AsType[*Refusal](err)
+	switch {
+	case ok && refusal.deniesAccess():
+		f.poster.breakOff(refusal, from)
+	case err != nil:
+		f.listenLater()
 	}
 }

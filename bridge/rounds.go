@@ -53,7 +53,7 @@ func (f *facade) require(e *errand, result []byte) {
 		time.AfterFunc(min(resumeLeast<<rounds, resumeWithin), func() { f.again(e) })
 	}
 	for _, m := range all {
-		f.session.hand(m, e.client)
+		f.session.hand(m, e.client, nil)
 	}
 }
 

@@ -186,7 +186,7 @@ func (s *session) dropStream(st *stream) {
 // deliver takes one message of the peer.
 func (s *session) deliver(m message.Message) {
 	if s.facade == nil || !s.facade.take(m) {
-		s.hand(m, "")
+		s.hand(m, "", refusalOf(s.peer))
 	}
 }
 
@@ -196,9 +196,10 @@ func (s *session) deliver(m message.Message) {
 // stream. Another request or notification belongs, as far as anyone can tell, to
 // the only request in flight; where there are several, it goes to the session's
 // own stream if a client reads that, else to the newest request's; but to that of
-// the request about, where that is known. Nothing is lost while no client reads,
-// within a bound.
-func (s *session) hand(m message.Message, about message.Key) {
+// the request about, where that is known. cause is the refusal because of which an
+// answer is an error, if there is one. Nothing is lost while no client reads, within a
+// bound.
+func (s *session) hand(m message.Message, about message.Key, cause *Refusal) {
 	var lost [][]byte
 	defer func() { s.send(lost) }() // not under the lock
 	s.mu.Lock()
@@ -216,7 +217,7 @@ func (s *session) hand(m message.Message, about message.Key) {
 		if st = s.pending[m.ID]; st == nil {
 			return // it was cancelled, or never asked for
 		}
-		e.response, s.heard, e.refusal = true, true, refusalOf(s.peer)
+		e.response, s.heard, e.refusal = true, true, cause
 		delete(s.pending, m.ID)
 		delete(st.waiting, m.ID)
 	case s.one:

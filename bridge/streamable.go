@@ -228,10 +228,14 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 		refuse(w, http.StatusGatewayTimeout, m.RawID, message.CodeInternal, "the server did not answer in time")
 		return
 	}
-	result, err := message.Parse(answer)
+	result, err := message.Parse(answer.raw)
 	switch {
 	case s.isEnded():
 		refuse(w, http.StatusBadGateway, m.RawID, message.CodeInternal, "the server has ended")
+		return
+	case answer.refusal != nil:
+		h.end(s, EndServer)
+		answer.refusal.write(w, m.RawID)
 		return
 	case err != nil || result.Failed || !h.admit(s, result.Version):
 		h.end(s, EndServer)
@@ -239,7 +243,7 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 		w.Header().Set(sessionHeader, s.id)
 		noteSession(r, s)
 	}
-	writeJSON(w, http.StatusOK, answer)
+	writeJSON(w, http.StatusOK, answer.raw)
 }
 
 // refuseStart says why no session can be had now.
@@ -265,14 +269,14 @@ func (h *Hub) refuseStart(w http.ResponseWriter, id []byte, err error) {
 
 // wait returns the one message that a stream ends with. What else the server says
 // before that goes to the session's own stream.
-func (s *session) wait(ctx context.Context, st *stream, rd *reader) ([]byte, bool) {
+func (s *session) wait(ctx context.Context, st *stream, rd *reader) (answer event, ok bool) {
 	for {
 		s.mu.Lock()
 		for len(st.events) > 0 && !st.events[0].response {
 			s.general.add(st.forget())
 		}
 		if len(st.events) > 0 {
-			answer := st.forget().raw
+			answer = st.forget()
 			s.dropStream(st)
 			s.mu.Unlock()
 			return answer, true
@@ -281,7 +285,7 @@ func (s *session) wait(ctx context.Context, st *stream, rd *reader) ([]byte, boo
 		select {
 		case <-rd.wake:
 		case <-ctx.Done():
-			return nil, false
+			return answer, false
 		}
 	}
 }

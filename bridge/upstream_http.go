@@ -125,6 +125,15 @@ func (p *httpPeer) handLost(m message.Message, cause *Refusal) {
 // refusing implements refuser. It is called while a message is delivered.
 func (p *httpPeer) refusing() *Refusal { return p.cause }
 
+// breakOff ends the conversation because a stream of it was refused, which was asked for
+// with the credentials of a detached request.
+func (p *httpPeer) breakOff(refusal *Refusal, detached *http.Request) {
+	p.mu.Lock()
+	p.ended, p.endedFor = refusal, detached
+	p.mu.Unlock()
+	p.cancel()
+}
+
 // brokenBy implements broken.
 func (p *httpPeer) brokenBy() (*Refusal, *http.Request) {
 	p.mu.Lock()
@@ -409,10 +418,7 @@ func (p *httpPeer) listen() {
 		retry = feed.Retry
 		switch {
 		case refusal != nil && refusal.deniesAccess():
-			p.mu.Lock()
-			p.ended, p.endedFor = refusal, detached
-			p.mu.Unlock()
-			p.cancel()
+			p.breakOff(refusal, detached)
 			return
 		case refusal != nil && refusal.Status < http.StatusInternalServerError, refusal == nil && !w.isStream():
 			return // it offers none

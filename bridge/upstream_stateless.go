@@ -15,6 +15,11 @@ type poster interface {
 	// abandon ends the wait for the answer to a request: that the connection ends
 	// tells the server.
 	abandon(id message.Key)
+	// latest returns the last request that was taken, detached.
+	latest() *http.Request
+	// breakOff ends the conversation because of a refusal of what was asked for on
+	// behalf of a detached request.
+	breakOff(refusal *Refusal, detached *http.Request)
 }
 
 // post implements poster. The server has no session to be ended.
@@ -33,6 +38,13 @@ func (p *httpPeer) abandon(id message.Key) {
 	if c != nil {
 		c.cancel()
 	}
+}
+
+// latest implements poster.
+func (p *httpPeer) latest() *http.Request {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last
 }
 
 // remember has a request be found by its id until it is over.
