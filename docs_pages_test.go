@@ -318,7 +318,7 @@ func anchors(t *testing.T, file string) []string {
 // options of this module.
 var others = strings.Fields(`
 	mcp_auth_bridge
-	basic_auth forward_auth reverse_proxy handle_path trusted_proxies header_up
+	basic_auth forward_auth reverse_proxy handle_path trusted_proxies header_up grace_period
 	proxy_buffering enable_full_duplex
 	authorization_servers resource_name scopes_supported signed_metadata
 	client_id redirect_uri code_challenge_methods_supported private_key_jwt client_secret_jwt
@@ -346,7 +346,7 @@ func TestDocumentedOptions(t *testing.T) {
 			for _, name := range regexp.MustCompile(`(?:^|[\s`+"`"+`])([a-z]+(?:_[a-z]+)+)(?:$|[\s`+"`"+`])`).FindAllStringSubmatch(code, -1) {
 				named[name[1]] = true
 				if !slices.Contains(others, name[1]) && !regexp.MustCompile(`(?m)(^|\s)`+name[1]+`($|\s)`).MatchString(syntax) {
-					t.Errorf("%s: there is no option %s", file, name[1])
+					t.Errorf("%s: there is no option %s; what is Caddy's or a protocol's belongs into others", file, name[1])
 				}
 			}
 		}
