@@ -13,6 +13,8 @@ type answer struct {
 	status int
 	sent   int64     // bytes of the body
 	stream time.Time // when a stream of events began; zero: it is none
+	// older and newer are the streams of the endpoint that began before and after.
+	older, newer *answer
 }
 
 // Watch returns w with an eye on it: what is written to it is noted in x. Done has to

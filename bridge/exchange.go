@@ -20,7 +20,8 @@ import (
 type Exchange struct {
 	record.Record
 	endpoint *Endpoint
-	ctx      context.Context // of the request that the exchange belongs to
+	request  *http.Request // that the exchange belongs to
+	ctx      context.Context
 	source   PublicSource
 	target   Target
 	answer   answer
@@ -44,7 +45,7 @@ type PublicSource interface {
 // Begin prepares x for a request that Match called the endpoint's; path is
 // what Match said to ask the upstream for.
 func (e *Endpoint) Begin(x *Exchange, r *http.Request, target Target, path string, source PublicSource) {
-	x.endpoint, x.ctx, x.source, x.target = e, r.Context(), source, target
+	x.endpoint, x.request, x.ctx, x.source, x.target = e, r, r.Context(), source, target
 	if path != "" {
 		x.Path = path
 		if target == TargetMessage {
@@ -54,6 +55,9 @@ func (e *Endpoint) Begin(x *Exchange, r *http.Request, target Target, path strin
 	x.Hooks = x
 	x.Identity = e.cfg.Kind == KindSSE && target == TargetEndpoint && r.Method == http.MethodGet
 }
+
+// Request returns the request that the exchange belongs to.
+func (x *Exchange) Request() *http.Request { return x.request }
 
 // splitEscaped returns the unescaped and the escaped form of an escaped path.
 func splitEscaped(escaped string) (path, raw string) {

@@ -92,6 +92,8 @@ type Outcome struct {
 	Sent, Lines []string
 	// At is the public URL, where it was asked for.
 	At string
+
+	scheme, code string // what Kind has found
 }
 
 // Closed sets of what challenges name; all else is "other", and what is not there
@@ -111,8 +113,15 @@ var (
 // its closed set: of the lines that the upstream sent, the first with an error, else
 // the first of Bearer or DPoP, else the first.
 func (o *Outcome) Kind() (scheme, code string) {
+	if o.scheme == "" {
+		o.scheme, o.code = kindOf(o.Sent)
+	}
+	return o.scheme, o.code
+}
+
+func kindOf(lines []string) (scheme, code string) {
 	scheme, code = "none", "none"
-	for _, line := range o.Sent {
+	for _, line := range lines {
 		for _, c := range challenge.Parse(line).Challenges() {
 			name := strings.ToLower(c.Scheme)
 			if text, ok := c.Param("error"); ok {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"strings"
 	"sync"
@@ -211,8 +212,17 @@ func TestUpstreamHealth(t *testing.T) {
 		_, _, _ = through(e, at{}, answers(200))
 		_, _, _ = through(e, at{}, fails(context.DeadlineExceeded))
 		_, _, _ = through(e, at{}, answers(200))
+		for _, hidden := range []error{refused, &net.DNSError{Err: "no such host", Name: "x"}, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}} {
+			_, _, _ = through(e, at{}, fails(errors.New(hidden.Error())))
+			h.mu.Lock()
+			h.said[len(h.said)-1] += " hidden"
+			h.mu.Unlock()
+			_, _, _ = through(e, at{}, answers(200))
+		}
 		_, _, _ = through(e, at{}, fails(errors.New("EOF")))
-		h.wants(t, "failed 10.0.0.1:3000 name", "back 10.0.0.1:3000 0s", "failed 10.0.0.1:3000 timeout", "back 10.0.0.1:3000 0s", "failed 10.0.0.1:3000 broken")
+		h.wants(t, "failed 10.0.0.1:3000 name", "back 10.0.0.1:3000 0s", "failed 10.0.0.1:3000 timeout", "back 10.0.0.1:3000 0s",
+			"failed 10.0.0.1:3000 refused hidden", "back 10.0.0.1:3000 0s", "failed 10.0.0.1:3000 name hidden", "back 10.0.0.1:3000 0s",
+			"failed 10.0.0.1:3000 timeout hidden", "back 10.0.0.1:3000 0s", "failed 10.0.0.1:3000 broken")
 		_, _, _ = through(e, at{}, answers(200))
 		h.take()
 		ctx, leave := context.WithCancel(t.Context())

@@ -83,7 +83,32 @@ type Config struct {
 	// Log is told what an operator should know, each cause once for an endpoint.
 	// It may be called from several goroutines at once.
 	Log func(Event)
+	// Looked is told what a look into the cache brings, and Fetched what a search
+	// does. Both must not wait. Default: nobody is told.
+	Looked  func(CacheResult)
+	Fetched func(FetchResult)
 }
+
+// CacheResult is what a look into the cache brings. The set is closed.
+type CacheResult string
+
+// The results.
+const (
+	CacheHit   CacheResult = "hit"
+	CacheMiss  CacheResult = "miss"  // the upstream was asked
+	CacheStale CacheResult = "stale" // it gave no answer in time; what there was is used, or nothing
+	CacheBusy  CacheResult = "busy"  // it was not asked: too many searches at one time
+)
+
+// FetchResult is what a search brings. The set is closed.
+type FetchResult string
+
+// The results.
+const (
+	FetchFound       FetchResult = "found"
+	FetchAbsent      FetchResult = "absent"      // the upstream definitely has none
+	FetchUnavailable FetchResult = "unavailable" // that could not be found out
+)
 
 // Member is one member of the metadata document.
 type Member struct {

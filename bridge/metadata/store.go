@@ -93,6 +93,12 @@ func (s *Store) leave(f *flight) {
 // each fault, with option and value. Nothing is fetched yet.
 func New(cfg Config) (*Store, error) {
 	limits := cfg.setDefaults()
+	if cfg.Looked == nil {
+		cfg.Looked = func(CacheResult) {}
+	}
+	if cfg.Fetched == nil {
+		cfg.Fetched = func(FetchResult) {}
+	}
 	id, identity := cfg.identity()
 	if err := errors.Join(cfg.checkDocument(), identity, limits); err != nil {
 		return nil, err
@@ -179,6 +185,7 @@ func (s *Store) lookupUpstream(ctx context.Context, pub Public) entry {
 	if e := s.entries[pub.key()]; e != nil {
 		if time.Now().Before(e.expires) {
 			s.mu.Unlock()
+			s.cfg.Looked(CacheHit)
 			return *e
 		}
 		if e.worthKeeping() && time.Now().Before(s.usable(e)) {
@@ -192,13 +199,16 @@ func (s *Store) lookupUpstream(ctx context.Context, pub Public) entry {
 	s.mu.Unlock()
 	if f == nil {
 		s.reports.report(pub, Event{Kind: Busy, Reason: "too many discoveries"})
+		s.cfg.Looked(CacheBusy)
 		return stale
 	}
 	defer s.leave(f)
 	select {
 	case <-f.done:
+		s.cfg.Looked(CacheMiss)
 		return f.got
 	case <-ctx.Done():
+		s.cfg.Looked(CacheStale)
 		return stale
 	}
 }
@@ -309,10 +319,13 @@ func (s *Store) land(pub Public, f *flight, out outcome) {
 	e := entry{outcome: out, fetched: now}
 	switch out.status {
 	case found:
+		s.cfg.Fetched(FetchFound)
 		e.expires = now.Add(s.cfg.TTL)
 	case absent:
+		s.cfg.Fetched(FetchAbsent)
 		e.expires = now.Add(s.cfg.NegativeTTL)
 	case unavailable:
+		s.cfg.Fetched(FetchUnavailable)
 		e.expires = now.Add(s.cfg.RetryAfter)
 		e.failure, e.failedAt = out.reason, now
 	}
@@ -405,6 +418,11 @@ func (s *Store) State(pub Public) State {
 		return State{}
 	}
 	now := time.Now()
+	return s.state(e, now)
+}
+
+// state is what an entry says. The lock is held.
+func (s *Store) state(e *entry, now time.Time) State {
 	st := State{
 		Absent: e.status == absent, Expires: e.expires,
 		LastError: e.failure, LastErrorAt: e.failedAt,
@@ -413,4 +431,16 @@ func (s *Store) State(pub Public) State {
 		st.Known, st.Source, st.Age = true, e.source, now.Sub(e.fetched)
 	}
 	return st
+}
+
+// States returns the state of each public URL that something is known of.
+func (s *Store) States() map[string]State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	all := make(map[string]State, len(s.entries))
+	for k, e := range s.entries {
+		all[Public{Origin: k.origin, Path: k.path}.URL()] = s.state(e, now)
+	}
+	return all
 }

@@ -149,6 +149,16 @@ func (rec *Record) Repeatable() bool { return !rec.hasBody || rec.isHeld }
 // body was being passed on.
 func (rec *Record) TooLarge() bool { return rec.body != nil && rec.body.tooLarge.Load() }
 
+// Received returns how many bytes of the body the client has sent so far.
+func (rec *Record) Received() int64 {
+	if rec.body == nil {
+		return int64(len(rec.held))
+	}
+	rec.body.mu.Lock()
+	defer rec.body.mu.Unlock()
+	return rec.body.read
+}
+
 // ClientFailed reports whether the client is to blame for a body that could not be
 // passed on: it broke off, or sent more than the limit.
 func (rec *Record) ClientFailed() bool {

@@ -1,0 +1,81 @@
+package bridge
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/challenge"
+)
+
+// Rule F1: what is shown of a challenge says what is wanted, and has no secret.
+func TestRedact(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{`Bearer realm="mcp", error="invalid_token", error_description="The access token expired", scope="a b:c"`, `Bearer realm="mcp", error="invalid_token", error_description="The access token expired", scope="a b:c"`},
+		{`Bearer resource_metadata="https://u:pw@mcp.example.com/.well-known/oauth-protected-resource/mcp?key=s3cret#x"`, `Bearer resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp"`},
+		{`Bearer  error="invalid_token" ,error_description="token eyJhbGciOi.x.y is for https://api.example.com/v1?sig=abc"`, `Bearer  error="invalid_token" ,error_description="token [redacted] is for https://api.example.com/v1"`},
+		{`Digest realm="x", nonce="dcd98b7102dd", opaque=5ccc069c403, qop="auth"`, `Digest realm="x", nonce="[redacted]", opaque="[redacted]", qop="auth"`},
+		{`Negotiate YIIZ1234567890==, Bearer`, `Negotiate redacted, Bearer`},
+		{`Bearer error_description="no user 0123456789abcdefghij"`, `Bearer error_description="no user [redacted]"`},
+		{`Bearer session="abc", token=abc`, `Bearer session="[redacted]", token="[redacted]"`},
+		{`Bearer scope="api://8a1b2c3d-0000-4000-8000-1234567890ab/mcp.read offline_access"`, `Bearer scope="api://8a1b2c3d-0000-4000-8000-1234567890ab/mcp.read offline_access"`},
+		{`= broken "eyJhbGciOi.x.y", https://u:pw@example.com/p?q=1`, `= broken "[redacted]", https://example.com/p`},
+		{`Basic realm=""`, `Basic realm=""`},
+		{"", ""},
+	} {
+		if got := Redact(tt.line); got != tt.want {
+			t.Errorf("%s\ngot  %s\nwant %s", tt.line, got, tt.want)
+		}
+	}
+	if got := Redact("Bearer realm=\"" + strings.Repeat("x", 10*maxShown)); len(got) > maxShown+len(redacted) {
+		t.Errorf("%d bytes are shown", len(got))
+	}
+}
+
+// Rule F1: a server that quotes what the client sent in confidence does not make it
+// seen.
+func TestClientSecretsAreNotShown(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/mcp?api_key=key-1%2Fx&sid=s-secret", nil)
+	r.Header.Set("Authorization", "Bearer short-token")
+	r.Header.Set("Cookie", "a=cookie-1; b=\"cookie-2\"")
+	r.Header.Set("Mcp-Session-Id", "sess-1")
+	r.Header.Set("Dpop", "proof-1")
+	r.Header.Set("X-Api-Key", "apikey")
+	lines := []string{`Bearer error_description="short-token cookie-1 cookie-2 sess-1 proof-1 apikey s-secret key-1%2Fx key-1/x", realm="Bearer short-token"`}
+	got := strings.Join(without(lines, secretsOf(r)), "\n")
+	if strings.ContainsAny(got, "12") || strings.Contains(got, "secret") || strings.Contains(got, "short") || strings.Contains(got, "apikey") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// Rule A3: what is shown of a line is a line of the same challenges.
+func FuzzRedact(f *testing.F) {
+	f.Add(`Bearer realm="x", nonce="y", resource_metadata="https://u@h/p?q"`)
+	f.Add("Negotiate abc==, Digest nonce=\"\\\"\"")
+	f.Add(`=, eyJx "https://`)
+	f.Fuzz(func(t *testing.T, line string) {
+		got := Redact(line)
+		if len(line) > maxShown {
+			return
+		}
+		was, is := challenge.Parse(line), challenge.Parse(got)
+		if was.Err() != nil {
+			return
+		}
+		if is.Err() != nil || len(is.Challenges()) != len(was.Challenges()) {
+			t.Fatalf("%q is shown as %q: %v", line, got, is.Err())
+		}
+		for i, c := range was.Challenges() {
+			shownAs := is.Challenges()[i]
+			if shownAs.Scheme != c.Scheme {
+				t.Fatalf("%q is shown as %q", line, got)
+			}
+			for _, p := range shownAs.Params {
+				if !shownParams[strings.ToLower(p.Name)] && p.Value != redacted && p.Value != "" {
+					t.Fatalf("%q is shown as %q", line, got)
+				}
+			}
+		}
+	})
+}
