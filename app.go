@@ -87,7 +87,13 @@ func (a *App) Start() error {
 	for _, w := range a.warnings {
 		a.logger.Warn(w.message, zap.String("endpoint", w.endpoint), zap.String("path", w.path))
 	}
+	if err := registerMetrics(a.ctx.GetMetricsRegistry(), a.endpoints); err != nil {
+		return err
+	}
 	for _, h := range a.endpoints {
+		if err := h.attachMemory(); err != nil {
+			return err
+		}
 		if h.hub != nil {
 			h.hub.backend.attach(h)
 			h.hub.grace.Store(int64(a.grace))
@@ -117,6 +123,9 @@ func (a *App) resolve() {
 		}
 		a.grace = time.Duration(httpApp.GracePeriod)
 		a.warnings, a.conflict = placeEndpoints(httpApp)
+		if a.conflict == nil {
+			nameEndpoints(a.endpoints)
+		}
 	})
 }
 

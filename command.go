@@ -26,11 +26,11 @@ const (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "mcp",
-		Usage: "doctor <url>",
+		Usage: "doctor <url> | status",
 		Short: "Looks at MCP servers",
 		Long:  "Commands for MCP servers on the web, behind this Caddy or not.",
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(doctorCommand())
+			cmd.AddCommand(doctorCommand(), statusCommand())
 		},
 	})
 }

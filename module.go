@@ -106,6 +106,11 @@ type Handler struct {
 	place          *atomic.Pointer[place]
 	keepsPaths     bool
 	follows        *atomic.Pointer[caddyhttp.Handler] // of a middleware
+	counts         *bridge.Counts
+	memory         *atomic.Pointer[bridge.Memory]
+	remembered     *pooledMemory
+	name           string // what the operator sees it by; empty before the start
+	loaded         time.Time
 	hub            *pooledHub
 	hubKeyInUse    string
 	ctx            caddy.Context
@@ -126,6 +131,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.ctx, h.logger = ctx, ctx.Logger()
 	h.refused, h.troubles, h.place = new(onceSet), new(onceSet), new(atomic.Pointer[place])
 	h.follows = new(atomic.Pointer[caddyhttp.Handler])
+	h.counts, h.memory, h.loaded = bridge.NewCounts(), new(atomic.Pointer[bridge.Memory]), time.Now()
+	h.memory.Store(bridge.NewMemory())
 	appModule, err := ctx.App(appID)
 	if err != nil {
 		return err
@@ -311,6 +318,8 @@ func (h *Handler) compileMetadata(path string, dials []string) error {
 	cfg.Timeout = time.Duration(h.Limits.MetadataTimeout)
 	cfg.MaxSize, cfg.MaxEntries = h.Limits.MetadataSize, h.Limits.MetadataEntries
 	cfg.ChallengeMetadata, cfg.Log = bridge.ChallengeMetadata, h.logMetadata
+	cfg.Looked = func(r metadata.CacheResult) { h.counts.Cache(string(r)) }
+	cfg.Fetched = func(r metadata.FetchResult) { h.counts.Fetched(string(r)) }
 	if h.Challenge != nil {
 		cfg.Origins = h.Challenge.Origins
 	}
@@ -348,6 +357,7 @@ func (h *Handler) dials() []string {
 // Cleanup ends what the handler has started.
 func (h *Handler) Cleanup() error {
 	var errs []error
+	errs = append(errs, h.detachMemory())
 	if h.hub != nil {
 		_, err := hubs.Delete(h.hubKeyInUse)
 		errs = append(errs, err)

@@ -92,11 +92,21 @@ func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next cad
 	q.rec = &q.Exchange
 	q.tell()
 	h.endpoint.Begin(&q.Exchange, r, target, path, q)
-	defer q.Done()
-	if h.debugs() {
-		q.begun = time.Now()
-	}
+	q.begun = time.Now()
+	status := http.StatusInternalServerError // that of a panic
+	h.counts.Begin()
+	defer func() {
+		sent, bytes := q.Answered()
+		if sent != 0 {
+			status = sent
+		}
+		q.Done()
+		h.counts.End(r.Method, status, time.Since(q.begun), q.Received(), bytes)
+	}()
 	err := q.serve(q.Watch(w), next, target)
+	if status = http.StatusOK; err != nil {
+		status = errorStatus(err)
+	}
 	q.over(err)
 	return err
 }

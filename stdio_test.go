@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/talk"
@@ -25,6 +26,9 @@ const stdioServer = "MCP_AUTH_BRIDGE_TEST_SERVER"
 
 func TestMain(m *testing.M) {
 	switch {
+	case os.Getenv(statusProgram) != "":
+		caddycmd.Main() // ends the process where it fails
+		os.Exit(0)
 	case os.Getenv(stdioServer) != "":
 		serveStdio()
 		os.Exit(0)

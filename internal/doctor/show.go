@@ -110,6 +110,10 @@ func cut(text string, limit int) string {
 	return text[:limit] + "..."
 }
 
+// Printable is a text of somebody else's for a line of a terminal: what a terminal could
+// act on or not show is written out.
+func Printable(text string) string { return plain(text) }
+
 // plain writes out what a terminal could act on or not show: control
 // characters, formatting characters such as those that turn the direction of
 // writing, and bytes that are no UTF-8.

@@ -86,8 +86,8 @@ func Adapt(caddyfile string) ([]byte, error) {
 	return out, err
 }
 
-// Run loads a Caddyfile, with the admin API off and storage in a folder of
-// the test. It ends with the test.
+// Run loads a Caddyfile, with storage in a folder of the test. The admin API is off,
+// but for a Caddyfile whose `admin` option gives it an address. It ends with the test.
 func Run(t testing.TB, caddyfile string) *Instance {
 	t.Helper()
 	in := &Instance{t: t, data: t.TempDir()}
@@ -118,7 +118,9 @@ func (in *Instance) TryLoad(caddyfile string) error {
 	if err := json.Unmarshal(adapted, &cfg); err != nil {
 		return err
 	}
-	cfg["admin"] = map[string]any{"disabled": true, "config": map[string]any{"persist": false}}
+	admin, _ := cfg["admin"].(map[string]any)
+	listen, _ := admin["listen"].(string)
+	cfg["admin"] = map[string]any{"disabled": listen == "", "listen": listen, "config": map[string]any{"persist": false}}
 	cfg["storage"] = map[string]any{"module": "file_system", "root": in.data}
 	cfg["logging"] = map[string]any{"logs": map[string]any{"default": map[string]any{
 		"level": "DEBUG", "writer": map[string]any{"output": "test_sink"}, "encoder": encoderOf(cfg),
