@@ -259,10 +259,12 @@ func (h *Handler) compile() error {
 		MaxEvent:      h.Limits.EndpointEvent,
 		LegacyPath:    h.LegacySSE.path(),
 		LegacyMessage: h.LegacySSE.messagePath(),
-		Observer:      observer{h},
 		Warn: func(msg, cause, detail string) {
 			h.logger.Warn(msg, zap.String("endpoint", h.Endpoint), zap.String("cause", cause), zap.String("detail", detail))
 		},
+	}
+	if observed {
+		cfg.Observer = observer{h}
 	}
 	if h.Challenge != nil {
 		cfg.Realm, cfg.Scope = h.Challenge.Realm, h.Challenge.Scope

@@ -90,8 +90,13 @@ func (q *request) varyByForwarded(header http.Header) {
 func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, target bridge.Target, path string) error {
 	q := &request{visit: visit{h: h, r: r, w: w, target: targetNames[target]}}
 	q.rec = &q.Exchange
-	q.tell()
+	if observed {
+		q.tell()
+	}
 	h.endpoint.Begin(&q.Exchange, r, target, path, q)
+	if !observed {
+		return q.serve(w, next, target)
+	}
 	q.begun = time.Now()
 	status := http.StatusInternalServerError // that of a panic
 	h.counts.Begin()
@@ -195,7 +200,9 @@ func (q *request) admit(w http.ResponseWriter) (done bool) {
 	}
 	q.story.origin = originRefused
 	h.logRefused(origins, r.Host)
-	observer{h}.originRefused(origins, r.Host)
+	if observed {
+		observer{h}.originRefused(origins, r.Host)
+	}
 	cors.Refuse(w)
 	return true
 }

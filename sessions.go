@@ -167,7 +167,9 @@ func (h *Handler) newHub() *pooledHub {
 		Buffer:    int(c.Buffer),
 		KeepAlive: time.Duration(c.KeepAlive),
 		User:      authenticatedUser,
-		Observer:  hubObserver{&p.backend, h},
+	}
+	if observed {
+		cfg.Observer = hubObserver{&p.backend, h}
 	}
 	// The log of a configuration that is gone may be closed.
 	newest := func() *Handler { return hubObserver{&p.backend, h}.newest().h }

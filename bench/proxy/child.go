@@ -131,7 +131,16 @@ type target struct {
 // machine is what targets are started with.
 type machine struct {
 	caddy, dir string
+	unobserved string // runs the second configuration; empty: caddy does
 	upstream   string
+}
+
+// binary returns what runs a configuration.
+func (m *machine) binary(index int) string {
+	if index == byHand && m.unobserved != "" {
+		return m.unobserved
+	}
+	return m.caddy
 }
 
 // startAll starts a target of each configuration.
@@ -181,7 +190,7 @@ func (m *machine) tryStart(ctx context.Context, index int) (*target, error) {
 	if err := os.WriteFile(path, []byte(c.caddyfile(t.admin, t.addr, m.upstream)), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, m.caddy, "run", "--config", path, "--adapter", "caddyfile")
+	cmd := exec.CommandContext(ctx, m.binary(index), "run", "--config", path, "--adapter", "caddyfile")
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GODEBUG=", "GOGC=100", "GOMEMLIMIT=off",
 		"XDG_CONFIG_HOME="+m.dir, "XDG_DATA_HOME="+m.dir)
 	if t.child, err = start(cmd); err != nil {

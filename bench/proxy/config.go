@@ -67,6 +67,15 @@ var configurations = []configuration{
 `},
 }
 
+// observation makes the second configuration the same as the third, to be run by a
+// build that observes nothing.
+func observation() {
+	configurations[byHand] = configuration{"unobserved", configurations[bridge].site}
+	for _, tc := range measured {
+		tc.needs[byHand] = tc.needs[bridge]
+	}
+}
+
 // caddyfile returns the configuration with its addresses. Access logs are off
 // by default.
 func (c configuration) caddyfile(admin, listen, upstream string) string {

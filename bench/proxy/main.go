@@ -33,6 +33,10 @@
 // answer is wrong, short or missing, or if the median of bridge/headers is over
 // -limit.
 //
+// With -observation the second configuration is the bridge as well, run by a build
+// that counts, remembers and tells nothing of what it does: then "bridge/unobserved"
+// is what observation costs.
+//
 // With -truncation N it measures nothing: it sends N requests of mixed sizes to
 // the bridge (or to what -through names) at once, among them such that the
 // upstream answers before it has read their body, and counts the answers that
@@ -41,6 +45,7 @@
 //	go run ./bench/proxy
 //	go run ./bench/proxy -case sse -rounds 15
 //	go run ./bench/proxy -case challenge -profile DIR
+//	go run ./bench/proxy -observation -limit 1.10
 //	go run ./bench/proxy -truncation 100000
 package main
 
@@ -63,6 +68,8 @@ const concurrency = 8
 
 type options struct {
 	caddy      string
+	unobserved string
+	observe    bool
 	rounds     int
 	cases      string
 	requests   float64
@@ -81,10 +88,11 @@ func main() {
 	var o options
 	var upstream bool
 	flag.StringVar(&o.caddy, "caddy", "", "Caddy `binary` to measure (default: built from ./cmd/caddy)")
+	flag.BoolVar(&o.observe, "observation", false, "compare with a build that observes nothing, in place of the lines written by hand")
 	flag.IntVar(&o.rounds, "rounds", 9, "measured rounds of each case, beyond the warm-up")
 	flag.StringVar(&o.cases, "case", "", "measure only cases whose name contains one of these, `names` separated by commas")
 	flag.Float64Var(&o.requests, "requests", 1, "`factor` on the number of requests in a round; 1 is about half a second of CPU time")
-	flag.Float64Var(&o.limit, "limit", 0, "fail if the median of bridge/headers is over this in any case (0: no limit)")
+	flag.Float64Var(&o.limit, "limit", 0, "fail if the median of bridge/headers, or bridge/unobserved, is over this in any case (0: no limit)")
 	flag.StringVar(&o.profile, "profile", "", "afterwards write profiles of each case and configuration into this `directory`")
 	flag.IntVar(&o.truncation, "truncation", 0, "count truncated answers among `N` requests instead")
 	flag.StringVar(&o.through, "through", "bridge", "`configuration` that -truncation sends its requests to")
@@ -140,12 +148,19 @@ func run(ctx context.Context, o *options) error {
 			return err
 		}
 	}
+	if o.observe {
+		observation()
+		o.unobserved = filepath.Join(dir, "caddy-unobserved")
+		if err := buildCaddy(ctx, o.unobserved, "-tags", "mcp_auth_bridge_unobserved"); err != nil {
+			return err
+		}
+	}
 	up, err := startUpstream(ctx)
 	if err != nil {
 		return err
 	}
 	defer up.stop()
-	m := machine{caddy: o.caddy, dir: dir, upstream: up.addr}
+	m := machine{caddy: o.caddy, unobserved: o.unobserved, dir: dir, upstream: up.addr}
 	if o.truncation > 0 {
 		return countTruncated(ctx, &m, o.through, o.truncation)
 	}
@@ -166,7 +181,7 @@ func measure(ctx context.Context, o *options, m *machine, selected []*testCase) 
 			failures = append(failures, fmt.Errorf("%s: %d answers were wrong, short or missing, first: %w", tc.name, got.failed, got.first))
 		}
 		if median := got.ratio(bridge, byHand).median; o.limit > 0 && median > o.limit {
-			failures = append(failures, fmt.Errorf("%s: median of bridge/headers is %.3f, over %.3f", tc.name, median, o.limit))
+			failures = append(failures, fmt.Errorf("%s: median of bridge/%s is %.3f, over %.3f", tc.name, configurations[byHand].name, median, o.limit))
 		}
 		if o.profile != "" {
 			if err := writeProfiles(ctx, m, tc, o.profile); err != nil {
@@ -178,8 +193,9 @@ func measure(ctx context.Context, o *options, m *machine, selected []*testCase) 
 }
 
 // buildCaddy builds the binary with the module of the working directory.
-func buildCaddy(ctx context.Context, path string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/cmd/caddy")
+func buildCaddy(ctx context.Context, path string, flags ...string) error {
+	args := append([]string{"build", "-o", path}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/cmd/caddy")...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("go build: %w", err)

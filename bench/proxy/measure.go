@@ -194,7 +194,8 @@ const row = "%-10s %8s  %-18s %-18s %-18s  %-17s %-20s\n"
 
 func printHeading(w io.Writer) {
 	_, _ = fmt.Fprintf(w, row, "", "requests", "CPU time, median of the rounds (lowest-highest)", "", "", "allocations", "bytes allocated")
-	_, _ = fmt.Fprintf(w, row, "case", "a round", "headers/plain", "bridge/plain", "bridge/headers", "pl/hdr/bridge", "pl/hdr/bridge")
+	second := configurations[byHand].name
+	_, _ = fmt.Fprintf(w, row, "case", "a round", second+"/plain", "bridge/plain", "bridge/"+second, "of the three", "of the three")
 }
 
 func (m *measurement) print(w io.Writer) {

@@ -123,7 +123,9 @@ func (in *Instance) TryLoad(caddyfile string) error {
 	cfg["admin"] = map[string]any{"disabled": listen == "", "listen": listen, "config": map[string]any{"persist": false}}
 	cfg["storage"] = map[string]any{"module": "file_system", "root": in.data}
 	cfg["logging"] = map[string]any{"logs": map[string]any{"default": map[string]any{
-		"level": "DEBUG", "writer": map[string]any{"output": "test_sink"}, "encoder": encoderOf(cfg),
+		"level":   ofDefaultLog(cfg, "level", "DEBUG"),
+		"encoder": ofDefaultLog(cfg, "encoder", map[string]any{"format": "json"}),
+		"writer":  map[string]any{"output": "test_sink"},
 	}}}
 	raw, err := json.Marshal(cfg)
 	if err != nil {
@@ -133,15 +135,16 @@ func (in *Instance) TryLoad(caddyfile string) error {
 	return caddy.Load(raw, true)
 }
 
-// encoderOf returns the encoder of the default log, which the configuration may have.
-func encoderOf(cfg map[string]any) any {
-	var at any = cfg
-	for _, name := range []string{"logging", "logs", "default", "encoder"} {
-		object, _ := at.(map[string]any)
-		at = object[name]
+// ofDefaultLog returns what a Caddyfile says of its default log, or what holds where it
+// says nothing.
+func ofDefaultLog(cfg map[string]any, option string, otherwise any) any {
+	at := any(cfg)
+	for _, name := range []string{"logging", "logs", "default", option} {
+		in, _ := at.(map[string]any)
+		at = in[name]
 	}
 	if at == nil {
-		return map[string]any{"format": "json"}
+		return otherwise
 	}
 	return at
 }
