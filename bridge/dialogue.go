@@ -131,7 +131,7 @@ func (f *facade) notified(m message.Message) {
 		f.mu.Lock()
 		e := f.errands[m.Progress]
 		f.mu.Unlock()
-		if e == nil || e.token == nil {
+		if e == nil {
 			return
 		}
 		m.Raw = message.Set(m.Raw, e.token, "params", "progressToken")
