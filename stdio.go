@@ -147,6 +147,7 @@ func (u *StdioUpstream) start(logger func() *zap.Logger, maxFrame int, hurry fun
 				command[0] = path
 			}
 		}
+		ending := bridge.NewEnding()
 		c := &conversation{logger: logger, deliver: deliver}
 		p, err := stdio.Start(context.Background(), stdio.Config{
 			Command: command, Env: env, Dir: u.Dir, User: as, MaxFrame: maxFrame, Hurry: hurry,
@@ -154,13 +155,14 @@ func (u *StdioUpstream) start(logger func() *zap.Logger, maxFrame int, hurry fun
 				logger().Info("server says on stderr", zap.ByteString("line", line), zap.Int("dropped", dropped))
 			},
 			Frame:   deliver,
+			Ended:   ending.End,
 			Invalid: c.invalid,
 			Lost:    c.lost,
 		})
 		if err != nil {
 			return nil, err
 		}
-		return processPeer{p}, nil
+		return processPeer{p, ending}, nil
 	}
 }
 
@@ -194,7 +196,13 @@ func (c *conversation) lost(begin, end []byte) {
 
 // processPeer is a process in a conversation. What it says is handed on as it is
 // read, so that its end comes after that.
-type processPeer struct{ *stdio.Process }
+type processPeer struct {
+	*stdio.Process
+	ending *bridge.Ending
+}
+
+// AfterDone has f called once the process has ended.
+func (p processPeer) AfterDone(f func()) { p.ending.AfterDone(f) }
 
 // Send implements [bridge.Peer]: what a process is started with is the operator's,
 // so nothing of a request reaches it but the message, and the trace that it belongs to.

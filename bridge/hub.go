@@ -249,18 +249,6 @@ func (h *Hub) launch(ctx context.Context, from *http.Request, t tenant) error {
 	return nil
 }
 
-// afterDone has f called when a peer has ended.
-func afterDone(peer Peer, f func()) {
-	if p, ok := peer.(interface{ AfterDone(f func()) }); ok {
-		p.AfterDone(f)
-		return
-	}
-	go func() {
-		<-peer.Done()
-		f()
-	}()
-}
-
 // standsIn reports whether a server that was just started stands in for one that has
 // ended by itself.
 func (h *Hub) standsIn() bool {

@@ -30,12 +30,12 @@ const (
 // (MCP specification 2025-03-26 to 2025-11-25). Each message has the credentials of
 // its own request; the stream of what belongs to no request has those of the last.
 type httpPeer struct {
+	*Ending
 	backend    Backend
 	maxMessage int
 	deliver    func([]byte)
 	ctx        context.Context //nolint:containedctx // of the conversation
 	cancel     context.CancelFunc
-	done       chan struct{}
 	calls      sync.WaitGroup
 
 	delivers sync.Mutex // one message after the other
@@ -58,21 +58,20 @@ type httpPeer struct {
 // (401, 403) or cannot be reached refuses the conversation.
 func StartHTTP(backend Backend, maxMessage int) func(context.Context, *http.Request, func([]byte)) (Peer, error) {
 	return func(ctx context.Context, from *http.Request, deliver func([]byte)) (Peer, error) {
-		p := &httpPeer{backend: backend, maxMessage: maxMessage, deliver: deliver, done: make(chan struct{}), last: backend.Detach(from)}
+		p := &httpPeer{Ending: NewEnding(), backend: backend, maxMessage: maxMessage, deliver: deliver, last: backend.Detach(from)}
 		p.ctx, p.cancel = context.WithCancel(p.last.Context())
 		if err := p.probe(ctx); err != nil {
 			p.cancel()
 			return nil, err
 		}
-		go func() {
-			<-p.ctx.Done()
+		context.AfterFunc(p.ctx, func() {
 			p.mu.Lock()
 			p.ending = true
 			p.mu.Unlock()
 			p.calls.Wait()
 			p.leave()
-			close(p.done)
-		}()
+			p.End()
+		})
 		return p, nil
 	}
 }
@@ -442,9 +441,6 @@ func (p *httpPeer) leave() {
 	w := newCapture(maxRefusal, nil)
 	_ = p.backend.Call(w, Call{Request: p.request(ctx, detached, http.MethodDelete, nil)})
 }
-
-// Done implements [Peer].
-func (p *httpPeer) Done() <-chan struct{} { return p.done }
 
 // Close implements [Peer].
 func (p *httpPeer) Close() error {

@@ -18,13 +18,13 @@ var errPeerEnded = errors.New("the server has ended the conversation")
 // opened it, and a path that messages are posted to, each with the credentials of
 // its own request.
 type ssePeer struct {
+	*Ending
 	backend Backend
 	opener  *http.Request
 	path    string // escaped
 	query   string
 	ctx     context.Context //nolint:containedctx // of the conversation
 	cancel  context.CancelFunc
-	done    chan struct{}
 
 	mu     sync.Mutex
 	calls  sync.WaitGroup
@@ -36,7 +36,7 @@ type ssePeer struct {
 // bounds a message of it, in bytes.
 func StartSSE(backend Backend, maxMessage int) func(context.Context, *http.Request, func([]byte)) (Peer, error) {
 	return func(ctx context.Context, from *http.Request, deliver func([]byte)) (Peer, error) {
-		p := &ssePeer{backend: backend, opener: backend.Detach(from), done: make(chan struct{})}
+		p := &ssePeer{Ending: NewEnding(), backend: backend, opener: backend.Detach(from)}
 		p.ctx, p.cancel = context.WithCancel(p.opener.Context())
 		feed := &sse.Feed{Limit: maxMessage, Each: func(e sse.Event) error {
 			if e.Name == "" || e.Name == "message" {
@@ -103,7 +103,7 @@ func (p *ssePeer) end() {
 	p.ending = true
 	p.mu.Unlock()
 	p.calls.Wait()
-	close(p.done)
+	p.End()
 }
 
 // begin counts a call. It returns false where the conversation is over.
@@ -166,9 +166,6 @@ func (p *ssePeer) Send(from *http.Request, frame []byte) error {
 
 // Check implements checker.
 func (p *ssePeer) Check(from *http.Request) error { return p.Send(from, pingFrame()) }
-
-// Done implements [Peer].
-func (p *ssePeer) Done() <-chan struct{} { return p.done }
 
 // Close implements [Peer].
 func (p *ssePeer) Close() error {

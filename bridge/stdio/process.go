@@ -45,8 +45,6 @@ type Process struct {
 	mu      sync.Mutex
 	ending  sync.WaitGroup // of shutDown
 	stopped bool           // the process is being ended, or has exited
-	over    bool           // done is closed
-	after   []func()       // to be called then
 }
 
 // newProcess takes the started child and our ends of its pipes.
@@ -110,18 +108,6 @@ func (p *Process) Frames() <-chan []byte { return p.frames }
 // Done returns a channel that is closed when the process group, the pipes and
 // the goroutines are gone. It is closed after that of Frames.
 func (p *Process) Done() <-chan struct{} { return p.done }
-
-// AfterDone has f called once Done is closed, without a goroutine that waits for
-// that.
-func (p *Process) AfterDone(f func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.over {
-		go f()
-		return
-	}
-	p.after = append(p.after, f)
-}
 
 // Err returns how the child ended, such as "exit status 1" or "signal:
 // killed", and nil if it exited with status 0 or is not done.
@@ -205,11 +191,8 @@ func (p *Process) supervise(forget func() bool) {
 	p.work.Wait()
 	closeAll([]*os.File{p.stdout, p.stderr})
 	close(p.done)
-	p.mu.Lock()
-	p.over = true
-	p.mu.Unlock()
-	for _, f := range p.after {
-		f()
+	if p.cfg.Ended != nil {
+		p.cfg.Ended()
 	}
 }
 

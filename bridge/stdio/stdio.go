@@ -66,7 +66,7 @@ var (
 
 // Config says what to run and within which bounds. Its functions are called
 // from goroutines of the process, one call of each at a time. They must
-// return, for the process is not done before, and must not call
+// return, for the process is not done before, and, but for Ended, must not call
 // [Process.Close].
 type Config struct {
 	// Command is the program and its arguments; no shell is involved. The
@@ -116,6 +116,9 @@ type Config struct {
 	// [Process.Frames]. It holds up the reading of stdout. Default: messages wait
 	// there for whoever receives them.
 	Frame func(frame []byte)
+
+	// Ended is called once [Process.Done] is closed. Default: nothing is told.
+	Ended func()
 
 	// Invalid is called for each line of the child's stdout that was skipped
 	// because it is no message, with one of the Invalid constants. It holds
