@@ -46,10 +46,10 @@ func newTattler(t *testing.T) *tattler {
 // leaks are the shapes of challenges; %s is the server's origin.
 var leaks = map[string][]string{
 	"token68":   {"Negotiate " + secret("token68") + "=="},
-	"described": {`Bearer error="invalid_token", error_description="token ` + secret("described") + ` expired", resource_metadata="%s/.well-known/oauth-protected-resource/mcp"`},
+	"described": {`Bearer error="invalid_token", error_description="token ` + secret("authorization") + ` or ` + secret("describedtoken123") + ` expired", resource_metadata="%s/.well-known/oauth-protected-resource/mcp"`},
 	"nonce":     {`DPoP nonce="` + secret("nonce") + `", resource_metadata="%s/.well-known/oauth-protected-resource/mcp?t=` + secret("metadataquery") + `"`},
 	"userinfo":  {`Bearer resource_metadata="http://user:` + secret("userinfo") + `@127.0.0.1/x?token=` + secret("metadataquery") + `"`},
-	"unparsed":  {`Bearer error="` + secret("unterminated")},
+	"unparsed":  {`Bearer error="` + secret("unterminatedtoken1")},
 	"foreign":   {`Bearer resource_metadata="https://elsewhere.example/` + "x?token=" + secret("metadataquery") + `"`},
 	"scope":     {`Bearer error="insufficient_scope", scope="a b", error_uri="https://help.example/?t=` + secret("erroruri") + `"`},
 }
@@ -233,7 +233,7 @@ func redactionSite(port int, directive string) string {
 type sinks struct {
 	t     *testing.T
 	spans *spans
-	sent  int
+	admin string
 	own   []string // answers of the bridge's own
 }
 
@@ -250,7 +250,6 @@ func (s *sinks) send(method, url, body string, fields map[string]string, own boo
 	}
 	c := client(s.t)
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	s.sent++
 	res, err := c.Do(req)
 	if err != nil {
 		return &http.Response{StatusCode: 0, Header: http.Header{}}
@@ -295,7 +294,8 @@ func TestRedaction(t *testing.T) {
 	at := func(name, path string) string {
 		return "http://" + testcaddy.Addr(ports[name]) + path + "?q=" + secret("query") + "&access_token=" + secret("querytoken")
 	}
-	testcaddy.Run(t, "{\n\tauto_https off\n\tevents {\n\t\ton mcp_challenge test_subscriber\n\t\ton mcp_session_end test_subscriber\n"+
+	s.admin = testcaddy.Addr(testcaddy.FreePort(t))
+	testcaddy.Run(t, "{\n\tauto_https off\n\tadmin "+s.admin+"\n\tevents {\n\t\ton mcp_challenge test_subscriber\n\t\ton mcp_session_end test_subscriber\n"+
 		"\t\ton mcp_upstream_down test_subscriber\n\t\ton mcp_upstream_up test_subscriber\n\t}\n"+logFilter(t)+"}\n"+sites.String())
 
 	call := `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"add","arguments":{"password":"` + secret("argument") + `"}}}`
@@ -381,6 +381,19 @@ func (s *sinks) check() {
 	s.clean("a trace", s.spans.received())
 	for _, answer := range s.own {
 		s.clean("an answer of the bridge's own", answer)
+	}
+	c := newClient(s.t)
+	_, status := askAdmin(s.t, c, s.admin)
+	s.clean("an answer of the admin API", status)
+	for _, path := range []string{"/mcp_auth_bridge/sessions", "/metrics"} {
+		got := do(s.t, c, newRequest(s.t, http.MethodGet, "http://"+s.admin+path, ""))
+		if got.status != http.StatusOK || len(got.body) < 100 {
+			s.t.Errorf("%s answers %d %s", path, got.status, got.body)
+		}
+		s.clean("the answer of "+path, got.body)
+	}
+	if !strings.Contains(status, "invalid_token") {
+		s.t.Error("the admin API remembers no challenge")
 	}
 	events := 0
 	for len(heard) > 0 {

@@ -85,7 +85,8 @@ func (q *request) tellChallenge() []zap.Field {
 	if o.At != "" {
 		fields = append(fields, zap.String("public_url", o.At))
 	}
-	return fields
+	got, given := o.Shown(q.r)
+	return append(fields, zap.Strings("challenge_got", got), zap.Strings("challenge_given", given))
 }
 
 // tellCall writes, at level DEBUG, what a message bridge has asked the upstream for.

@@ -2,6 +2,7 @@ package mcpauthbridge_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -43,6 +44,8 @@ func TestStory(t *testing.T) {
 				"level": "debug", "endpoint": "/mcp", "target": "endpoint", "verb": "POST", "era": "handshake", "origin": "none",
 				"upstream": up.Listener.Addr().String(), "upstream_status": 401.0, "status": 401.0, "stream": false,
 				"challenge_action": "rewritten", "public_url": base,
+				"challenge_got":   []string{`Bearer resource_metadata="` + up.URL + `/.well-known/oauth-protected-resource/mcp"`},
+				"challenge_given": []string{`Bearer resource_metadata="http://` + testcaddy.Addr(port) + `/.well-known/oauth-protected-resource/mcp"`},
 			},
 		},
 		"stream": {"?answer=sse", nil, map[string]any{"stream": true, "status": 200.0, "challenge_action": nil}},
@@ -62,7 +65,7 @@ func TestStory(t *testing.T) {
 			ask(t, base+c.query, initReq, c.fields)
 			got := entry(t, "request is over")
 			for key, want := range c.want {
-				if got[key] != want {
+				if fmt.Sprint(got[key]) != fmt.Sprint(want) {
 					t.Errorf("%s is %#v, want %#v", key, got[key], want)
 				}
 			}

@@ -173,3 +173,10 @@ func without(lines, secrets []string) []string {
 	}
 	return kept
 }
+
+// Shown returns the lines that the upstream has sent in answer to a client's request r
+// and those that the client has got, as an operator may see them.
+func (o *Outcome) Shown(r *http.Request) (sent, given []string) {
+	secrets := secretsOf(r)
+	return without(o.Sent, secrets), without(o.Lines, secrets)
+}
