@@ -29,7 +29,7 @@ type keptRefusal struct {
 // broken is a peer whose stream may have been refused when it was opened again.
 type broken interface {
 	// brokenBy returns the refusal and the request whose credentials it is of, once
-	// the peer has ended; nil: it ended otherwise.
+	// the peer has ended; nil: it ended otherwise. It may ask the server.
 	brokenBy() (*Refusal, *http.Request)
 }
 

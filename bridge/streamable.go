@@ -219,7 +219,7 @@ func (h *Hub) initialize(w http.ResponseWriter, r *http.Request, all []message.M
 		if _, ok := errors.AsType[*Refusal](err); !ok {
 			err = &Refusal{Status: http.StatusBadGateway}
 		}
-		s.refuseSend(w, m.RawID, err)
+		s.refuseSend(w, r, m.RawID, err)
 		return
 	}
 	answer, ok := s.wait(ctx, st, rd)
@@ -333,7 +333,7 @@ func (s *session) forward(w http.ResponseWriter, r *http.Request, all []message.
 			if st != nil {
 				s.unask(st, requests)
 			}
-			s.refuseSend(w, id, err)
+			s.refuseSend(w, r, id, err)
 			return nil, false
 		}
 	}
@@ -346,13 +346,19 @@ func (s *session) forward(w http.ResponseWriter, r *http.Request, all []message.
 }
 
 // refuseSend answers a request that could not be sent on.
-func (s *session) refuseSend(w http.ResponseWriter, id []byte, err error) {
+func (s *session) refuseSend(w http.ResponseWriter, r *http.Request, id []byte, err error) {
 	refusal, ok := errors.AsType[*Refusal](err)
 	switch {
 	case ok:
 		refusal.write(w, id)
 	case s.isEnded(), errors.Is(err, errPeerEnded):
-		refuseGone(w, id)
+		select {
+		case <-s.gone: // what has ended it is known then
+		case <-r.Context().Done():
+		}
+		if !s.hub.refuseKept(w, r, s.id, id) {
+			refuseGone(w, id)
+		}
 	case errors.Is(err, stdio.ErrFrameTooLong):
 		(&Refusal{Status: http.StatusRequestEntityTooLarge}).write(w, id)
 	default:
@@ -369,7 +375,7 @@ func (s *session) check(w http.ResponseWriter, r *http.Request) (done bool) {
 	}
 	err := c.Check(r)
 	if err != nil {
-		s.refuseSend(w, nil, err)
+		s.refuseSend(w, r, nil, err)
 	}
 	return err != nil
 }

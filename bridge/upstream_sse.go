@@ -26,10 +26,10 @@ type ssePeer struct {
 	ctx     context.Context //nolint:containedctx // of the conversation
 	cancel  context.CancelFunc
 
-	mu     sync.Mutex
-	calls  sync.WaitGroup
-	ending bool
-	ended  *Refusal // because of which the stream is over; set before done
+	mu       sync.Mutex
+	calls    sync.WaitGroup
+	ending   bool
+	byItself bool // the stream has ended, and was not ended; set before done
 }
 
 // StartSSE returns a [HubConfig.Start] for a server that speaks HTTP+SSE; maxMessage
@@ -64,7 +64,7 @@ func StartSSE(backend Backend, maxMessage int) func(context.Context, *http.Reque
 					close(announced)
 				})
 			}})
-			p.ended = p.why()
+			p.byItself = p.ctx.Err() == nil
 		}()
 		select {
 		case <-announced:
@@ -82,19 +82,16 @@ func StartSSE(backend Backend, maxMessage int) func(context.Context, *http.Reque
 	}
 }
 
-// why returns the refusal that a stream of these credentials meets now, after the
-// server has ended the conversation. Who has shown none is not refused any.
-func (p *ssePeer) why() *Refusal {
-	if p.path == "" || p.ctx.Err() != nil || !hasCredentials(p.opener) {
-		return nil
+// brokenBy implements broken: it asks the server whether a stream of these credentials
+// is refused now. Who has shown none is not refused any.
+func (p *ssePeer) brokenBy() (*Refusal, *http.Request) {
+	if p.path == "" || !p.byItself || !hasCredentials(p.opener) {
+		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, refusalWithin)
+	ctx, cancel := context.WithTimeout(p.opener.Context(), refusalWithin)
 	defer cancel()
-	return knock(ctx, p.backend, p.opener)
+	return knock(ctx, p.backend, p.opener), p.opener
 }
-
-// brokenBy implements broken.
-func (p *ssePeer) brokenBy() (*Refusal, *http.Request) { return p.ended, p.opener }
 
 // end waits for what is under way when the stream is over.
 func (p *ssePeer) end() {
