@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,15 +27,14 @@ func measured(t *testing.T, name string) *Handler {
 	}
 	h.app.resolved.Do(func() {}) // it has no place
 	h.memory.Store(bridge.NewMemory())
-	o := observer{h}
 	h.counts.Begin()
 	h.counts.End(http.MethodPost, http.StatusOK, time.Second, 1, 1)
-	o.Challenged(new(bridge.Exchange), &bridge.Outcome{Action: bridge.ActionRelayed, Status: 401, Given: 401, Sent: []string{"Bearer"}})
-	o.originRefused([]string{"https://x.example.com"}, "h")
-	o.sessionBegun(bridge.SessionInfo{Transport: bridge.TransportSSE})
-	o.sessionEnded(bridge.SessionInfo{Transport: bridge.TransportSSE}, bridge.EndIdle)
-	o.serverStarted(true)
-	o.serverEnded(true)
+	h.counts.Challenged(&bridge.Outcome{Action: bridge.ActionRelayed, Status: 401, Given: 401, Sent: []string{"Bearer"}})
+	h.counts.Refused()
+	h.counts.SessionBegun(bridge.TransportSSE)
+	h.counts.SessionEnded(bridge.TransportSSE, bridge.EndIdle)
+	h.counts.Start("restarted")
+	h.counts.Exit(true)
 	return h
 }
 
@@ -84,15 +84,15 @@ func TestMetricsAreBounded(t *testing.T) {
 			}
 		}
 		if got := documentedMetrics(t); !slices.Equal(got, names) {
-			t.Errorf("README names\n%s\nthere are\n%s", strings.Join(got, "\n"), strings.Join(names, "\n"))
+			t.Errorf("the page names\n%s\nthere are\n%s", strings.Join(got, "\n"), strings.Join(names, "\n"))
 		}
 	}
 }
 
-// documentedMetrics are the metrics that the README names, in order.
+// documentedMetrics are the metrics that the the page names, in order.
 func documentedMetrics(t *testing.T) []string {
 	t.Helper()
-	raw, err := os.ReadFile("README.md")
+	raw, err := os.ReadFile("docs/status.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,5 +117,47 @@ func TestEndpointNames(t *testing.T) {
 	nameEndpoints(all)
 	if got := fmt.Sprint(all[0].name, " ", all[1].name, " ", all[2].name); got != "/mcp /mcp#2 https://mcp.example.com/mcp" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// Each name on the page with an underscore is one of an answer, a word of a closed set
+// or a metric, and each action and reason is on it.
+func TestDocumentedStatus(t *testing.T) {
+	raw, err := os.ReadFile("docs/status.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{"mcp_auth_bridge": true, "legacy_sse": true}
+	for _, value := range []any{endpointStatus{}, countsStatus{}, challengeOf{}, metadataStatus{}, upstreamStatus{}} {
+		of := reflect.TypeOf(value)
+		for i := range of.NumField() {
+			name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+			known[name] = true
+		}
+	}
+	for _, name := range documentedMetrics(t) {
+		known[name] = true // TestMetricsAreBounded compares them
+	}
+	for _, word := range bridge.Exits {
+		known[word] = true
+	}
+	for _, a := range bridge.Actions {
+		known[string(a)] = true
+		if !strings.Contains(string(raw), "`"+string(a)+"`") {
+			t.Errorf("there is no %s on the page", a)
+		}
+	}
+	for _, r := range []bridge.Reason{
+		bridge.ReasonPolicy, bridge.ReasonPublic, bridge.ReasonForeign, bridge.ReasonUnparsable, bridge.ReasonUnknown, bridge.ReasonScheme, bridge.ReasonStatus, bridge.ReasonHost,
+	} {
+		known[string(r)] = true
+		if !strings.Contains(string(raw), "`"+string(r)+"`") {
+			t.Errorf("there is no %s on the page", r)
+		}
+	}
+	for _, m := range regexp.MustCompile("`([a-z]+(?:_[a-z]+)+)`").FindAllStringSubmatch(string(raw), -1) {
+		if !known[m[1]] {
+			t.Errorf("the page has %s, which nothing is called", m[1])
+		}
 	}
 }
