@@ -117,10 +117,8 @@ func (b *backend) Call(w http.ResponseWriter, c bridge.Call) (err error) {
 	if err := q.Hold(r); err != nil {
 		return &bridge.Refusal{Status: statusOf(bodyError(err))}
 	}
-	if h.debugs() {
-		q.begun = time.Now()
-		defer func() { q.tellCall(err) }()
-	}
+	q.begun = time.Now()
+	defer func() { q.tellCall(err) }()
 	err = h.ReverseProxy.ServeHTTP(w, withRecord(r, q), noNext)
 	bridge.PassOutcome(w, q.Outcome)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -23,7 +24,8 @@ func TestDocumentedObservations(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, log, _ := strings.Cut(string(raw), "| Placeholder,")
-	log, events, _ := strings.Cut(log, "| Event |")
+	log, rest, _ := strings.Cut(log, "\n## ")
+	_, events, _ := strings.Cut(rest, "| Event |")
 	events, attributes, _ := strings.Cut(events, "| Attribute |")
 
 	compare(t, "placeholders", named(firstCells(log)), slices.Sorted(maps.Keys(placeholders)))
@@ -60,6 +62,42 @@ func TestDocumentedObservations(t *testing.T) {
 			if !strings.Contains(row, "`"+word+"`") {
 				t.Errorf("%s: the page does not name %s: %s", set, word, row)
 			}
+		}
+	}
+}
+
+// docs/observe.md quotes messages that the log has.
+func TestDocumentedMessages(t *testing.T) {
+	raw, err := os.ReadFile("docs/observe.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, levels, _ := strings.Cut(string(raw), "## In the log\n")
+	levels, _, _ = strings.Cut(levels, "\n\nOf a challenge")
+	quoted := regexp.MustCompile("`([A-Za-z]+(?: [A-Za-z]+)+)`").FindAllStringSubmatch(levels, -1)
+	if len(quoted) < 8 {
+		t.Fatalf("the page quotes only %q", quoted)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	logged := make(map[string]bool)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		inspect(t, file, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				text, _ := strconv.Unquote(lit.Value)
+				logged[text] = true
+			}
+			return true
+		})
+	}
+	for _, m := range quoted {
+		if !logged[m[1]] {
+			t.Errorf("the page quotes %q, which nothing logs", m[1])
 		}
 	}
 }

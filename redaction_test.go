@@ -17,8 +17,9 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
-// mark begins and ends every secret of the test, so that no encoding of a URL hides it.
-const mark = "zq7"
+// mark begins and ends every secret of the test: no encoding of a URL hides it, and no
+// random id has it.
+const mark = "zq7zq7zq7"
 
 // secret returns a marked secret.
 func secret(name string) string { return mark + name + mark }
@@ -418,18 +419,17 @@ func (s *sinks) clean(where, text string) {
 	}
 }
 
-// logFilter is the filter that README has for the log.
+// logFilter is the filter that the documentation has for the log.
 func logFilter(t *testing.T) string {
 	t.Helper()
-	return `	log {
-		format filter {
-			wrap json
-			request>headers delete
-			headers delete
-			resp_headers delete
-			request>uri regexp "/message/.*|\?.*" "..."
-			uri regexp "/message/.*|\?.*" "..."
-		}
+	raw, err := os.ReadFile("docs/observe.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-`
+	_, filter, ok := strings.Cut(string(raw), "(private) {\n")
+	filter, _, end := strings.Cut(filter, "\n}\n")
+	if !ok || !end {
+		t.Fatal("the documentation has no filter for the log")
+	}
+	return "\tlog {\n" + filter + "\n\t}\n"
 }

@@ -1,8 +1,10 @@
 package mcpauthbridge
 
 import (
+	"errors"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -18,28 +20,24 @@ const (
 	originRefused   = "refused"
 )
 
-// story is what is kept for the debug log of one request. It is empty where the log
-// has another level.
+// story is what is kept for the debug log of one request.
 type story struct {
 	begun  time.Time
 	origin string
 }
 
-// debugs reports whether the debug log is on.
-func (h *Handler) debugs() bool { return h.logger.Core().Enabled(zapcore.DebugLevel) }
-
 // tellStory writes, at level DEBUG, all that became of a request: one line, when it is
 // over.
 func (q *request) tellStory(err error) {
-	if q.begun.IsZero() {
-		return
-	}
 	c := q.h.logger.Check(zapcore.DebugLevel, "request is over")
 	if c == nil {
 		return
 	}
 	n := q.notes()
 	status, sent := q.Answered()
+	if status == 0 && err != nil {
+		status = errorStatus(err) // Caddy's error routes answer
+	}
 	fields := []zap.Field{
 		zap.String("endpoint", q.h.staticPath()), zap.String("target", q.target), zap.String("verb", q.r.Method),
 		zap.String("era", n.Era), zap.String("origin", q.story.origin), zap.Int("status", status), zap.Int64("sent", sent),
@@ -57,9 +55,17 @@ func (q *request) tellStory(err error) {
 	}
 	fields = append(fields, q.tellChallenge()...)
 	if err != nil {
-		fields = append(fields, zap.Error(err))
+		fields = append(fields, zap.Error(causeOf(err)))
 	}
 	c.Write(fields...)
+}
+
+// causeOf returns what an error of a handler is about.
+func causeOf(err error) error {
+	if e, ok := errors.AsType[caddyhttp.HandlerError](err); ok && e.Err != nil {
+		return e.Err
+	}
+	return err
 }
 
 // translation says between which transports messages are carried over; nothing where
@@ -91,9 +97,6 @@ func (q *request) tellChallenge() []zap.Field {
 
 // tellCall writes, at level DEBUG, what a message bridge has asked the upstream for.
 func (q *request) tellCall(err error) {
-	if q.begun.IsZero() {
-		return
-	}
 	c := q.h.logger.Check(zapcore.DebugLevel, "message bridge has asked the upstream")
 	if c == nil {
 		return
@@ -107,7 +110,7 @@ func (q *request) tellCall(err error) {
 		fields = append(fields, zap.String("method", n.Method))
 	}
 	if err != nil {
-		fields = append(fields, zap.Error(err))
+		fields = append(fields, zap.Error(causeOf(err)))
 	}
 	c.Write(fields...)
 }

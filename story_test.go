@@ -114,6 +114,9 @@ func TestLogOfUpstream(t *testing.T) {
 	for range 3 {
 		ask(t, "http://"+testcaddy.Addr(port)+"/mcp", initReq, nil)
 	}
+	if e := entry(t, "request is over"); e["status"] != 502.0 || !strings.Contains(fmt.Sprint(e["error"]), "refused") {
+		t.Errorf("the request is %v", e)
+	}
 	if e := entry(t, "upstream gives no answer"); e["level"] != "warn" || e["upstream"] != address || e["why"] != "refused" || e["advice"] == "" {
 		t.Errorf("got %v", e)
 	}
