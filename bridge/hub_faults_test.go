@@ -240,7 +240,7 @@ func TestHubBuffer(t *testing.T) {
 	})
 
 	t.Run("of a slow reader", func(t *testing.T) {
-		_, url, begin := farm(t, HubConfig{Buffer: buffer})
+		_, url, begin := farm(t, HubConfig{Buffer: buffer, Stall: time.Hour})
 		p, s := begin("2025-11-25")
 		_, next := events(t, "GET", url, s.id, "")
 		const all = 4000
