@@ -196,6 +196,35 @@ type transcript struct {
 	mu      sync.Mutex
 	lines   []string
 	changed chan struct{}
+	// acknowledged has the subscriptions of 2026-07-28 that have begun: the SDK's
+	// client does not wait for that.
+	acknowledged chan struct{}
+}
+
+// subscribed waits until a subscription has begun.
+func (t *transcript) subscribed(ctx context.Context, s *mcp.ClientSession) error {
+	if s.InitializeResult().ProtocolVersion < loneVersion {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case <-t.acknowledged:
+		return nil
+	case <-ctx.Done():
+		return errors.New("a subscription is not acknowledged")
+	}
+}
+
+// watch notes the subscriptions that begin.
+func (t *transcript) watch(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		res, err := next(ctx, method, req)
+		if method == "notifications/subscriptions/acknowledged" {
+			t.acknowledged <- struct{}{}
+		}
+		return res, err
+	}
 }
 
 func (t *transcript) add(format string, args ...any) {
@@ -268,14 +297,18 @@ func ConverseInSession(ctx context.Context, over mcp.Transport) ([]string, error
 }
 
 func converse(ctx context.Context, over mcp.Transport, version string, inSession bool) ([]string, error) {
-	t := &transcript{changed: make(chan struct{})}
+	t := &transcript{changed: make(chan struct{}), acknowledged: make(chan struct{}, 16)}
 	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, t.handlers())
 	client.AddRoots(&mcp.Root{Name: "r", URI: "file:///r"})
+	client.AddReceivingMiddleware(t.watch)
 	s, err := client.Connect(ctx, over, &mcp.ClientSessionOptions{ProtocolVersion: version})
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
-	defer s.Close() //nolint:errcheck // it is closed below; this is for what goes wrong
+	defer s.Close()                              //nolint:errcheck // it is closed below; this is for what goes wrong
+	if err := t.subscribed(ctx, s); err != nil { // to changes of lists
+		return nil, err
+	}
 	if inSession {
 		client.AddRoots(&mcp.Root{Name: "r2", URI: "file:///r2"})
 		t.session(ctx, s)
@@ -371,6 +404,9 @@ func (t *transcript) converse(ctx context.Context, s *mcp.ClientSession) error {
 	}
 	call("cancelled", input{})
 	if err := s.Subscribe(ctx, &mcp.SubscribeParams{URI: "talk://now"}); err == nil {
+		if err := t.subscribed(ctx, s); err != nil {
+			return err
+		}
 		call("touch", input{})
 		if err := t.await(ctx, "updated ", 1); err != nil {
 			return err
