@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -47,7 +46,7 @@ type conversation struct {
 	calls   map[message.Key]*call
 	tokens  map[message.Key]*call
 	parked  map[string]*call // by the requestState that continues them
-	gone    []time.Time      // when clients gave requests up that were under way
+	gone    time.Time        // when a client has last given up a request under way
 	listens map[*call]*filter
 	feeds   map[string]*feed // by what they ask for
 	ending  int              // feeds that were cancelled and have not ended
@@ -323,7 +322,7 @@ func (c *conversation) cancel(k *call) (frames [][]byte) {
 	k.inputs = nil
 	if c.calls[k.id] == k {
 		frames = append(frames, cancelled(k))
-		c.gone = append(c.gone, time.Now())
+		c.gone = time.Now()
 	}
 	f := c.listens[k]
 	c.drop(k)
@@ -432,8 +431,7 @@ func (c *conversation) notified(m message.Message) [][]byte {
 // only returns the one request under way that may be meant; nil where there is none
 // or more, counting those that were given up a moment ago.
 func (c *conversation) only(may func(*call) bool) (found *call) {
-	c.gone = slices.DeleteFunc(c.gone, func(t time.Time) bool { return time.Since(t) > forgetAfter })
-	if len(c.gone) > 0 {
+	if !c.gone.IsZero() && time.Since(c.gone) <= forgetAfter {
 		return nil
 	}
 	for _, k := range c.calls {

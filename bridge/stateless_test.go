@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -439,6 +440,32 @@ func TestStatelessCancels(t *testing.T) {
 		p.answer(first, `{"of":"a"}`)
 		p.answer(second, `{"of":"b"}`)
 		b.wants(t, 200, `{"jsonrpc":"2.0","id":1,"result":{"of":"b"}}`)
+	})
+}
+
+// Rule G: clients that leave, however many, leave nothing behind at a server that all of
+// them share, even if it never logs.
+func TestStatelessLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := programs(t, stateless, HubConfig{})
+		kept := func(clients int) (n int) {
+			for range clients {
+				a := send(t, h, ask("1", "tools/call", `"name":"a"`))
+				synctest.Wait()
+				a.leave()
+			}
+			synctest.Wait()
+			c := reflect.ValueOf(h.shared[""]).Elem()
+			for i := range c.NumField() {
+				if f := c.Field(i); f.Kind() == reflect.Map || f.Kind() == reflect.Slice {
+					n += f.Len()
+				}
+			}
+			return n
+		}
+		if first, then := kept(1), kept(100); then > first {
+			t.Errorf("%d are kept of one client, %d after a hundred more", first, then)
+		}
 	})
 }
 
