@@ -229,9 +229,9 @@ func (m *Memory) Refused(origin, host string) {
 	i := slices.IndexFunc(m.origins, func(o *RefusedOrigin) bool { return o.Origin == origin })
 	if i < 0 {
 		if len(m.origins) >= MaxOrigins {
-			m.origins = slices.DeleteFunc(m.origins, func(o *RefusedOrigin) bool {
-				return o == slices.MinFunc(m.origins, func(a, b *RefusedOrigin) int { return a.Last.Compare(b.Last) })
-			})
+			least := slices.MinFunc(m.origins, func(a, b *RefusedOrigin) int { return a.Last.Compare(b.Last) })
+			i = slices.Index(m.origins, least)
+			m.origins = slices.Delete(m.origins, i, i+1)
 		}
 		m.origins = append(m.origins, &RefusedOrigin{Origin: origin, First: now})
 		i = len(m.origins) - 1

@@ -95,6 +95,32 @@ func TestMemoryOfOrigins(t *testing.T) {
 	})
 }
 
+// Rule F2: a new refused origin takes the place of one alone, in whatever order the
+// others were seen last.
+func TestMemoryOfOriginsForgetsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory()
+		origin := func(i int) string { return fmt.Sprintf("https://%d.example.com", i) }
+		for i := range MaxOrigins {
+			m.Refused(origin(i), "")
+		}
+		for i := range MaxOrigins - 1 {
+			time.Sleep(time.Second)
+			m.Refused(origin(MaxOrigins-1-i), "")
+		}
+		m.Refused("https://new.example.com", "")
+		got := m.Origins()
+		if len(got) != MaxOrigins {
+			t.Errorf("%d are remembered, want %d", len(got), MaxOrigins)
+		}
+		for _, o := range got {
+			if o.Origin == origin(0) {
+				t.Errorf("%s was not seen for longest", o.Origin)
+			}
+		}
+	})
+}
+
 // Rule F2: counts since the load are the load's; those since the start go on over
 // loads, with what is still under way of an old one.
 func TestMemoryOverLoads(t *testing.T) {
