@@ -1,8 +1,10 @@
 package bridge
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/challenge"
@@ -26,6 +28,8 @@ const (
 	// leastToken is the length from which a word that looks like one is taken for a
 	// token, and leastSecret the one from which a client's own secret is looked for.
 	leastToken, leastSecret = 20, 6
+	// maxSecrets bounds the secrets of a request that are looked for.
+	maxSecrets = 256
 )
 
 // Redact returns a WWW-Authenticate line as an operator may see it, at most about 1 KiB
@@ -119,14 +123,14 @@ var secretFields = []string{
 	"Authorization", "Proxy-Authorization", "Dpop", "Cookie", sessionHeader, "X-Api-Key", "Api-Key", "X-Auth-Token", "X-Access-Token",
 }
 
-// secretsOf returns the secrets that a request carries: servers quote them in what they
-// answer.
+// secretsOf returns the secrets that a request carries, the longest first: servers quote
+// them in what they answer. Where there are more than maxSecrets, some are left out.
 func secretsOf(r *http.Request) (secrets []string) {
 	if r == nil {
 		return nil
 	}
 	add := func(s string) {
-		if s = strings.TrimSpace(s); len(s) >= leastSecret {
+		if s = strings.TrimSpace(s); len(s) >= leastSecret && len(secrets) <= maxSecrets {
 			secrets = append(secrets, s)
 		}
 	}
@@ -155,21 +159,30 @@ func secretsOf(r *http.Request) (secrets []string) {
 			}
 		}
 	}
+	slices.SortFunc(secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	return secrets
 }
 
 // without returns lines as an operator may see them, without what a client has sent in
-// confidence.
+// confidence; of a client that sends more than maxSecrets, none of their text.
 func without(lines, secrets []string) []string {
 	if len(lines) > maxLines {
 		lines = lines[:maxLines]
 	}
 	kept := make([]string, 0, len(lines))
-	for _, line := range lines {
-		for _, secret := range secrets {
-			line = strings.ReplaceAll(line, secret, redacted)
+	if len(secrets) > maxSecrets {
+		for range lines {
+			kept = append(kept, redacted)
 		}
-		kept = append(kept, strings.Clone(Redact(line)))
+		return kept
+	}
+	pairs := make([]string, 0, 2*len(secrets))
+	for _, secret := range secrets {
+		pairs = append(pairs, secret, redacted)
+	}
+	replacer := strings.NewReplacer(pairs...) // what it has put there is not looked at again
+	for _, line := range lines {
+		kept = append(kept, strings.Clone(Redact(replacer.Replace(line))))
 	}
 	return kept
 }

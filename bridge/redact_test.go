@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -45,6 +46,25 @@ func TestClientSecretsAreNotShown(t *testing.T) {
 	lines := []string{`Bearer error_description="short-token cookie-1 cookie-2 sess-1 proof-1 apikey s-secret key-1%2Fx key-1/x", realm="Bearer short-token"`}
 	got := strings.Join(without(lines, secretsOf(r)), "\n")
 	if strings.ContainsAny(got, "12") || strings.Contains(got, "secret") || strings.Contains(got, "short") || strings.Contains(got, "apikey") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// Rule G: a client decides neither how long a line grows in which its secrets are masked,
+// nor how long that takes: what stands for a secret has no other one in it.
+func TestMaskedIsNotMaskedAgain(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/mcp?a=realm-1&b=realm-1%2Fx", nil)
+	r.Header.Set("Cookie", "a=redacted; b=redact; c=[redac; d=realm-1-and-more")
+	got := without([]string{`Bearer realm="realm-1", scope="realm-1/x realm-1-and-more"`}, secretsOf(r))
+	if want := `Bearer realm="[redacted]", scope="[redacted] [redacted]"`; len(got) != 1 || got[0] != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	many := ""
+	for i := range 2 * maxSecrets {
+		many += fmt.Sprintf("a=cookie-%d; ", i)
+	}
+	r.Header.Set("Cookie", many)
+	if got = without([]string{`Bearer realm="realm-1"`, "Basic"}, secretsOf(r)); len(got) != 2 || got[0] != redacted || got[1] != redacted {
 		t.Errorf("got %s", got)
 	}
 }
