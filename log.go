@@ -71,13 +71,23 @@ func (h *Handler) logRefused(origins []string, host string) {
 	switch {
 	case origin == "":
 		h.logger.Warn("refused a request of a browser for a host that is not configured, on a loopback address; if clients use that host, name it with the line in `add`",
-			append(fields, zap.String("add", "hosts "+shownText(host)))...)
+			append(fields, zap.String("add", hostsLine(host)))...)
 	case err != nil:
 		h.logger.Warn("refused a request of a browser whose origin is not allowed", fields...)
 	default:
 		h.logger.Warn("refused a request of a browser whose origin is not allowed; to allow it, add the line in `add` to the cors block",
 			append(fields, zap.String("add", "allow_origins "+parsed.String()))...)
 	}
+}
+
+// hostsLine is the line that configures the host of a request, which anyone may have
+// written; nothing, where none can.
+func hostsLine(host string) string {
+	name := hostname(host)
+	if _, err := compileHosts([]string{name}); err != nil || len(name) > maxShown {
+		return ""
+	}
+	return "hosts " + name
 }
 
 // logMetadata tells what an operator should know of the upstream's metadata.

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor"
 )
 
@@ -274,7 +275,7 @@ func (p *statusPrinter) details(e *endpointStatus) {
 		}
 	}
 	for _, o := range e.Refused {
-		p.line(yellow, "refused origin %s, %d times, last %s; to allow it: cors { allow_origins %s }", o.Origin, o.Count, p.ago(o.Last), o.Origin)
+		p.line(yellow, "%s", p.refusedText(&o))
 	}
 	for i, c := range e.Last {
 		if i == p.challenges {
@@ -295,6 +296,23 @@ func (p *statusPrinter) details(e *endpointStatus) {
 	p.b.Reset()
 	p.b.WriteString(text[:before])
 	p.b.WriteString("\n" + p.paint(bold, doctor.Printable(e.Endpoint)) + "\n" + text[before:])
+}
+
+// refusedText says what was refused, and which line would allow it. A line is only
+// given for what can stand in one: anyone may have written it.
+func (p *statusPrinter) refusedText(o *refusedStatus) string {
+	text := fmt.Sprintf("refused origin %s, %d times, last %s", o.Origin, o.Count, p.ago(o.Last))
+	if o.Origin == "" {
+		text = fmt.Sprintf("refused requests of browsers for a host that is not configured, on a loopback address, %d times, last %s", o.Count, p.ago(o.Last))
+		if line := hostsLine(o.Host); line != "" {
+			text += "; if clients use that host: " + line
+		}
+		return text
+	}
+	if origin, err := cors.ParseOrigin(o.Origin); err == nil {
+		text += "; to allow it: cors { allow_origins " + origin.String() + " }"
+	}
+	return text
 }
 
 func (p *statusPrinter) line(colour, format string, args ...any) {
