@@ -211,6 +211,10 @@ func (rec *Record) once(req *http.Request, rt RoundTripFunc) (*http.Response, er
 		// an upstream has answered without reading.
 		req.ContentLength, req.TransferEncoding = int64(len(rec.held)), nil
 	}
+	// There are servers that begin a stream for HEAD as for GET. To a client its answer
+	// is over with the header, but the server goes on, and answers nothing else on that
+	// connection.
+	req.Close = req.Close || req.Method == http.MethodHead
 	rec.Host, rec.Dial = req.Host, req.URL.Host
 	if rec.body != nil {
 		res, err := guarded(req, rt)
