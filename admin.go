@@ -111,11 +111,15 @@ func showEndpoints(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	return answerJSON(w, r, statusOfAll(all))
+}
+
+func statusOfAll(all []*Handler) statusAnswer {
 	answer := statusAnswer{Version: adminVersion, Time: stamp(time.Now()), Endpoints: []endpointStatus{}}
 	for _, h := range all {
 		answer.Endpoints = append(answer.Endpoints, h.status())
 	}
-	return answerJSON(w, r, answer)
+	return answer
 }
 
 // sessionsAnswer is the answer for sessions.

@@ -96,17 +96,20 @@ type directive struct {
 //
 //	mcp_auth_bridge metadata
 //
+//	mcp_auth_bridge status
+//
 // An upstream is `host:port`, `http(s)://host[:port][/path]`,
 // `sse+http(s)://host[:port][/path]` or `unix//path`. The second form, once at
 // the level of the site, serves the metadata of endpoints that stand inside
-// `handle_path` or `handle`.
+// `handle_path` or `handle`. The third, behind authentication, serves a page that
+// shows all endpoints.
 func parseCaddyfile(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // consume directive name
 	dir := &directive{h: new(Handler), helper: h, name: h.Token(), seen: make(map[string]bool)}
-	if done, err := dir.parseArgs(); err != nil {
+	if other, err := dir.parseArgs(); err != nil {
 		return nil, err
-	} else if done {
-		return h.NewRoute(dir.matcher, new(MetadataHandler)), nil
+	} else if other != nil {
+		return h.NewRoute(dir.matcher, other), nil
 	}
 	for nesting := h.Nesting(); h.NextBlock(nesting); {
 		if err := dir.parseOption(h.NextSegment()); err != nil {
@@ -119,43 +122,51 @@ func parseCaddyfile(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	return []httpcaddyfile.ConfigValue{{Class: "route", Value: dir.route()}}, nil
 }
 
-// parseArgs reads the arguments on the directive's line. It returns true for
-// `mcp_auth_bridge metadata`.
-func (dir *directive) parseArgs() (isMetadata bool, err error) {
+// otherForms are the handlers of `mcp_auth_bridge metadata` and the like.
+var otherForms = map[string]func() caddyhttp.MiddlewareHandler{
+	"metadata": func() caddyhttp.MiddlewareHandler { return new(MetadataHandler) },
+	"status":   func() caddyhttp.MiddlewareHandler { return new(StatusHandler) },
+}
+
+// parseArgs reads the arguments on the directive's line. It returns the handler
+// of one of the other forms, if the directive is of one.
+func (dir *directive) parseArgs() (other caddyhttp.MiddlewareHandler, err error) {
 	h := dir.helper
 	first := true
 	for h.NextArg() {
 		val := h.Val()
 		switch {
-		case first && val == "metadata":
+		case otherForms[val] != nil && first:
 			if h.NextArg() {
-				return false, h.ArgErr()
+				return nil, h.ArgErr()
 			}
 			for nesting := h.Nesting(); h.NextBlock(nesting); {
-				return false, h.Err("mcp_auth_bridge metadata takes no block")
+				return nil, h.Errf("mcp_auth_bridge %s takes no block", val)
 			}
-			return true, nil
+			return otherForms[val](), nil
+		case otherForms[val] != nil && len(dir.addresses) == 0:
+			return nil, h.Errf("mcp_auth_bridge %[1]s stands alone on its line, in a handle block where it is for some paths only; an upstream of that name is %[1]s:80", val)
 		case first && val == "*":
 		case first && strings.HasPrefix(val, "@"):
 			if err := dir.setMatcher(); err != nil {
-				return false, err
+				return nil, err
 			}
 		case strings.HasPrefix(val, "/") && dir.h.Endpoint == "" && len(dir.addresses) == 0:
 			if err := checkEndpoint(val); err != nil {
-				return false, h.WrapErr(err)
+				return nil, h.WrapErr(err)
 			}
 			dir.h.Endpoint = val
 		case strings.HasPrefix(val, "/"):
-			return false, h.Errf("%q is a second path; the endpoint's path comes first, the upstream's belongs to its address", val)
+			return nil, h.Errf("%q is a second path; the endpoint's path comes first, the upstream's belongs to its address", val)
 		default:
 			dir.addresses = append(dir.addresses, val)
 		}
 		first = false
 	}
 	if len(dir.addresses) > 1 && !strings.ContainsAny(dir.addresses[0], ".:/{") {
-		return false, h.Errf("upstream %q has no port: write %[1]s:80, or /%[1]s if it is the endpoint's path", dir.addresses[0])
+		return nil, h.Errf("upstream %q has no port: write %[1]s:80, or /%[1]s if it is the endpoint's path", dir.addresses[0])
 	}
-	return false, nil
+	return nil, nil
 }
 
 // setMatcher takes the named matcher that the current token is.
@@ -459,33 +470,4 @@ func (dir *directive) serverSet(endpoint string) caddy.ModuleMap {
 	not.MatcherSetsRaw = append(not.MatcherSetsRaw, caddy.ModuleMap{"path": dir.helper.JSON(own)})
 	set["not"] = dir.helper.JSON(not)
 	return set
-}
-
-// parseGlobal reads the global option. Syntax:
-//
-//	mcp_auth_bridge {
-//		cors   { ... }
-//		limits { ... }
-//	}
-func parseGlobal(d *caddyfile.Dispenser, prev any) (any, error) {
-	d.Next() // consume option name
-	if prev != nil {
-		return nil, d.Err("mcp_auth_bridge is given twice")
-	}
-	if d.NextArg() {
-		return nil, d.ArgErr()
-	}
-	dir := &directive{h: new(Handler), seen: make(map[string]bool)}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		switch d.Val() {
-		case "cors", "limits":
-			if err := dir.parseOption(d.NextSegment()); err != nil {
-				return nil, err
-			}
-		default:
-			return nil, d.Errf("unrecognized option %q of mcp_auth_bridge; global are cors and limits", d.Val())
-		}
-	}
-	app := &App{CORS: dir.h.CORS, Limits: dir.h.Limits}
-	return httpcaddyfile.App{Name: appID, Value: caddyconfig.JSON(app, nil)}, nil
 }

@@ -29,6 +29,7 @@ type place struct {
 	only   bool            // the only endpoint of its site
 	paths  []caddyhttp.MatcherSets
 	behind bool // an earlier route answers everything
+	asked  bool // something before it asks for a login
 	ahead  bool // a later handler may answer
 }
 
@@ -48,6 +49,7 @@ type placeWarning struct {
 type walker struct {
 	sites map[string]*site
 	all   []*Handler
+	pages []place // of status pages
 }
 
 // placeEndpoints finds each endpoint's place and returns what is wrong.
@@ -80,6 +82,11 @@ func placeEndpoints(app *caddyhttp.App) ([]placeWarning, error) {
 	}
 	if err := checkServers(w.all); err != nil {
 		return nil, err
+	}
+	for i := range w.pages {
+		if w.pages[i].open() {
+			warnings = append(warnings, placeWarning{"everyone can see the status page: put it behind authentication, as with `basic_auth` in its handle block", strings.Join(sortedKeys(w.pages[i].hosts), " "), w.pages[i].prefix})
+		}
 	}
 	sort.Slice(warnings, func(i, j int) bool { return warnings[i].endpoint < warnings[j].endpoint })
 	return warnings, nil
@@ -135,6 +142,11 @@ func (w *walker) routes(routes caddyhttp.RouteList, key string, at place, top bo
 				handler.place = here
 				handler.place.site = s
 				s.metadata = append(s.metadata, handler)
+			case *StatusHandler:
+				w.pages = append(w.pages, here)
+			default:
+				here.asked = here.asked || asks(handler)
+				at.asked = at.asked || here.asked
 			}
 		}
 		at.behind = at.behind || len(route.MatcherSets) == 0 && answers(route)

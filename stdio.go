@@ -238,12 +238,17 @@ func (h *Handler) errUnguarded() error {
 		return nil
 	}
 	for _, listen := range p.server.Listen {
-		addr, err := caddy.ParseNetworkAddress(listen)
-		if err == nil && (addr.IsUnixNetwork() || cors.Loopback(strings.Trim(addr.Host, "[]"))) {
+		if onlyHere(listen) {
 			continue
 		}
 		return fmt.Errorf("stdio: endpoint %q can be reached from other machines at %q, and everyone could run its program; "+
 			"add `bind 127.0.0.1` to the site, or say allow_unauthenticated where something else guards it", h.staticPath(), listen)
 	}
 	return nil
+}
+
+// onlyHere reports whether an address to listen on is reached from this machine alone.
+func onlyHere(listen string) bool {
+	addr, err := caddy.ParseNetworkAddress(listen)
+	return err == nil && (addr.IsUnixNetwork() || cors.Loopback(strings.Trim(addr.Host, "[]")))
 }

@@ -1,0 +1,181 @@
+package integration_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/integration"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
+)
+
+// statusView is what status.mjs reports of one width and colour scheme.
+type statusView struct {
+	Said, Live, Text, Background string
+	Sections                     map[string]struct {
+		Text, Verdict string
+		Steps         map[string]step
+	}
+	Overflow   int
+	Owned      bool
+	Violations []string
+}
+
+// statusVisit is what status.mjs reports.
+type statusVisit struct {
+	Views    map[string]statusView
+	Requests []struct{ Method, URL, Authorization string }
+	Errors   []string
+}
+
+// The account of the status page, and the hash of its password as `caddy hash-password`
+// gives it with the lowest cost.
+const (
+	operator     = "operator"
+	password     = "page-password"
+	passwordHash = "$2a$04$Zn2jbdwi9zuuPch8z2u0ueL3ho9Rar0tApogGOr6umY9IrRpKzXfC"
+)
+
+func visitStatus(t *testing.T, page string) statusVisit {
+	t.Helper()
+	folder, chromium := integration.NeedNode(t), integration.NeedChromium(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "status.mjs", chromium, page, t.TempDir(), operator, password) //nolint:gosec // all are the test's own
+	cmd.Dir = folder
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s%s", err, out, stderr.String())
+	}
+	var got statusVisit
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatalf("%v in %q", err, out)
+	}
+	return got
+}
+
+// hostile is a challenge that would run a script where it were taken for markup.
+const hostile = `Bearer error="invalid_token", error_description="<script>window.owned = 1</script><img src=x onerror=owned=1>"`
+
+// Rule F2: the status page shows in a browser what the admin API says, whatever a server
+// sends, and says in words what a script there can do with each endpoint. It is
+// accessible on a phone and on a desktop, dark and light; it sends its visitor's
+// login nowhere else, and nothing can be ended from it.
+func TestStatusPageInChromium(t *testing.T) {
+	integration.NeedChromium(t)
+	d, err := demo.Start(t.Context(), demo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	bad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("WWW-Authenticate", hostile)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(bad.Close)
+	var sites [5]string
+	for i := range sites {
+		sites[i] = "http://" + testcaddy.Addr(testcaddy.FreePort(t))
+	}
+	own, other, refusing, injecting, plain := sites[0], sites[1], sites[2], sites[3], sites[4]
+	testcaddy.Run(t, strings.NewReplacer("OWN", own, "OTHER", other, "REFUSING", refusing, "INJECTING", injecting, "PLAIN", plain,
+		"DEMO", d.Origin(), "BAD", bad.URL, "HASH", passwordHash).Replace(`{
+	auto_https off
+}
+OWN {
+	mcp_auth_bridge DEMO
+	handle /mcp-status {
+		basic_auth {
+			operator HASH
+		}
+		mcp_auth_bridge status
+	}
+}
+OTHER {
+	mcp_auth_bridge DEMO
+}
+REFUSING {
+	mcp_auth_bridge DEMO {
+		cors {
+			allow_origins https://app.example.com
+		}
+	}
+}
+INJECTING {
+	mcp_auth_bridge BAD
+}
+PLAIN {
+	mcp_auth_bridge DEMO {
+		challenge relay
+	}
+}`))
+	got := visitStatus(t, own+"/mcp-status")
+	backgrounds := make(map[string]bool)
+	for _, name := range []string{"360 light", "360 dark", "1280 light", "1280 dark"} {
+		view, ok := got.Views[name]
+		if !ok {
+			t.Fatalf("%s was not visited", name)
+		}
+		backgrounds[view.Background] = true
+		if len(view.Violations) > 0 {
+			t.Errorf("%s: axe finds\n%s", name, strings.Join(view.Violations, "\n"))
+		}
+		if view.Overflow > 0 {
+			t.Errorf("%s: the page is %d px wider than the screen", name, view.Overflow)
+		}
+		if view.Owned {
+			t.Errorf("%s: a challenge was taken for markup", name)
+		}
+		if !strings.Contains(view.Sections[injecting+"/mcp"].Text, `<script>window.owned = 1</script>`) {
+			t.Errorf("%s: the hostile challenge is not shown:\n%s", name, view.Sections[injecting+"/mcp"].Text)
+		}
+		if view.Said != "Checked: 2 of 5 work from this browser." || view.Live != "polite" {
+			t.Errorf("%s: it says %q, %s", name, view.Said, view.Live)
+		}
+		for _, want := range []struct{ at, verdict, step, state, text string }{
+			{own, "works", "Request", "works", "it says nothing of pages elsewhere"},
+			{other, "works", "Request", "works", "A script on " + own + " reads the status."},
+			{other, "works", "Challenge", "works", `resource_metadata="` + other + "/.well-known/oauth-protected-resource/mcp"},
+			{other, "works", "Metadata", "works", "is for " + other + "/mcp."},
+			{other, "works", "Authorization server", "works", "A script reads the metadata of " + d.Issuer()},
+			{refusing, "fails", "Request", "fails", "allow_origins " + own},
+			{refusing, "fails", "Challenge", "skipped", ""},
+			{injecting, "fails", "Challenge", "look", "it names no metadata"},
+			{injecting, "fails", "Metadata", "fails", "HTTP 404"},
+			{plain, "fails", "Challenge", "works", d.Origin()},
+		} {
+			section := view.Sections[want.at+"/mcp"]
+			if s := section.Steps[want.step]; section.Verdict != want.verdict || s.State != want.state || !strings.Contains(s.Text, want.text) {
+				t.Errorf("%s, %s, %s: got %q, %+v, want %q, %s with %q", name, want.at, want.step, section.Verdict, s, want.verdict, want.state, want.text)
+			}
+		}
+	}
+	if len(backgrounds) != 2 {
+		t.Errorf("dark and light have the backgrounds %v", backgrounds)
+	}
+	for _, r := range got.Requests {
+		page := strings.HasPrefix(r.URL, own+"/mcp-status")
+		if r.Method != http.MethodGet && (page || r.Method != http.MethodPost && r.Method != http.MethodOptions) {
+			t.Errorf("it sent %s %s", r.Method, r.URL)
+		}
+		if r.Authorization != "" && !page {
+			t.Errorf("%s got the login of the page's visitor", r.URL)
+		}
+	}
+	if len(got.Errors) > 0 {
+		t.Errorf("script errors: %q", got.Errors)
+	}
+}
