@@ -127,7 +127,9 @@ func TestDocumentedStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]bool{"mcp_auth_bridge": true, "legacy_sse": true}
+	known := map[string]bool{
+		"mcp_auth_bridge": true, "mcp_auth_bridge_status": true, "legacy_sse": true, "allow_origins": true, "basic_auth": true, "forward_auth": true,
+	}
 	for _, value := range []any{endpointStatus{}, countsStatus{}, challengeOf{}, metadataStatus{}, upstreamStatus{}} {
 		of := reflect.TypeOf(value)
 		for i := range of.NumField() {
