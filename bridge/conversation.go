@@ -17,9 +17,6 @@ const (
 	// askWithin bounds how long a server may take to answer what the bridge itself
 	// asks it.
 	askWithin = 10 * time.Second
-	// forgetAfter is how long a request counts as under way that its client has
-	// given up.
-	forgetAfter = time.Minute
 )
 
 // conversation is one server that stateless requests share (MCP specification
@@ -46,7 +43,7 @@ type conversation struct {
 	calls   map[message.Key]*call
 	tokens  map[message.Key]*call
 	parked  map[string]*call // by the requestState that continues them
-	gone    time.Time        // when a client has last given up a request under way
+	gone    abandoned
 	listens map[*call]*filter
 	feeds   map[string]*feed // by what they ask for
 	ending  int              // feeds that were cancelled and have not ended
@@ -322,7 +319,7 @@ func (c *conversation) cancel(k *call) (frames [][]byte) {
 	k.inputs = nil
 	if c.calls[k.id] == k {
 		frames = append(frames, cancelled(k))
-		c.gone = time.Now()
+		c.gone.add(k.id)
 	}
 	f := c.listens[k]
 	c.drop(k)
@@ -359,6 +356,7 @@ func (c *conversation) deliver(m message.Message) {
 		k := c.calls[m.ID]
 		switch {
 		case k == nil: // it was given up, or never asked for
+			c.gone.answered(m.ID)
 		case k.feed != nil:
 			frames = c.feedOver(k.feed, m.Raw)
 		case k.state != "":
@@ -431,7 +429,11 @@ func (c *conversation) notified(m message.Message) [][]byte {
 // only returns the one request under way that may be meant; nil where there is none
 // or more, counting those that were given up a moment ago.
 func (c *conversation) only(may func(*call) bool) (found *call) {
-	if !c.gone.IsZero() && time.Since(c.gone) <= forgetAfter {
+	within := forgetAfter
+	if c.server != nil {
+		within = forgetOwnAfter
+	}
+	if c.gone.any(within) {
 		return nil
 	}
 	for _, k := range c.calls {
