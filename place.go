@@ -143,6 +143,7 @@ func (w *walker) routes(routes caddyhttp.RouteList, key string, at place, top bo
 				handler.place.site = s
 				s.metadata = append(s.metadata, handler)
 			case *StatusHandler:
+				handler.place = here
 				w.pages = append(w.pages, here)
 			default:
 				here.asked = here.asked || asks(handler)

@@ -228,12 +228,18 @@ func (q *request) corsRequest(origins []string, site string) cors.Request {
 		c.OriginConfigured = h.placed().isSibling(c.Origin, origin, host)
 		c.LoopbackHost, c.IPOrLocalhost = cors.Loopback(host), cors.IPOrLocalhost(host)
 	}
-	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		if host, _, err := net.SplitHostPort(addr.String()); err == nil {
-			c.LoopbackLocal = cors.Loopback(host)
-		}
-	}
+	c.LoopbackLocal = arrivedAtLoopback(r)
 	return c
+}
+
+// arrivedAtLoopback reports whether the connection arrived at a loopback address.
+func arrivedAtLoopback(r *http.Request) bool {
+	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	host, _, err := net.SplitHostPort(addr.String())
+	return err == nil && cors.Loopback(host)
 }
 
 // bodyError is the answer to a body that could not be read.

@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
 )
 
 func init() { caddy.RegisterModule(StatusHandler{}) }
@@ -25,7 +27,10 @@ func init() { caddy.RegisterModule(StatusHandler{}) }
 //
 // It answers GET and HEAD at whatever path leads to it; with the query `json` it gives
 // the state as the admin API does. Nothing can be changed through it.
-type StatusHandler struct{}
+type StatusHandler struct {
+	app   *App
+	place place
+}
 
 // CaddyModule returns the Caddy module information.
 func (StatusHandler) CaddyModule() caddy.ModuleInfo {
@@ -36,9 +41,13 @@ func (StatusHandler) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets the handler up.
-func (*StatusHandler) Provision(ctx caddy.Context) error {
-	_, err := ctx.App(appID) // which says at load where the page is open to everyone
-	return err
+func (s *StatusHandler) Provision(ctx caddy.Context) error {
+	appModule, err := ctx.App(appID) // which says at load where the page is open to everyone
+	if err != nil {
+		return err
+	}
+	s.app = appModule.(*App)
+	return nil
 }
 
 var (
@@ -65,7 +74,7 @@ func hashOf(text string) string {
 }
 
 // ServeHTTP gives the page, or the state that it shows.
-func (*StatusHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+func (s *StatusHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	h := w.Header()
 	for name, value := range map[string]string{
 		"Cache-Control": "no-store", "Content-Security-Policy": statusPolicy, "Cross-Origin-Opener-Policy": "same-origin",
@@ -80,6 +89,9 @@ func (*StatusHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyh
 	state := r.URL.Query().Has("json")
 	if !fromItself(r, state) {
 		return caddyhttp.Error(http.StatusForbidden, errors.New("the status page was asked for by another site"))
+	}
+	if s.rebound(r) {
+		return caddyhttp.Error(http.StatusForbidden, errors.New("the status page was asked for by a name that the configuration does not have: put it into the address of the site, or the proxy before it into trusted_proxies"))
 	}
 	if state {
 		return answerJSON(w, r, statusOfAll(endpointsNow()))
@@ -101,6 +113,20 @@ func fromItself(r *http.Request, state bool) bool {
 		return true
 	}
 	return !state && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+}
+
+// rebound reports whether the request may be the work of DNS rebinding, as at endpoints:
+// a browser asked a server of this machine by the name of another.
+func (s *StatusHandler) rebound(r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Site") == "" || !arrivedAtLoopback(r) {
+		return false
+	}
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+		return false
+	}
+	s.app.resolve()
+	host := strings.ToLower(hostname(r.Host))
+	return !cors.Loopback(host) && !s.place.has(host)
 }
 
 // asks reports whether a handler lets only those pass who have a login: one of

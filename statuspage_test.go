@@ -145,5 +145,35 @@ func TestStatusPageOpen(t *testing.T) {
 	}
 }
 
+// Rule B4: a page elsewhere whose name was made to point to this machine does not get the
+// state of a site that has no name. Programs do, and the names that the configuration has.
+func TestStatusPageRebinding(t *testing.T) {
+	named, nameless := testcaddy.FreePort(t), testcaddy.FreePort(t)
+	const page = "handle /mcp-status {\n\t\tmcp_auth_bridge status\n\t}"
+	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\nhttp://mcp.example.com:%d {\n\tbind 127.0.0.1\n\t%s\n}\nhttp://:%d {\n\tbind 127.0.0.1\n\t%[2]s\n}", named, page, nameless))
+	c := newClient(t)
+	for _, tt := range []struct {
+		port       int
+		host, site string
+		status     int
+	}{
+		{nameless, "rebound.example.net", "same-origin", 403},
+		{nameless, "rebound.example.net", "none", 403},
+		{nameless, "rebound.example.net", "", 200},
+		{nameless, "localhost", "same-origin", 200},
+		{named, "mcp.example.com", "same-origin", 200},
+		{named, "MCP.example.com", "same-origin", 200},
+	} {
+		r := newRequest(t, http.MethodGet, "http://"+testcaddy.Addr(tt.port)+"/mcp-status?json", "")
+		r.Host = fmt.Sprintf("%s:%d", tt.host, tt.port)
+		if tt.site != "" {
+			r.Header.Set("Sec-Fetch-Site", tt.site)
+		}
+		if got := do(t, c, r); got.status != tt.status {
+			t.Errorf("%s, %q: got %d, want %d", tt.host, tt.site, got.status, tt.status)
+		}
+	}
+}
+
 // bcrypted is the hash of a password.
 const bcrypted = "$2a$04$Zn2jbdwi9zuuPch8z2u0ueL3ho9Rar0tApogGOr6umY9IrRpKzXfC"
