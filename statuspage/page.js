@@ -3,6 +3,7 @@
 const every = 5000; // milliseconds between two looks
 const patience = 10000; // milliseconds that a check waits for an answer
 const largest = 256 * 1024; // bytes of a document that a check reads
+const longest = 1000; // characters of what somebody else wrote, in a sentence
 const servers = 3; // authorization servers that a check looks at
 const states = { works: "works", look: "look here", fails: "does not work", skipped: "not reached" };
 
@@ -189,6 +190,9 @@ async function ask(url, options = {}) {
 	}
 }
 
+// short is a text of somebody else's, short enough to be read.
+const short = (text) => (String(text).length > longest ? `${String(text).slice(0, longest)}…` : String(text));
+
 // read returns the JSON of an answer of bounded size, or null.
 async function read(res) {
 	try {
@@ -265,16 +269,16 @@ async function* check(url) {
 	yield ["Request", res.status === 401 ? "works" : "fails", res.status === 401 ? `HTTP 401: the endpoint asks for a login. ${reads}` : `HTTP ${res.status}, and not 401. ${reads}`];
 	if (res.status !== 401) return;
 
-	const header = res.headers.get("WWW-Authenticate");
+	const header = res.headers.get("WWW-Authenticate")?.slice(0, 8 * longest) ?? null;
 	const named = header === null ? null : parameter(header, "resource_metadata");
 	if (header === null) {
 		yield ["Challenge", "fails", "A script cannot read WWW-Authenticate: it is not there, or not exposed."];
 	} else if (!/(^|[\s,])(bearer|dpop)\s/i.test(`${header} `)) {
-		yield ["Challenge", "fails", `It asks for another login than MCP's, perhaps that of the site before the endpoint: ${header}`];
+		yield ["Challenge", "fails", `It asks for another login than MCP's, perhaps that of the site before the endpoint: ${short(header)}`];
 	} else if (!isWeb(named)) {
-		yield ["Challenge", "look", `A script reads it, but it names no metadata; clients look at the well-known URL: ${header}`];
+		yield ["Challenge", "look", `A script reads it, but it names no metadata; clients look at the well-known URL: ${short(header)}`];
 	} else {
-		yield ["Challenge", "works", `A script reads it: ${header}`];
+		yield ["Challenge", "works", `A script reads it: ${short(header)}`];
 	}
 
 	const at = isWeb(named) ? named : wellKnown(url);
@@ -283,16 +287,16 @@ async function* check(url) {
 	const resource = metadata?.resource;
 	const issuers = Array.isArray(metadata?.authorization_servers) ? metadata.authorization_servers.filter(isWeb) : [];
 	if (!metadata) {
-		yield ["Metadata", "fails", `${at}: ${found.why ?? (found.ok ? "it is no JSON object" : `HTTP ${found.status}`)}.`];
+		yield ["Metadata", "fails", `${short(at)}: ${found.why ?? (found.ok ? "it is no JSON object" : `HTTP ${found.status}`)}.`];
 		return;
 	}
 	if (typeof resource !== "string" || !covers(resource, url)) {
-		yield ["Metadata", "fails", `${at} is for ${resource ?? "nothing"}, and clients are at ${url}: they stop here.`];
+		yield ["Metadata", "fails", `${short(at)} is for ${short(resource ?? "nothing")}, and clients are at ${url}: they stop here.`];
 	} else if (!issuers.length) {
-		yield ["Metadata", "fails", `${at} names no authorization server.`];
+		yield ["Metadata", "fails", `${short(at)} names no authorization server.`];
 		return;
 	} else {
-		yield ["Metadata", "works", `${at} is for ${resource}.`];
+		yield ["Metadata", "works", `${short(at)} is for ${short(resource)}.`];
 	}
 	for (const issuer of issuers.slice(0, servers)) yield await checkServer(issuer);
 }
@@ -315,12 +319,12 @@ async function checkServer(issuer) {
 			why += ` ${at}: ${res.why ?? (res.ok ? "it is no JSON object" : `HTTP ${res.status}`)}.`;
 			continue;
 		}
-		if (document.issuer !== issuer) return ["Authorization server", "fails", `${at} is of ${document.issuer ?? "nobody"}, and not of ${issuer}: clients stop here.`];
+		if (document.issuer !== issuer) return ["Authorization server", "fails", `${short(at)} is of ${short(document.issuer ?? "nobody")}, and not of ${short(issuer)}: clients stop here.`];
 		const pkce = document.code_challenge_methods_supported;
-		if (!Array.isArray(pkce) || !pkce.includes("S256")) return ["Authorization server", "look", `${at} does not offer PKCE with S256: clients refuse it.`];
-		return ["Authorization server", "works", `A script reads the metadata of ${issuer}, which offers PKCE with S256.`];
+		if (!Array.isArray(pkce) || !pkce.includes("S256")) return ["Authorization server", "look", `${short(at)} does not offer PKCE with S256: clients refuse it.`];
+		return ["Authorization server", "works", `A script reads the metadata of ${short(issuer)}, which offers PKCE with S256.`];
 	}
-	return ["Authorization server", "fails", `A script cannot read the metadata of ${issuer}:${why}`];
+	return ["Authorization server", "fails", `A script cannot read the metadata of ${short(issuer)}:${short(why)}`];
 }
 
 // verdict is what the steps come to.
@@ -347,8 +351,8 @@ async function checkOne(endpoint) {
 	}
 	part.checks.replaceChildren(
 		make("p", { "data-state": state, class: "verdict" }, make("span", { class: "state" }, text), " Asked was ", code(url), "."),
-		table(`Checks of ${endpoint.endpoint}`, ["Step", "Result", "What this browser saw"],
-			steps.map(([name, state, text]) => ({ state, cells: [name, make("td", { class: "state" }, states[state]), text] }))));
+		table(`Checks of ${endpoint.endpoint}`, ["Step and result", "What this browser saw"],
+			steps.map(([name, state, text]) => ({ state, cells: [make("span", {}, make("span", { class: "step" }, name), " ", make("span", { class: "state" }, states[state])), text] }))));
 	return state;
 }
 

@@ -61,7 +61,7 @@ async function sections(tab) {
 		{
 			text: s.innerText,
 			verdict: s.querySelector(".verdict")?.dataset.state ?? "",
-			steps: Object.fromEntries([...s.querySelectorAll("[aria-label^=Checks] tbody tr")].map((r) => [r.cells[0].textContent, { state: r.dataset.state, text: r.cells[2].textContent }])),
+			steps: Object.fromEntries([...s.querySelectorAll("[aria-label^=Checks] tbody tr")].map((r) => [r.querySelector(".step").textContent, { state: r.dataset.state, text: r.cells[1].textContent }])),
 		},
 	])));
 }
