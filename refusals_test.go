@@ -304,10 +304,9 @@ func TestStreamBreaksAndIsRefused(t *testing.T) {
 	})
 }
 
-// Rule D4: where the server's stream breaks and is refused with 401 when it is opened
-// again, the next request of the session is answered with that, if it has the same
-// credentials, and no other one ever: not one with other credentials, which drops it,
-// and none after that. A 403 is given to no other request at all.
+// Rules A1, D4: where the server's stream breaks and is refused when it is opened again,
+// the next request of the session is answered with the server's refusal, if the server
+// refuses its credentials; others are told to begin again.
 func TestStreamBreaksAndTheNextRequestIsRefused(t *testing.T) {
 	gatePairs(t, func(t *testing.T, g *gate, newCaller func() *caller, up string) {
 		if newCaller().legacy == (up == "sse") {
@@ -319,14 +318,12 @@ func TestStreamBreaksAndTheNextRequestIsRefused(t *testing.T) {
 			v      *verdict
 			method string
 			tokens []string // of the requests that follow
-			given  int      // which of them is refused so; -1: none
 		}{
-			{"the same credentials", expired, http.MethodPost, []string{"old", "old"}, 0},
-			{"their stream", expired, http.MethodGet, []string{"old", "old"}, 0},
-			{"other credentials", expired, http.MethodPost, []string{"other", "old"}, -1},
-			{"none", expired, http.MethodPost, []string{"", "old"}, -1},
-			{"a 403", g.refusal(403, `error="insufficient_scope", scope="more"`, "more"), http.MethodPost, []string{"old"}, -1},
-			{"a large one", g.refusal(401, `error="invalid_token"`, strings.Repeat("x", 1<<20)), http.MethodPost, []string{"old"}, -1},
+			{"the same credentials", expired, http.MethodPost, []string{"old", "old"}},
+			{"their stream", expired, http.MethodGet, []string{"old", "old"}},
+			{"other credentials", expired, http.MethodPost, []string{"other", "old"}},
+			{"none", expired, http.MethodPost, []string{"", "old"}},
+			{"a 403", g.refusal(403, `error="insufficient_scope", scope="more"`, "more"), http.MethodPost, []string{"old", "other"}},
 		} {
 			t.Run(tc.name, func(t *testing.T) {
 				t.Cleanup(func() { g.refuse(nil) })
@@ -348,18 +345,48 @@ func TestStreamBreaksAndTheNextRequestIsRefused(t *testing.T) {
 				n, at := g.count(), c.at
 				for i, token := range tc.tokens {
 					res, got := c.send(tc.method, at, token, `{"jsonrpc":"2.0","id":1,"method":"x"}`)
-					if i == tc.given {
+					switch {
+					case token == "old":
 						c.refused(tc.name, g, tc.v, res, got)
-						continue
-					}
-					if res.StatusCode != http.StatusNotFound || len(res.Header["Www-Authenticate"]) > 0 {
+					case res.StatusCode != http.StatusNotFound || len(res.Header["Www-Authenticate"]) > 0:
 						t.Errorf("request %d with %q: %d %.100s", i, token, res.StatusCode, got)
 					}
 				}
 				for _, a := range g.since(n) {
-					t.Errorf("%s %s %s reached the server", a.method, a.path, a.frame)
+					if a.method != http.MethodGet {
+						t.Errorf("%s %s %s reached the server", a.method, a.path, a.frame)
+					}
 				}
 			})
+		}
+	})
+}
+
+// Rules A1, A8: a request that names no session, or one that is not there, is answered
+// with the server's refusal of its credentials, and only else with what it lacks.
+func TestStrangersAreRefused(t *testing.T) {
+	gatePairs(t, func(t *testing.T, g *gate, newCaller func() *caller, up string) {
+		c := newCaller()
+		if c.legacy == (up == "sse") {
+			t.Skip("the server itself judges")
+		}
+		v := g.refusal(401, `error="invalid_token"`, "expired")
+		g.refuse(sameVerdict(v, func(a arrival) bool { return a.auth != "Bearer good" }))
+		t.Cleanup(func() { g.refuse(nil) })
+		c.begin("good")
+		path, query, _ := strings.Cut(c.at, "?")
+		for name, at := range map[string]string{"none": path, "unknown": path + "?" + strings.ReplaceAll(query, "=", "=x")} {
+			for token, want := range map[string]int{"": 401, "bad": 401, "good": map[string]int{"none": 400, "unknown": 404}[name]} {
+				if c.session = ""; name == "unknown" && !c.legacy {
+					c.session = "unknown"
+				}
+				res, got := c.send(http.MethodPost, at, token, `{"jsonrpc":"2.0","id":1,"method":"ping"}`)
+				if want == 401 {
+					c.refused(name+" with "+token, g, v, res, got)
+				} else if res.StatusCode != want {
+					t.Errorf("%s with %q: %d %s, want %d", name, token, res.StatusCode, got, want)
+				}
+			}
 		}
 	})
 }

@@ -178,9 +178,9 @@ func (h *Handler) newHub() *pooledHub {
 	case *StdioUpstream:
 		p.alone, cfg.Start = true, u.start(func() *zap.Logger { return newest().programLog() }, maxMessage, p.hurry)
 	case *SSEUpstream:
-		cfg.Remote, cfg.Start = true, bridge.StartSSE(&p.backend, maxMessage)
+		cfg.Remote, cfg.Judge, cfg.Start = true, &p.backend, bridge.StartSSE(&p.backend, maxMessage)
 	default:
-		cfg.Remote, cfg.Start = true, bridge.StartHTTP(&p.backend, maxMessage)
+		cfg.Remote, cfg.Judge, cfg.Start = true, &p.backend, bridge.StartHTTP(&p.backend, maxMessage)
 	}
 	p.Hub = bridge.NewHub(cfg)
 	go p.watchExit(ctx)

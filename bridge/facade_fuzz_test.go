@@ -42,11 +42,11 @@ func (p *keeper) nth(n int) (m message.Message, ok bool) {
 func (p *keeper) post(from *http.Request, frame []byte, _ http.Header) error {
 	return p.Send(from, frame)
 }
-func (p *keeper) abandon(message.Key)              {}
-func (p *keeper) latest() *http.Request            { return nil }
-func (p *keeper) breakOff(*Refusal, *http.Request) {}
-func (p *keeper) Done() <-chan struct{}            { return p.done }
-func (p *keeper) Close() error                     { return nil }
+func (p *keeper) abandon(message.Key)   {}
+func (p *keeper) latest() *http.Request { return nil }
+func (p *keeper) breakOff()             {}
+func (p *keeper) Done() <-chan struct{} { return p.done }
+func (p *keeper) Close() error          { return nil }
 
 // translating returns a facade of a stateless server, and the session that it is of.
 func translating() (*facade, *keeper, *session) {

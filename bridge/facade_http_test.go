@@ -129,7 +129,8 @@ func (u *modern) serve(w http.ResponseWriter, r *http.Request) error {
 // with the token one.
 func (u *modern) inFront(capabilities string) (*Hub, string) {
 	u.t.Helper()
-	h := NewHub(HubConfig{Remote: true, KeepAlive: time.Hour, Start: StartHTTP(&staged{answer: u.serve}, 1<<20)})
+	b := &staged{answer: u.serve}
+	h := NewHub(HubConfig{Remote: true, KeepAlive: time.Hour, Judge: b, Start: StartHTTP(b, 1<<20)})
 	u.t.Cleanup(h.Close)
 	w := direct(u.t.Context(), h, "POST", "", initializeOf(capabilities), "Authorization", "Bearer one")
 	id := w.Header().Get("Mcp-Session-Id")
@@ -460,7 +461,7 @@ func TestFacadeStatuses(t *testing.T) {
 }
 
 // Rule D4: a subscription that breaks and is refused when it is asked for again ends the
-// session: that is the answer to the client's next request.
+// session; the client's next request is refused as the server refuses it.
 func TestListenerRefusedLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &modern{t: t}
@@ -482,7 +483,7 @@ func TestListenerRefusedLater(t *testing.T) {
 		close(broken)
 		<-h.find(id).peer.Done()
 		synctest.Wait()
-		if w := direct(t.Context(), h, "POST", id, `{"jsonrpc":"2.0","id":1,"method":"ping"}`, "Authorization", "Bearer one"); w.Code != http.StatusUnauthorized || !strings.Contains(w.Header().Get("WWW-Authenticate"), "subscriptions/listen") {
+		if w := direct(t.Context(), h, "POST", id, `{"jsonrpc":"2.0","id":1,"method":"ping"}`, "Authorization", "Bearer one"); w.Code != http.StatusUnauthorized || !strings.Contains(w.Header().Get("WWW-Authenticate"), "invalid_token") {
 			t.Errorf("got %d %q %s", w.Code, w.Header(), w.Body)
 		}
 		if w := direct(t.Context(), h, "POST", "", initializeOf(`{}`), "Authorization", "Bearer one"); w.Code != http.StatusUnauthorized {

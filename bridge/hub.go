@@ -61,6 +61,9 @@ type HubConfig struct {
 	// conversation early may be connected to again at once, and it judges the
 	// credentials of each request itself.
 	Remote bool
+	// Judge is asked, where the server judges credentials, whether it refuses a request
+	// that names no session. Default: it refuses none.
+	Judge Backend
 	// User returns who a request is from, where something in front has found out.
 	// Default: nobody knows.
 	User func(r *http.Request) string
@@ -94,7 +97,6 @@ type Hub struct {
 	tenants  map[tenant]struct{} // those that have not begun yet as well
 	sessions map[string]*session
 	shared   map[string]*conversation // of stateless requests
-	kept     map[string]keptRefusal   // of sessions that are over, by their id
 	era      era
 	// refuses says that the server knows no initialize, and answers server/discover.
 	refuses  bool
@@ -234,9 +236,6 @@ func (h *Hub) launch(ctx context.Context, from *http.Request, t tenant) error {
 	afterDone(peer, func() {
 		defer h.wg.Done()
 		h.started(t.answered() || time.Since(begun) > shortLife)
-		if s, ok := t.(*session); ok {
-			h.keepRefusal(s, peer) // before the client learns that it is over
-		}
 		byItself := h.end(t, EndServer)
 		if byItself {
 			h.mu.Lock()

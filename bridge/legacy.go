@@ -80,15 +80,16 @@ func (h *Hub) ServeMessage(w http.ResponseWriter, r *http.Request) {
 	id := all[0].RawID
 	ids := r.URL.Query()[sessionParam]
 	if len(ids) != 1 || ids[0] == "" {
-		refuse(w, http.StatusBadRequest, id, message.CodeServer, "the request needs one "+sessionParam+", as the event stream gives it")
+		if !h.refuseStranger(w, r, id) {
+			refuse(w, http.StatusBadRequest, id, message.CodeServer, "the request needs one "+sessionParam+", as the event stream gives it")
+		}
 		return
 	}
 	s := h.find(ids[0])
-	if s == nil && h.refuseKept(w, r, ids[0], id) {
-		return
-	}
 	if s == nil || !s.one || !h.owns(s, r) || !s.enter() {
-		refuse(w, http.StatusNotFound, id, message.CodeServer, "there is no such session; open the event stream again")
+		if !h.refuseStranger(w, r, id) {
+			refuse(w, http.StatusNotFound, id, message.CodeServer, "there is no such session; open the event stream again")
+		}
 		return
 	}
 	defer s.leave()

@@ -328,7 +328,7 @@ func (f *facade) listenAgain() {
 	refusal, ok := errors.AsType[*Refusal](err)
 	switch {
 	case ok && refusal.deniesAccess():
-		f.poster.breakOff(refusal, from)
+		f.poster.breakOff()
 	case err != nil:
 		f.listenLater()
 	}

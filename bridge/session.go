@@ -60,7 +60,6 @@ type session struct {
 	heard     bool      // the server has answered a request
 	stillborn bool      // the server did not take the first message
 	ended     bool
-	gone      chan struct{} // closed when it has
 	timer     *time.Timer
 }
 
@@ -68,7 +67,7 @@ func newSession(h *Hub, id string) *session {
 	now := time.Now()
 	s := &session{
 		hub: h, id: id, general: &stream{waiting: make(map[message.Key][]byte)}, next: 1, begun: now, used: now,
-		pending: make(map[message.Key]*stream), progress: make(map[message.Key]*stream), gone: make(chan struct{}),
+		pending: make(map[message.Key]*stream), progress: make(map[message.Key]*stream),
 	}
 	s.room = sync.NewCond(&s.mu)
 	return s
@@ -406,7 +405,6 @@ func (s *session) fail(text string) (Peer, bool) {
 		return nil, false
 	}
 	s.ended = true
-	close(s.gone)
 	if s.timer != nil {
 		s.timer.Stop()
 	}

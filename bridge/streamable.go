@@ -65,15 +65,16 @@ func accepts(r *http.Request, want ...string) bool {
 func (h *Hub) session(w http.ResponseWriter, r *http.Request, id []byte) *session {
 	ids := r.Header[sessionHeader]
 	if len(ids) != 1 || ids[0] == "" {
-		refuse(w, http.StatusBadRequest, id, message.CodeServer, "the request needs one Mcp-Session-Id; begin with initialize")
+		if !h.refuseStranger(w, r, id) {
+			refuse(w, http.StatusBadRequest, id, message.CodeServer, "the request needs one Mcp-Session-Id; begin with initialize")
+		}
 		return nil
 	}
 	s := h.find(ids[0])
 	if s == nil || s.one || !h.owns(s, r) || !s.enter() {
-		if s == nil && h.refuseKept(w, r, ids[0], id) {
-			return nil
+		if !h.refuseStranger(w, r, id) {
+			refuseGone(w, id)
 		}
-		refuseGone(w, id)
 		return nil
 	}
 	return s
@@ -352,11 +353,7 @@ func (s *session) refuseSend(w http.ResponseWriter, r *http.Request, id []byte, 
 	case ok:
 		refusal.write(w, id)
 	case s.isEnded(), errors.Is(err, errPeerEnded):
-		select {
-		case <-s.gone: // what has ended it is known then
-		case <-r.Context().Done():
-		}
-		if !s.hub.refuseKept(w, r, s.id, id) {
+		if !s.hub.refuseStranger(w, r, id) {
 			refuseGone(w, id)
 		}
 	case errors.Is(err, stdio.ErrFrameTooLong):

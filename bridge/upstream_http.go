@@ -46,9 +46,6 @@ type httpPeer struct {
 	listens  bool
 	ending   bool
 	open     map[message.Key]*httpCall // requests without a session
-	// ended is the refusal that has ended the conversation, endedFor whose it is.
-	ended    *Refusal
-	endedFor *http.Request
 	// cause is why the message that is being delivered is an error.
 	cause *Refusal
 }
@@ -123,22 +120,6 @@ func (p *httpPeer) handLost(m message.Message, cause *Refusal) {
 
 // refusing implements refuser. It is called while a message is delivered.
 func (p *httpPeer) refusing() *Refusal { return p.cause }
-
-// breakOff ends the conversation because a stream of it was refused, which was asked for
-// with the credentials of a detached request.
-func (p *httpPeer) breakOff(refusal *Refusal, detached *http.Request) {
-	p.mu.Lock()
-	p.ended, p.endedFor = refusal, detached
-	p.mu.Unlock()
-	p.cancel()
-}
-
-// brokenBy implements broken.
-func (p *httpPeer) brokenBy() (*Refusal, *http.Request) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.ended, p.endedFor
-}
 
 // request returns a request of the conversation.
 func (p *httpPeer) request(ctx context.Context, detached *http.Request, method string, body []byte) *http.Request {
@@ -417,7 +398,7 @@ func (p *httpPeer) listen() {
 		retry = feed.Retry
 		switch {
 		case refusal != nil && refusal.deniesAccess():
-			p.breakOff(refusal, detached)
+			p.breakOff()
 			return
 		case refusal != nil && refusal.Status < http.StatusInternalServerError, refusal == nil && !w.isStream():
 			return // it offers none

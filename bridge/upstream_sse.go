@@ -26,10 +26,9 @@ type ssePeer struct {
 	ctx     context.Context //nolint:containedctx // of the conversation
 	cancel  context.CancelFunc
 
-	mu       sync.Mutex
-	calls    sync.WaitGroup
-	ending   bool
-	byItself bool // the stream has ended, and was not ended; set before done
+	mu     sync.Mutex
+	calls  sync.WaitGroup
+	ending bool
 }
 
 // StartSSE returns a [HubConfig.Start] for a server that speaks HTTP+SSE; maxMessage
@@ -64,7 +63,6 @@ func StartSSE(backend Backend, maxMessage int) func(context.Context, *http.Reque
 					close(announced)
 				})
 			}})
-			p.byItself = p.ctx.Err() == nil
 		}()
 		select {
 		case <-announced:
@@ -80,17 +78,6 @@ func StartSSE(backend Backend, maxMessage int) func(context.Context, *http.Reque
 			return nil, &Refusal{Status: http.StatusBadGateway}
 		}
 	}
-}
-
-// brokenBy implements broken: it asks the server whether a stream of these credentials
-// is refused now. Who has shown none is not refused any.
-func (p *ssePeer) brokenBy() (*Refusal, *http.Request) {
-	if p.path == "" || !p.byItself || !hasCredentials(p.opener) {
-		return nil, nil
-	}
-	ctx, cancel := context.WithTimeout(p.opener.Context(), refusalWithin)
-	defer cancel()
-	return knock(ctx, p.backend, p.opener), p.opener
 }
 
 // end waits for what is under way when the stream is over.

@@ -17,10 +17,15 @@ type poster interface {
 	abandon(id message.Key)
 	// latest returns the last request that was taken, detached.
 	latest() *http.Request
-	// breakOff ends the conversation because of a refusal of what was asked for on
-	// behalf of a detached request.
-	breakOff(refusal *Refusal, detached *http.Request)
+	// breakOff ends the conversation because something of it was refused: the client's
+	// next request gets the server's refusal to itself.
+	breakOff()
 }
+
+var _ poster = (*httpPeer)(nil)
+
+// breakOff implements poster.
+func (p *httpPeer) breakOff() { p.cancel() }
 
 // post implements poster. The server has no session to be ended.
 func (p *httpPeer) post(from *http.Request, frame []byte, fields http.Header) error {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
@@ -82,54 +81,3 @@ func TestRestOfAnswerRefused(t *testing.T) {
 		})
 	}
 }
-
-// Rule D4: what has ended a session is kept for a while, and for a number of sessions.
-func TestKeptRefusalIsBounded(t *testing.T) {
-	for name, tc := range map[string]struct {
-		wait   time.Duration
-		status int
-	}{
-		"at once": {0, http.StatusUnauthorized},
-		"late":    {keptFor + time.Second, http.StatusNotFound},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				refused := false
-				b := &staged{answer: streamable(nil, func(w http.ResponseWriter, r *http.Request) error {
-					if refused {
-						return refuse401(w, r)
-					}
-					refused = true
-					return streamTo(w, "", errReset)
-				})}
-				h, id := remote(t, b, StartHTTP)
-				defer h.Close()
-				time.Sleep(2 * resumeAfter)
-				synctest.Wait()
-				time.Sleep(tc.wait)
-				if w := direct(t.Context(), h, "GET", id, ""); w.Code != tc.status || h.Len() != 0 {
-					t.Errorf("got %d %s, want %d; %d sessions", w.Code, w.Body, tc.status, h.Len())
-				}
-			})
-		})
-	}
-	t.Run("number", func(t *testing.T) {
-		h := NewHub(HubConfig{})
-		r := request(t.Context(), "GET", "x", "")
-		for range maxKept + 10 {
-			h.keepRefusal(newSession(h, newID()), endedBy{refusal: &Refusal{Status: http.StatusUnauthorized}, from: r})
-		}
-		if n := len(h.kept); n != maxKept {
-			t.Errorf("%d are kept, want %d", n, maxKept)
-		}
-	})
-}
-
-// endedBy is a peer that has ended.
-type endedBy struct {
-	Peer
-	refusal *Refusal
-	from    *http.Request
-}
-
-func (p endedBy) brokenBy() (*Refusal, *http.Request) { return p.refusal, p.from }
