@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -86,12 +87,16 @@ func TestStatusPageInChromium(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	t.Cleanup(bad.Close)
-	var sites [5]string
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sites [6]string
 	for i := range sites {
 		sites[i] = "http://" + testcaddy.Addr(testcaddy.FreePort(t))
 	}
-	own, other, refusing, injecting, plain := sites[0], sites[1], sites[2], sites[3], sites[4]
-	testcaddy.Run(t, strings.NewReplacer("OWN", own, "OTHER", other, "REFUSING", refusing, "INJECTING", injecting, "PLAIN", plain,
+	own, other, refusing, injecting, plain, program := sites[0], sites[1], sites[2], sites[3], sites[4], sites[5]
+	testcaddy.Run(t, strings.NewReplacer("OWN", own, "OTHER", other, "REFUSING", refusing, "INJECTING", injecting, "PLAIN", plain, "PROGRAM", program, "SELF", self,
 		"DEMO", d.Origin(), "BAD", bad.URL, "HASH", passwordHash).Replace(`{
 	auto_https off
 }
@@ -121,7 +126,26 @@ PLAIN {
 	mcp_auth_bridge DEMO {
 		challenge relay
 	}
+}
+PROGRAM {
+	bind 127.0.0.1
+	mcp_auth_bridge {
+		stdio SELF serve demo
+	}
 }`))
+	wants := []statusWant{
+		{own, "works", "Request", "works", "it says nothing of pages elsewhere"},
+		{other, "works", "Request", "works", "A script on " + own + " reads the status."},
+		{other, "works", "Challenge", "works", `resource_metadata="` + other + "/.well-known/oauth-protected-resource/mcp"},
+		{other, "works", "Metadata", "works", "is for " + other + "/mcp."},
+		{other, "works", "Authorization server", "works", "A script reads the metadata of " + d.Issuer()},
+		{refusing, "fails", "Request", "fails", "allow_origins " + own},
+		{refusing, "fails", "Challenge", "skipped", ""},
+		{injecting, "fails", "Challenge", "look", "it names no metadata"},
+		{injecting, "fails", "Metadata", "fails", "HTTP 404"},
+		{program, "works", "Request", "works", "HTTP 200: the endpoint asks for no login."},
+		{plain, "fails", "Challenge", "works", d.Origin()},
+	}
 	got := visitStatus(t, own+"/mcp-status")
 	backgrounds := make(map[string]bool)
 	for _, name := range []string{"360 light", "360 dark", "1280 light", "1280 dark"} {
@@ -130,44 +154,29 @@ PLAIN {
 			t.Fatalf("%s was not visited", name)
 		}
 		backgrounds[view.Background] = true
-		if len(view.Violations) > 0 {
-			t.Errorf("%s: axe finds\n%s", name, strings.Join(view.Violations, "\n"))
-		}
-		if view.Overflow > 0 {
-			t.Errorf("%s: the page is %d px wider than the screen", name, view.Overflow)
-		}
-		if view.Owned {
-			t.Errorf("%s: a challenge was taken for markup", name)
-		}
-		if !strings.Contains(view.Sections[injecting+"/mcp"].Text, `<script>window.owned = 1</script>`) {
-			t.Errorf("%s: the hostile challenge is not shown:\n%s", name, view.Sections[injecting+"/mcp"].Text)
-		}
-		if view.Said != "Checked: 2 of 5 work from this browser." || view.Live != "polite" {
-			t.Errorf("%s: it says %q, %s", name, view.Said, view.Live)
-		}
-		for _, want := range []struct{ at, verdict, step, state, text string }{
-			{own, "works", "Request", "works", "it says nothing of pages elsewhere"},
-			{other, "works", "Request", "works", "A script on " + own + " reads the status."},
-			{other, "works", "Challenge", "works", `resource_metadata="` + other + "/.well-known/oauth-protected-resource/mcp"},
-			{other, "works", "Metadata", "works", "is for " + other + "/mcp."},
-			{other, "works", "Authorization server", "works", "A script reads the metadata of " + d.Issuer()},
-			{refusing, "fails", "Request", "fails", "allow_origins " + own},
-			{refusing, "fails", "Challenge", "skipped", ""},
-			{injecting, "fails", "Challenge", "look", "it names no metadata"},
-			{injecting, "fails", "Metadata", "fails", "HTTP 404"},
-			{plain, "fails", "Challenge", "works", d.Origin()},
-		} {
-			section := view.Sections[want.at+"/mcp"]
-			if s := section.Steps[want.step]; section.Verdict != want.verdict || s.State != want.state || !strings.Contains(s.Text, want.text) {
-				t.Errorf("%s, %s, %s: got %q, %+v, want %q, %s with %q", name, want.at, want.step, section.Verdict, s, want.verdict, want.state, want.text)
+		t.Run(name, func(t *testing.T) {
+			view.check(t, wants)
+			if text := view.Sections[injecting+"/mcp"].Text; !strings.Contains(text, `<script>window.owned = 1</script>`) {
+				t.Errorf("the hostile challenge is not shown:\n%s", text)
 			}
-		}
+			if text := view.Sections[program+"/mcp"].Text; !strings.Contains(text, " 0 sessions") {
+				t.Errorf("a session of the checks is left:\n%s", text)
+			}
+			if view.Said != "Checked: 3 of 6 work from this browser." || view.Live != "polite" {
+				t.Errorf("it says %q, %s", view.Said, view.Live)
+			}
+		})
 	}
 	if len(backgrounds) != 2 {
 		t.Errorf("dark and light have the backgrounds %v", backgrounds)
 	}
+	ended := 0
 	for _, r := range got.Requests {
 		page := strings.HasPrefix(r.URL, own+"/mcp-status")
+		if r.Method == http.MethodDelete && r.URL == program+"/mcp" {
+			ended++ // the session that it has begun there
+			continue
+		}
 		if r.Method != http.MethodGet && (page || r.Method != http.MethodPost && r.Method != http.MethodOptions) {
 			t.Errorf("it sent %s %s", r.Method, r.URL)
 		}
@@ -175,7 +184,32 @@ PLAIN {
 			t.Errorf("%s got the login of the page's visitor", r.URL)
 		}
 	}
+	if ended != len(got.Views) {
+		t.Errorf("%d sessions were begun, %d ended", len(got.Views), ended)
+	}
 	if len(got.Errors) > 0 {
 		t.Errorf("script errors: %q", got.Errors)
+	}
+}
+
+// statusWant is what a step at an endpoint comes to, and the endpoint as a whole.
+type statusWant struct{ at, verdict, step, state, text string }
+
+func (view statusView) check(t *testing.T, wants []statusWant) {
+	t.Helper()
+	if len(view.Violations) > 0 {
+		t.Errorf("axe finds\n%s", strings.Join(view.Violations, "\n"))
+	}
+	if view.Overflow > 0 {
+		t.Errorf("the page is %d px wider than the screen", view.Overflow)
+	}
+	if view.Owned {
+		t.Error("a challenge was taken for markup")
+	}
+	for _, want := range wants {
+		section := view.Sections[want.at+"/mcp"]
+		if s := section.Steps[want.step]; section.Verdict != want.verdict || s.State != want.state || !strings.Contains(s.Text, want.text) {
+			t.Errorf("%s, %s: got %q, %+v, want %q, %s with %q", want.at, want.step, section.Verdict, s, want.verdict, want.state, want.text)
+		}
 	}
 }

@@ -262,7 +262,7 @@ async function* check(url) {
 	res.body?.cancel().catch(() => {});
 	const reads = same ? "This page has the endpoint's own origin, where a script may read everything: it says nothing of pages elsewhere." : `A script on ${location.origin} reads the status.`;
 	if (res.ok) {
-		if (session) ask(url, { method: "DELETE", headers: { "Mcp-Session-Id": session, "MCP-Protocol-Version": "2025-11-25" } }); // its own, that it has just begun
+		if (session) await ask(url, { method: "DELETE", headers: { "Mcp-Session-Id": session, "MCP-Protocol-Version": "2025-11-25" } }); // its own, that it has just begun
 		yield ["Request", "works", `HTTP ${res.status}: the endpoint asks for no login. ${reads}`];
 		return;
 	}
