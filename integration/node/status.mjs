@@ -23,7 +23,7 @@ const errors = [];
 try {
 	await context.addInitScript({ content: axe }); // which the page's policy would refuse otherwise
 	const tab = await context.newPage();
-	context.on("request", (r) => requests.push({ method: r.method(), url: r.url(), authorization: r.headers().authorization ?? "" }));
+	context.on("request", (r) => requests.push(r.allHeaders().then((h) => ({ method: r.method(), url: r.url(), authorization: h.authorization ?? "" }))));
 	tab.on("pageerror", (e) => errors.push(String(e)));
 	tab.on("console", (m) => /Content.Security|Trusted/i.test(m.text()) && errors.push(m.text()));
 	for (const [width, height] of [[360, 740], [1280, 900]]) {
@@ -49,7 +49,7 @@ try {
 			};
 		}
 	}
-	console.log(JSON.stringify({ views, requests, errors }));
+	console.log(JSON.stringify({ views, requests: await Promise.all(requests), errors }));
 } finally {
 	await context.close();
 }
