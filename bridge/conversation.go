@@ -45,10 +45,11 @@ type conversation struct {
 	parked  map[string]*call // by the requestState that continues them
 	gone    abandoned
 	listens map[*call]*filter
-	feeds   map[string]*feed // by what they ask for
-	ending  int              // feeds that were cancelled and have not ended
-	watched map[string]int   // resources that are subscribed to, and by how many
-	level   int              // that the server was asked for
+	feeds   map[string]*feed   // by what they ask for
+	stale   map[*feed]struct{} // of them, those that nobody listens to
+	ending  int                // feeds that were cancelled and have not ended
+	watched map[string]int     // resources that are subscribed to, and by how many
+	level   int                // that the server was asked for
 	next    int
 	active  int // requests under way
 	used    time.Time
@@ -95,7 +96,7 @@ func newConversation(h *Hub, key string) *conversation {
 	return &conversation{
 		hub: h, key: key, id: newID(), ready: make(chan struct{}), begun: now, used: now,
 		calls: make(map[message.Key]*call), tokens: make(map[message.Key]*call), parked: make(map[string]*call),
-		listens: make(map[*call]*filter), feeds: make(map[string]*feed), watched: make(map[string]int), level: len(logLevels),
+		listens: make(map[*call]*filter), feeds: make(map[string]*feed), stale: make(map[*feed]struct{}), watched: make(map[string]int), level: len(logLevels),
 	}
 }
 
@@ -219,6 +220,7 @@ func (k *call) number() []byte { return []byte(k.id[1:]) }
 func (c *conversation) drop(k *call) {
 	delete(c.calls, k.id)
 	delete(c.tokens, k.id)
+	c.leaveFeeds(k)
 	delete(c.listens, k)
 	if k.state != "" {
 		delete(c.parked, k.state)

@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"encoding/json"
-	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -25,11 +24,13 @@ const (
 // a kind for each connection, and end all of them with any. So nothing is asked for
 // twice, and the next feed waits until those that were cancelled have ended.
 type feed struct {
-	call  *call
-	frame []byte // that begins it
-	wants filter
-	sent  bool
-	ack   []byte // as the server wrote it
+	call   *call
+	frame  []byte              // that begins it
+	parts  map[string]struct{} // that are asked for
+	sent   bool
+	ack    []byte              // as the server wrote it
+	agreed map[string]struct{} // of the parts, what the server has agreed to
+	users  map[*call]struct{}  // that listen to it
 	// ended says that it is cancelled, over that nothing comes of it any more.
 	ended, over bool
 	answer      []byte // the end, as the server wrote it
@@ -131,7 +132,10 @@ func (c *conversation) feedUp(k *call, f *filter) (opened []*feed, err error) {
 	}
 	f.feeds = make(map[*feed]struct{})
 	for _, part := range f.parts() {
-		f.feeds[c.feeds[part]] = struct{}{}
+		d := c.feeds[part]
+		f.feeds[d] = struct{}{}
+		d.users[k] = struct{}{}
+		delete(c.stale, d)
 	}
 	f.request = nil
 	c.settle(k, f)
@@ -141,20 +145,25 @@ func (c *conversation) feedUp(k *call, f *filter) (opened []*feed, err error) {
 // newFeed makes a feed for what nobody has asked for yet, of the request of a client
 // that does.
 func (c *conversation) newFeed(f *filter, missing filter) (*feed, error) {
-	d := &feed{wants: missing, call: &call{method: "subscriptions/listen", own: true}}
+	d := &feed{
+		parts: make(map[string]struct{}), users: make(map[*call]struct{}),
+		call: &call{method: "subscriptions/listen", own: true},
+	}
 	d.call.feed = d
 	if err := c.enroll(d.call); err != nil {
 		return nil, err
 	}
 	d.frame = message.Remove(message.Set(f.request, d.call.number(), "id"), "params", "_meta", "progressToken")
-	if len(missing.parts()) < len(f.parts()) {
+	parts := missing.parts()
+	if len(parts) < len(f.parts()) {
 		wanted, err := json.Marshal(missing)
 		if err != nil {
 			return nil, err
 		}
 		d.frame = message.Set(d.frame, wanted, "params", "notifications")
 	}
-	for _, part := range missing.parts() {
+	for _, part := range parts {
+		d.parts[part] = struct{}{}
 		c.feeds[part] = d
 	}
 	return d, nil
@@ -184,40 +193,30 @@ func (c *conversation) fed(d *feed, m message.Message) [][]byte {
 	if d.over {
 		return nil
 	}
-	listeners := c.listeners(d)
 	switch {
 	case m.Method == "notifications/subscriptions/acknowledged":
 		if d.ack != nil {
 			return nil
 		}
 		d.ack = m.Raw
-		for _, k := range listeners {
+		d.agree()
+		for k := range d.users {
 			c.settle(k, c.listens[k])
 		}
 		return c.tidyFeeds()
 	case m.Method == "notifications/cancelled":
-		for _, k := range listeners {
+		for k := range d.users {
 			k.add(event{raw: message.Set(m.Raw, k.clientID, "params", "requestId")})
 		}
 		return c.feedOver(d, nil)
 	}
 	known := (&filter{Tools: true, Prompts: true, Resources: true}).wants(m) || m.Method == "notifications/resources/updated"
-	for _, k := range listeners {
-		if f := c.listens[k]; k.listening && (f.wants(m) || !known && len(listeners) == 1) {
+	for k := range d.users {
+		if f := c.listens[k]; k.listening && (f.wants(m) || !known && len(d.users) == 1) {
 			k.add(event{raw: message.Set(m.Raw, k.clientID, "params", "_meta", metaSubscription)})
 		}
 	}
 	return nil
-}
-
-// listeners lists the requests that listen to a feed.
-func (c *conversation) listeners(d *feed) (all []*call) {
-	for k, f := range c.listens {
-		if _, ok := f.feeds[d]; ok {
-			all = append(all, k)
-		}
-	}
-	return all
 }
 
 // settle acknowledges what a request listens to, when the server has said what it
@@ -226,9 +225,8 @@ func (c *conversation) settle(k *call, f *filter) {
 	if f.feeds == nil {
 		return
 	}
-	var agreed []string
 	var ack, answer []byte
-	lost := 0
+	lost, agreed := 0, 0
 	for d := range f.feeds {
 		switch {
 		case d.ack == nil && !d.over:
@@ -241,16 +239,18 @@ func (c *conversation) settle(k *call, f *filter) {
 			return
 		}
 		ack = d.ack
-		agreed = append(agreed, d.agreed()...)
+		agreed += len(d.agreed)
 		if d.over {
 			lost++
 			answer = d.answer
 		}
 	}
 	if !k.listening {
-		granted := f.only(func(part string) bool { return slices.Contains(agreed, part) })
+		granted := f.only(func(part string) bool {
+			return f.has(part, func(d *feed) map[string]struct{} { return d.agreed })
+		})
 		raw := message.Set(ack, k.clientID, "params", "_meta", metaSubscription)
-		if len(f.feeds) > 1 || len(granted.parts()) < len(agreed) {
+		if len(f.feeds) > 1 || len(granted.parts()) < agreed {
 			value, err := json.Marshal(granted)
 			if err != nil {
 				return
@@ -271,27 +271,43 @@ func (c *conversation) settle(k *call, f *filter) {
 	c.drop(k)
 }
 
-// agreed lists what a server has agreed to: what it says, or all.
-func (d *feed) agreed() []string {
+// agree notes what a server has agreed to: what it says, or all.
+func (d *feed) agree() {
+	d.agreed = d.parts
 	value := message.Get(d.ack, "params", "notifications")
 	if value == nil {
-		return d.wants.parts()
+		return
 	}
+	d.agreed = make(map[string]struct{})
 	var granted filter
 	if json.Unmarshal(value, &granted) != nil {
-		return nil
+		return
 	}
-	return granted.parts()
+	for _, part := range granted.parts() {
+		d.agreed[part] = struct{}{}
+	}
 }
 
-// loses reports whether something that was agreed to has ended.
-func (f *filter) loses() bool {
+// has reports whether one of the feeds has a part among those that of returns.
+func (f *filter) has(part string, of func(*feed) map[string]struct{}) bool {
 	for d := range f.feeds {
-		if d.over && slices.ContainsFunc(f.parts(), func(part string) bool { return slices.Contains(d.wants.parts(), part) }) {
+		if _, ok := of(d)[part]; ok {
 			return true
 		}
 	}
 	return false
+}
+
+// loses reports whether something that was agreed to has ended.
+func (f *filter) loses() bool {
+	return slices.ContainsFunc(f.parts(), func(part string) bool {
+		return f.has(part, func(d *feed) map[string]struct{} {
+			if d.over {
+				return d.parts
+			}
+			return nil
+		})
+	})
 }
 
 // feedOver ends a feed, of which nothing comes any more, with the server's answer if
@@ -304,7 +320,7 @@ func (c *conversation) feedOver(d *feed, answer []byte) [][]byte {
 	d.over, d.answer = true, answer
 	delete(c.calls, d.call.id)
 	c.unfeed(d)
-	for _, k := range c.listeners(d) {
+	for k := range d.users {
 		c.settle(k, c.listens[k])
 	}
 	if d.ended {
@@ -317,7 +333,27 @@ func (c *conversation) feedOver(d *feed, answer []byte) [][]byte {
 
 // unfeed takes a feed out of those that can be listened to.
 func (c *conversation) unfeed(d *feed) {
-	maps.DeleteFunc(c.feeds, func(_ string, other *feed) bool { return other == d })
+	for part := range d.parts {
+		if c.feeds[part] == d {
+			delete(c.feeds, part)
+		}
+	}
+	delete(c.stale, d)
+}
+
+// leaveFeeds takes a request out of those that feeds are used by. The conversation is
+// locked.
+func (c *conversation) leaveFeeds(k *call) {
+	f := c.listens[k]
+	if f == nil {
+		return
+	}
+	for d := range f.feeds {
+		delete(d.users, k)
+		if len(d.users) == 0 && !d.ended && !d.over {
+			c.stale[d] = struct{}{}
+		}
+	}
 }
 
 // resumeFeeds begins what was held up by feeds that were ending. The conversation is
@@ -347,21 +383,10 @@ func (c *conversation) resumeFeeds() {
 // many of them. It returns what has to be said to the server. The conversation is
 // locked.
 func (c *conversation) tidyFeeds() (frames [][]byte) {
-	stale := make(map[*feed]struct{})
-	for _, d := range c.feeds {
-		stale[d] = struct{}{}
-	}
-	used := false
-	for _, f := range c.listens {
-		used = used || f.feeds != nil || f.request != nil
-		for d := range f.feeds {
-			delete(stale, d)
-		}
-	}
-	if used && len(stale) <= maxStale {
+	if len(c.listens) > 0 && len(c.stale) <= maxStale {
 		return nil
 	}
-	for d := range stale {
+	for d := range c.stale {
 		d.ended = true
 		c.ending++
 		c.unfeed(d)
