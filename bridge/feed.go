@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"encoding/json"
-	"net/http"
 	"slices"
 	"time"
 
@@ -16,6 +15,9 @@ const (
 	// maxStale bounds the feeds that nobody uses any more and that are kept while
 	// others are used.
 	maxStale = 256
+	// maxFilter bounds the text of a filter, in bytes: it is kept as long as its client
+	// listens.
+	maxFilter = 64 << 10
 )
 
 // feed is one subscriptions/listen at a server that is stateless itself. All clients
@@ -61,35 +63,26 @@ func (f *filter) only(keep func(part string) bool) filter {
 	}
 }
 
-// sharedFilter reads the filter of a subscriptions/listen. It returns nil where there
-// is something in it that the bridge does not know, or nothing.
+// sharedFilter reads the filter of a subscriptions/listen. What the bridge does not know
+// is left out: it cannot be shared. The server does not judge a filter either, as what
+// it says of one may end what others listen to. It returns nil where there is no filter,
+// or one that names too much.
 func sharedFilter(raw []byte) *filter {
 	value := message.Get(raw, "params", "notifications")
-	var all map[string]json.RawMessage
 	f := new(filter)
-	if json.Unmarshal(value, &all) != nil || json.Unmarshal(value, f) != nil || len(f.Watched) > maxWatched {
+	if len(value) == 0 || value[0] != '{' || len(value) > maxFilter || json.Unmarshal(value, f) != nil || len(f.Watched) > maxWatched {
 		return nil
-	}
-	for name := range all {
-		switch name {
-		case "toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions":
-		default:
-			return nil
-		}
 	}
 	slices.Sort(f.Watched)
 	f.Watched = slices.Compact(f.Watched)
-	if f.empty() {
-		return nil
-	}
 	return f
 }
 
 // share has a request listen through the feeds of a server that is stateless itself.
-func (c *conversation) share(r *http.Request, e *envelope) (*call, error) {
+func (c *conversation) share(e *envelope) (*call, error) {
 	f := sharedFilter(e.m.Raw)
 	if f == nil {
-		return c.forward(r, e, e.m.Raw) // the server judges it
+		return nil, &answerError{message.Error(e.m.RawID, message.CodeInvalidParams, "params.notifications is no filter, or names too many resources")}
 	}
 	k := &call{method: e.m.Method, clientID: e.m.RawID, conversation: c, wake: make(chan struct{}, 1)}
 	f.request = e.m.Raw
@@ -103,6 +96,13 @@ func (c *conversation) share(r *http.Request, e *envelope) (*call, error) {
 		return nil, errTooMany
 	}
 	c.listens[k] = f
+	if f.empty() {
+		f.request, f.feeds, k.listening = nil, map[*feed]struct{}{}, true
+		ack := message.Set([]byte(acknowledgement), k.clientID, "params", "_meta", metaSubscription)
+		k.add(event{raw: message.Set(ack, []byte("{}"), "params", "notifications")})
+		c.mu.Unlock()
+		return k, nil
+	}
 	opened, err := c.feedUp(k, f)
 	if err != nil {
 		c.drop(k)
@@ -154,14 +154,12 @@ func (c *conversation) newFeed(f *filter, missing filter) (*feed, error) {
 		return nil, err
 	}
 	d.frame = message.Remove(message.Set(f.request, d.call.number(), "id"), "params", "_meta", "progressToken")
-	parts := missing.parts()
-	if len(parts) < len(f.parts()) {
-		wanted, err := json.Marshal(missing)
-		if err != nil {
-			return nil, err
-		}
-		d.frame = message.Set(d.frame, wanted, "params", "notifications")
+	wanted, err := json.Marshal(missing)
+	if err != nil {
+		return nil, err
 	}
+	d.frame = message.Set(d.frame, wanted, "params", "notifications")
+	parts := missing.parts()
 	for _, part := range parts {
 		d.parts[part] = struct{}{}
 		c.feeds[part] = d

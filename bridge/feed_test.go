@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -196,4 +197,49 @@ func TestFeedEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Rule D5: what one client writes into a filter ends nothing that others listen to: there
+// are servers that end all subscriptions with one that asks for nothing. It is answered,
+// and what nobody knows, or is too much to keep, does not reach the server.
+func TestFeedFilters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, started := programs(t, stateless, HubConfig{})
+		other := send(t, h, ask("0", "subscriptions/listen", onlyTools))
+		synctest.Wait()
+		p := <-started
+		m := p.next(t, "subscriptions/listen")
+		p.agreeAll(m)
+		long := `"notifications":{"toolsListChanged":true,"resourceSubscriptions":["` + strings.Repeat("x", maxFilter) + `"]}`
+		many := `"notifications":{"resourceSubscriptions":["0"`
+		for i := range maxWatched {
+			many += fmt.Sprintf(`,"%d"`, i+1)
+		}
+		for _, bad := range []string{"", `"notifications":null`, `"notifications":[]`, `"notifications":{"toolsListChanged":1}`, long, many + "]}"} {
+			c := send(t, h, ask("1", "subscriptions/listen", bad))
+			if !c.over() || c.Code != 200 || !strings.Contains(c.Body.String(), "-32602") {
+				t.Errorf("%.60s: %d %.200s", bad, c.Code, c.Body)
+			}
+		}
+		for _, empty := range []string{`{}`, `{"toolsListChanged":false}`, `{"vendor":true}`} {
+			c := send(t, h, ask("2", "subscriptions/listen", `"notifications":`+empty))
+			synctest.Wait()
+			c.wants(t, 200, fmt.Sprintf(`{"jsonrpc":"2.0","method":%q,"params":{"notifications":{},"_meta":{%q:2}}}`, acknowledged, metaSubscription))
+			c.leave()
+		}
+		known := send(t, h, ask("3", "subscriptions/listen", `"notifications":{"vendor":true,"toolsListChanged":true}`))
+		synctest.Wait()
+		p.gotNothing(t)
+		p.say("%s", of(string(m.RawID), toolsChanged, ""))
+		synctest.Wait()
+		known.wants(t, 200, of("3", acknowledged, ","+onlyTools), of("3", toolsChanged, ""))
+		other.wants(t, 200, of("0", acknowledged, ","+onlyTools), of("0", toolsChanged, ""))
+
+		part := send(t, h, ask("4", "subscriptions/listen", `"notifications":{"vendor":true,"promptsListChanged":true}`))
+		synctest.Wait()
+		if got := string(message.Get(p.next(t, "subscriptions/listen").Raw, "params", "notifications")); got != `{"promptsListChanged":true}` {
+			t.Errorf("the server is asked for %s", got)
+		}
+		part.leave()
+	})
 }

@@ -14,6 +14,9 @@ import (
 // maxWatched bounds the resources that one subscriptions/listen may name.
 const maxWatched = 256
 
+// acknowledgement is what a subscription begins with, without what it is of.
+const acknowledgement = `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"_meta":{}}}`
+
 // filter is what a subscriptions/listen asks for (MCP specification 2026-07-28,
 // "Notification Filter"), and what is agreed to.
 type filter struct {
@@ -87,8 +90,7 @@ func (c *conversation) listen(ctx context.Context, r *http.Request, e *envelope)
 	if err != nil {
 		return nil, err
 	}
-	ack := []byte(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"_meta":{}}}`)
-	ack = message.Set(ack, k.clientID, "params", "_meta", metaSubscription)
+	ack := message.Set([]byte(acknowledgement), k.clientID, "params", "_meta", metaSubscription)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {

@@ -64,7 +64,7 @@ func (h *Hub) serveStateless(w http.ResponseWriter, r *http.Request, e *envelope
 	var k *call
 	switch {
 	case c.server == nil && e.m.Method == "subscriptions/listen":
-		k, err = c.share(r, e)
+		k, err = c.share(e)
 	case c.server == nil:
 		k, err = c.forward(r, e, e.m.Raw)
 	case e.m.Method == "server/discover":

@@ -505,7 +505,7 @@ func TestStatelessLog(t *testing.T) {
 func TestStatelessServerDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, started := programs(t, stateless, HubConfig{})
-		listening := send(t, h, ask("1", "subscriptions/listen", `"notifications":{}`))
+		listening := send(t, h, ask("1", "subscriptions/listen", onlyTools))
 		synctest.Wait()
 		calling := send(t, h, ask("2", "tools/call", `"name":"a"`))
 		synctest.Wait()
