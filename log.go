@@ -90,6 +90,19 @@ func hostsLine(host string) string {
 	return "hosts " + name
 }
 
+// allowingLine is the line that would allow what was refused; nothing, where none can:
+// anyone may have written the origin. None was named where it is empty.
+func allowingLine(origin, host string) string {
+	if origin == "" {
+		return hostsLine(host)
+	}
+	parsed, err := cors.ParseOrigin(origin)
+	if err != nil {
+		return ""
+	}
+	return "allow_origins " + parsed.String()
+}
+
 // logMetadata tells what an operator should know of the upstream's metadata.
 func (h *Handler) logMetadata(e metadata.Event) {
 	message, level := "", zap.WarnLevel

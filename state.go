@@ -90,6 +90,7 @@ type challengeOf struct {
 type refusedStatus struct {
 	Origin string    `json:"origin"`
 	Host   string    `json:"host"`
+	Add    string    `json:"add,omitempty"` // the line that would allow it, where one can
 	First  time.Time `json:"first"`
 	Last   time.Time `json:"last"`
 	Count  uint64    `json:"count"`
@@ -144,7 +145,7 @@ func (h *Handler) status() endpointStatus {
 		})
 	}
 	for _, o := range memory.Origins() {
-		s.Refused = append(s.Refused, refusedStatus{o.Origin, o.Host, stamp(o.First), stamp(o.Last), o.Count})
+		s.Refused = append(s.Refused, refusedStatus{o.Origin, o.Host, allowingLine(o.Origin, o.Host), stamp(o.First), stamp(o.Last), o.Count})
 	}
 	return s
 }

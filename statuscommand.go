@@ -19,7 +19,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor"
 )
 
@@ -298,19 +297,17 @@ func (p *statusPrinter) details(e *endpointStatus) {
 	p.b.WriteString("\n" + p.paint(bold, doctor.Printable(e.Endpoint)) + "\n" + text[before:])
 }
 
-// refusedText says what was refused, and which line would allow it. A line is only
-// given for what can stand in one: anyone may have written it.
+// refusedText says what was refused, and which line would allow it.
 func (p *statusPrinter) refusedText(o *refusedStatus) string {
 	text := fmt.Sprintf("refused origin %s, %d times, last %s", o.Origin, o.Count, p.ago(o.Last))
-	if o.Origin == "" {
+	switch {
+	case o.Origin == "":
 		text = fmt.Sprintf("refused requests of browsers for a host that is not configured, on a loopback address, %d times, last %s", o.Count, p.ago(o.Last))
-		if line := hostsLine(o.Host); line != "" {
-			text += "; if clients use that host: " + line
+		if o.Add != "" {
+			text += "; if clients use that host: " + o.Add
 		}
-		return text
-	}
-	if origin, err := cors.ParseOrigin(o.Origin); err == nil {
-		text += "; to allow it: cors { allow_origins " + origin.String() + " }"
+	case o.Add != "":
+		text += "; to allow it: cors { " + o.Add + " }"
 	}
 	return text
 }

@@ -22,7 +22,7 @@ func TestStatusAdvice(t *testing.T) {
 		{"", "x } respond {", ""},
 	} {
 		p := &statusPrinter{now: time.Now()}
-		got := p.refusedText(&refusedStatus{Origin: tt.origin, Host: tt.host, Count: 2, Last: p.now})
+		got := p.refusedText(&refusedStatus{Origin: tt.origin, Host: tt.host, Add: allowingLine(tt.origin, tt.host), Count: 2, Last: p.now})
 		_, advice, _ := strings.Cut(got, ": ")
 		if hosts, ok := strings.CutPrefix(advice, "hosts "); ok {
 			if _, err := compileHosts([]string{hosts}); err != nil {

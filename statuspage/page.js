@@ -123,7 +123,7 @@ function drawChallenges(all) {
 function drawRefused(all, of) {
 	if (!all.length) return make("p", { class: "dim" }, "None.");
 	return table(`Refused origins of ${of}`, ["Origin", "Host asked for", "Times", "Last", "To allow it"],
-		all.map((o) => ({ cells: [code(o.origin), code(o.host), `${o.count}`, when(o.last), code(`allow_origins ${o.origin}`)] })), true);
+		all.map((o) => ({ cells: [code(o.origin), code(o.host), `${o.count}`, when(o.last), o.add ? code(o.add) : ""] })), true);
 }
 
 function drawMetadata(all, of) {
