@@ -48,8 +48,11 @@ type conversation struct {
 	feeds   map[string]*feed   // by what they ask for
 	stale   map[*feed]struct{} // of them, those that nobody listens to
 	ending  int                // feeds that were cancelled and have not ended
-	watched map[string]int     // resources that are subscribed to, and by how many
-	level   int                // that the server was asked for
+	// offered is what a stateless server has last said that it is capable of. Nil: it
+	// was not asked.
+	offered *handshake
+	watched map[string]int // resources that are subscribed to, and by how many
+	level   int            // that the server was asked for
 	next    int
 	active  int // requests under way
 	used    time.Time
@@ -379,8 +382,13 @@ func (c *conversation) deliver(m message.Message) {
 // answer is a response as the client is to see it.
 func (c *conversation) answer(k *call, m message.Message) []byte {
 	raw := m.Raw
-	if k.method == "tools/list" {
+	switch k.method {
+	case "tools/list":
 		c.fields.learn(raw)
+	case "server/discover":
+		if offered := message.Get(raw, "result", "capabilities"); offered != nil {
+			c.offered = &handshake{capabilities: offered}
+		}
 	}
 	if c.server != nil {
 		raw = c.server.translate(k.method, raw)

@@ -3,6 +3,7 @@ package bridge
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
@@ -95,6 +96,11 @@ func (c *conversation) share(e *envelope) (*call, error) {
 		c.mu.Unlock()
 		return nil, errTooMany
 	}
+	if all := (&filter{Tools: true, Prompts: true, Resources: true, Watched: []string{""}}); c.offered != nil && !all.none(c.offers) {
+		narrow := f.only(c.offers)
+		narrow.request = f.request
+		f = &narrow
+	}
 	c.listens[k] = f
 	if f.empty() {
 		f.request, f.feeds, k.listening = nil, map[*feed]struct{}{}, true
@@ -113,6 +119,22 @@ func (c *conversation) share(e *envelope) (*call, error) {
 	}
 	c.begin(opened)
 	return k, nil
+}
+
+// none reports whether nothing is left of a filter of what keep says.
+func (f *filter) none(keep func(part string) bool) bool {
+	kept := f.only(keep)
+	return kept.empty()
+}
+
+// offers reports whether the server says that it is capable of a part of a filter. One
+// that says so of any is not asked for another: its answer, that it agrees to nothing,
+// may end what others listen to. The conversation is locked.
+func (c *conversation) offers(part string) bool {
+	if strings.HasPrefix(part, "resource ") {
+		return c.offered.has("resources", "subscribe")
+	}
+	return c.offered.has(part, "listChanged")
 }
 
 // feedUp finds the feeds of what a request listens to, and returns those that have to

@@ -243,3 +243,41 @@ func TestFeedFilters(t *testing.T) {
 		part.leave()
 	})
 }
+
+// Rule D5: a server that says what it is capable of is not asked for more, as what it
+// says to that may end what others listen to.
+func TestFeedOffers(t *testing.T) {
+	for name, tc := range map[string]struct{ capabilities, wanted, asked, acknowledged string }{
+		"a part":      {`{"tools":{"listChanged":true}}`, `{"toolsListChanged":true,"promptsListChanged":true}`, `{"toolsListChanged":true}`, `{"toolsListChanged":true}`},
+		"other parts": {`{"tools":{"listChanged":true}}`, `{"promptsListChanged":true,"resourceSubscriptions":["x:1"]}`, "", `{}`},
+		"resources":   {`{"resources":{"subscribe":true}}`, `{"resourcesListChanged":true,"resourceSubscriptions":["x:1"]}`, `{"resourceSubscriptions":["x:1"]}`, `{"resourceSubscriptions":["x:1"]}`},
+		"nothing":     {`{"tools":{}}`, `{"toolsListChanged":true}`, `{"toolsListChanged":true}`, `{"toolsListChanged":true}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, started := programs(t, stateless, HubConfig{})
+				first := send(t, h, ask("1", "server/discover", ""))
+				synctest.Wait()
+				p := <-started
+				p.answer(p.next(t, "server/discover"), `{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":`+tc.capabilities+`}`)
+				if !first.over() {
+					t.Fatal("not answered")
+				}
+				a := send(t, h, ask("2", "subscriptions/listen", `"notifications":`+tc.wanted))
+				synctest.Wait()
+				if tc.asked != "" {
+					m := p.next(t, "subscriptions/listen")
+					if got := string(message.Get(m.Raw, "params", "notifications")); got != tc.asked {
+						t.Errorf("asked for %s, want %s", got, tc.asked)
+					}
+					p.agreeAll(m)
+				}
+				p.gotNothing(t)
+				got := a.messages()
+				if len(got) != 1 || string(message.Get([]byte(got[0]), "params", "notifications")) != tc.acknowledged || a.over() {
+					t.Errorf("got %q, want %s", got, tc.acknowledged)
+				}
+			})
+		})
+	}
+}
