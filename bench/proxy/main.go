@@ -34,8 +34,8 @@
 // -limit.
 //
 // With -observation the second configuration is the bridge as well, run by a build
-// that counts, remembers and tells nothing of what it does: then "bridge/unobserved"
-// is what observation costs.
+// that counts, remembers and tells nothing of what it does, and whose access log has
+// none of its placeholders: then "bridge/unobserved" is what observation costs.
 //
 // With -truncation N it measures nothing: it sends N requests of mixed sizes to
 // the bridge (or to what -through names) at once, among them such that the
