@@ -126,10 +126,7 @@ func TestEventOfSessionEnd(t *testing.T) {
 // An upstream that gives no answer is an event, once, and so is the one that does
 // again.
 func TestEventsOfUpstream(t *testing.T) {
-	up := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	address := up.Listener.Addr().String()
-	up.Close()
-	port := testcaddy.FreePort(t)
+	address, port := testcaddy.Addr(testcaddy.FreePort(t)), testcaddy.FreePort(t)
 	testcaddy.Run(t, subscribed(t, port, "mcp_auth_bridge "+address))
 	for range 3 {
 		if res, _ := ask(t, "http://"+testcaddy.Addr(port)+"/mcp", initReq, nil); res.StatusCode != http.StatusBadGateway {
@@ -142,9 +139,9 @@ func TestEventsOfUpstream(t *testing.T) {
 	}
 	again, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 	if err != nil {
-		t.Skipf("the upstream's address is another's now: %v", err)
+		t.Fatal(err)
 	}
-	up = httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	up := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	_ = up.Listener.Close()
 	up.Listener = again
 	up.Start()
