@@ -39,16 +39,16 @@ type event struct {
 type emitter struct {
 	events *caddyevents.App
 	logger *zap.Logger
-	queue  chan event
-	start  sync.Once
-	mu     sync.RWMutex // queue is closed
-	closed bool
-	done   chan struct{} // closed when all is emitted
 	full   sync.Once
+
+	mu      sync.Mutex
+	waiting []event
+	running chan struct{} // closed when all is emitted; nil: nothing waits
+	closed  bool
 }
 
 func newEmitter(events *caddyevents.App, logger *zap.Logger) *emitter {
-	return &emitter{events: events, logger: logger, queue: make(chan event, maxEvents), done: make(chan struct{})}
+	return &emitter{events: events, logger: logger}
 }
 
 // emit has an event emitted soon. data is made only where something subscribes to it.
@@ -56,28 +56,44 @@ func (e *emitter) emit(ctx caddy.Context, name string, data func() map[string]an
 	if e == nil || !e.events.ShouldEmit(name) {
 		return
 	}
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if e.closed {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
 		return
-	}
-	e.start.Do(func() { go e.run() })
-	select {
-	case e.queue <- event{ctx, name, data()}:
-	default:
+	case len(e.waiting) >= maxEvents:
 		e.full.Do(func() {
 			e.logger.Warn("events are dropped: a handler that subscribes to them is too slow", zap.String("event", name), zap.Int("waiting", maxEvents))
 		})
+		return
+	}
+	e.waiting = append(e.waiting, event{ctx, name, data()})
+	if e.running == nil {
+		e.running = make(chan struct{})
+		go e.run()
 	}
 }
 
+// run emits what waits, and ends.
 func (e *emitter) run() {
-	defer close(e.done)
-	for ev := range e.queue {
+	for ev, ok := e.next(); ok; ev, ok = e.next() {
 		if ev.ctx.Err() == nil { // the configuration's handlers are still there
 			e.events.Emit(ev.ctx, ev.name, ev.data)
 		}
 	}
+}
+
+func (e *emitter) next() (ev event, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.waiting) == 0 {
+		close(e.running)
+		e.running, e.waiting = nil, nil
+		return event{}, false
+	}
+	ev, e.waiting[0] = e.waiting[0], event{}
+	e.waiting = e.waiting[1:]
+	return ev, true
 }
 
 // close has no more events emitted than those that wait, and waits for these a while.
@@ -86,16 +102,14 @@ func (e *emitter) close() {
 		return
 	}
 	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
+	e.closed = true
+	running := e.running
+	e.mu.Unlock()
+	if running == nil {
 		return
 	}
-	e.closed = true
-	close(e.queue)
-	e.mu.Unlock()
-	e.start.Do(func() { close(e.done) }) // there were none
 	select {
-	case <-e.done:
+	case <-running:
 	case <-time.After(eventsPatience):
 	}
 }
