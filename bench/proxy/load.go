@@ -68,7 +68,11 @@ func (l *load) run(ctx context.Context, cases []*testCase, n int) []tally {
 					break
 				}
 				which := int(k % int64(len(cases)))
-				l.clients[i].send(cases[which], &own[which])
+				var one tally
+				l.clients[i].send(cases[which], &one)
+				if ctx.Err() == nil { // else it was under way when the servers were ended
+					own[which].add(one)
+				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
