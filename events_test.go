@@ -195,7 +195,13 @@ func TestEventsSlowSubscriber(t *testing.T) {
 	slow.Store(nil)
 	close(stuck)
 	hear(t, "mcp_challenge") // the one that the handler was stuck at
-	ask(t, "http://"+testcaddy.Addr(port)+"/mcp?answer=403", initReq, nil)
+	justReloaded(t, func() error {
+		res, err := newClient(t).Do(newRequest(t, http.MethodPost, "http://"+testcaddy.Addr(port)+"/mcp?answer=403", initReq))
+		if err == nil {
+			_ = res.Body.Close()
+		}
+		return err
+	})
 	if got := hear(t, "mcp_challenge"); got["status"] != 403 {
 		t.Errorf("after the reload the next event is %v", got)
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -275,7 +277,16 @@ func TestMixedLoad(t *testing.T) {
 	compareMetrics(t, metricsOf(t, c, admin), s)
 
 	// Reload.
+	c.CloseIdleConnections()
 	caddy.Load(site("second"))
+	justReloaded(t, func() error {
+		res, err := c.Do(newRequest(t, http.MethodGet, "http://"+admin+"/mcp_auth_bridge/", ""))
+		if err == nil {
+			_, err = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+		}
+		return err
+	})
 	after, _ := askAdmin(t, c, admin)
 	if fresh := after.Endpoints[0]; fresh.Load.Requests != 0 || fresh.Total.Requests != n || fmt.Sprint(fresh.Total.Actions) != fmt.Sprint(want.Actions) || len(fresh.Last) != 5 {
 		t.Errorf("after a reload: %+v", fresh)
@@ -283,8 +294,18 @@ func TestMixedLoad(t *testing.T) {
 	if after.Endpoints[1].Now.Sessions != 1 || after.Endpoints[1].Total.Begun["http"] != sessions+1 {
 		t.Errorf("after a reload: %+v", after.Endpoints[1])
 	}
-	doIn(t, open, "pid", 0)
-	do(t, c, mixedRequest(t, base, "expired"))
+	justReloaded(t, func() error {
+		_, err := open.CallTool(t.Context(), &mcp.CallToolParams{Name: "do", Arguments: map[string]any{"do": "pid", "n": 0}})
+		return err
+	})
+	justReloaded(t, func() error {
+		res, err := c.Do(mixedRequest(t, base, "expired"))
+		if err == nil {
+			_, err = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+		}
+		return err
+	})
 	after, _ = askAdmin(t, c, admin)
 	if fresh := after.Endpoints[0]; fresh.Load.Requests != 1 || fresh.Total.Requests != n+1 || fresh.Load.Actions["rewritten"] != 1 {
 		t.Errorf("after a reload and a request: %+v", fresh)

@@ -122,6 +122,19 @@ func connectTo(t *testing.T, url string) *mcp.ClientSession {
 	return s
 }
 
+// justReloaded has something done until it succeeds: right after a reload the listener
+// of the old configuration may take a connection, and close it.
+func justReloaded(t *testing.T, f func() error) {
+	t.Helper()
+	var err error
+	for range 5 {
+		if err = f(); err == nil {
+			return
+		}
+	}
+	t.Fatal(err)
+}
+
 func doIn(t *testing.T, s *mcp.ClientSession, what string, n int) string {
 	t.Helper()
 	res, err := s.CallTool(t.Context(), &mcp.CallToolParams{Name: "do", Arguments: map[string]any{"do": what, "n": n}})
@@ -216,12 +229,13 @@ func TestStdioReload(t *testing.T) {
 	pid, _ := strconv.Atoi(doIn(t, s, "pid", 0))
 	in.Load(strings.Replace(site, "mcp_auth_bridge {", "header X-Again 1\n\tmcp_auth_bridge {", 1))
 	again := ""
-	for range 3 { // a connection to the old listener may be closed
-		if res, err := s.CallTool(t.Context(), &mcp.CallToolParams{Name: "do", Arguments: map[string]any{"do": "pid", "n": 0}}); err == nil {
+	justReloaded(t, func() error {
+		res, err := s.CallTool(t.Context(), &mcp.CallToolParams{Name: "do", Arguments: map[string]any{"do": "pid", "n": 0}})
+		if err == nil {
 			again = res.Content[0].(*mcp.TextContent).Text
-			break
 		}
-	}
+		return err
+	})
 	if again != strconv.Itoa(pid) {
 		t.Errorf("after a reload the process is %q, want %d", again, pid)
 	}
