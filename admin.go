@@ -1,34 +1,31 @@
 package mcpauthbridge
 
 import (
-	"encoding/json"
-	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
+	_ "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/command" // caddy mcp
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/status"
 )
 
-func init() { caddy.RegisterModule(adminAPI{}) }
+func init() {
+	caddy.RegisterModule(adminAPI{})
+	caddy.RegisterModule(StatusHandler{})
+}
 
-// adminPath is what the answers to the operator are below, in Caddy's admin API.
-const adminPath = "/mcp_auth_bridge/"
+// statusAPI shows the endpoints of the running configuration.
+var statusAPI = status.API{Endpoints: func() []status.Endpoint { return statusEndpoints(endpointsNow()) }}
 
-// adminVersion is that of the answers. It changes with members that go or that mean
-// something else, and not with new ones.
-const adminVersion = 1
-
-// adminAPI shows in Caddy's admin API what the endpoints remember:
-//
-//	GET    /mcp_auth_bridge/                 all endpoints; ?endpoint= one of them
-//	GET    /mcp_auth_bridge/sessions         the sessions that are open; ?endpoint= of one
-//	GET    /mcp_auth_bridge/sessions/<id>    one of them
-//	DELETE /mcp_auth_bridge/sessions/<id>    ends it
-//
-// Nothing in an answer is secret: no token, no session id, no query.
+// adminAPI shows the state of the endpoints in Caddy's admin API, as [status.API] says.
 type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -40,170 +37,133 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 }
 
 // Routes implements caddy.AdminRouter.
-func (a adminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(a.serve)}}
+func (adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: status.AdminPath, Handler: caddy.AdminHandlerFunc(statusAPI.Serve)}}
 }
 
-func (adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
-	path := strings.TrimPrefix(r.URL.Path, adminPath)
-	id, one := strings.CutPrefix(path, "sessions/")
-	switch {
-	case path == "":
-		return showEndpoints(w, r)
-	case path == "sessions", one && id == "":
-		return showSessions(w, r)
-	case one:
-		return serveSession(w, r, id)
-	}
-	return errNoSuch
+// StatusHandler serves a page that shows all endpoints of this Caddy, as the admin API
+// does, and that checks them from the visitor's browser. The page is not protected: it
+// shows the addresses of upstreams and their challenges to everyone who can open it. Put
+// it behind authentication.
+//
+// It answers GET and HEAD. With the query `json` it answers as the admin API does. You
+// cannot change anything through it.
+type StatusHandler struct {
+	app       *App
+	described *site.Handler
 }
 
-var errNoSuch = caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("there is no such thing here")}
-
-// allow refuses methods that are not listed.
-func allow(w http.ResponseWriter, r *http.Request, methods ...string) error {
-	for _, m := range methods {
-		if r.Method == m {
-			return nil
-		}
+// CaddyModule returns the Caddy module information.
+func (StatusHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.mcp_auth_bridge_status",
+		New: func() caddy.Module { return new(StatusHandler) },
 	}
-	w.Header().Set("Allow", strings.Join(methods, ", "))
-	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method is not allowed")}
 }
 
-// chosen returns the endpoints that a request is about.
-func chosen(r *http.Request) ([]*Handler, error) {
-	all := endpointsNow()
-	name, ok := r.URL.Query()["endpoint"]
-	if !ok {
-		return all, nil
-	}
-	for _, h := range all {
-		if h.label() == name[0] {
-			return []*Handler{h}, nil
-		}
-	}
-	return nil, errNoSuch
-}
-
-func answerJSON(w http.ResponseWriter, r *http.Request, value any) error {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	return json.NewEncoder(w).Encode(value)
-}
-
-// statusAnswer is the answer for all endpoints.
-type statusAnswer struct {
-	Version   int              `json:"version"`
-	Time      time.Time        `json:"time"`
-	Endpoints []endpointStatus `json:"endpoints"`
-}
-
-func showEndpoints(w http.ResponseWriter, r *http.Request) error {
-	if err := allow(w, r, http.MethodGet, http.MethodHead); err != nil {
-		return err
-	}
-	all, err := chosen(r)
+// Provision sets the handler up.
+func (s *StatusHandler) Provision(ctx caddy.Context) error {
+	appModule, err := ctx.App(appID) // which says at load where the page is open to everyone
 	if err != nil {
 		return err
 	}
-	return answerJSON(w, r, statusOfAll(all))
+	s.app = appModule.(*App)
+	s.described = &site.Handler{Role: site.StatusPage, Module: s}
+	return s.app.observe(ctx)
 }
 
-func statusOfAll(all []*Handler) statusAnswer {
-	answer := statusAnswer{Version: adminVersion, Time: stamp(time.Now()), Endpoints: []endpointStatus{}}
-	for _, h := range all {
-		answer.Endpoints = append(answer.Endpoints, h.status())
+// ServeHTTP answers with the page, or with what it shows.
+func (s *StatusHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if err := s.app.prepare(); err != nil {
+		return errNotServing(err)
 	}
-	return answer
+	return statusAPI.ServePage(w, r, s.isKnown(r))
 }
 
-// sessionsAnswer is the answer for sessions.
-type sessionsAnswer struct {
-	Version  int             `json:"version"`
-	Sessions []sessionStatus `json:"sessions"`
+// isKnown reports whether a request names the page by a name that no page elsewhere can
+// have. DNS rebinding makes a foreign name point here, which the browser does not show. An
+// address cannot be rebound, and neither can a name of this machine. Other names have to be
+// in the configuration. A trusted proxy has checked the name that it was asked for.
+func (s *StatusHandler) isKnown(r *http.Request) bool {
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+		return true
+	}
+	host := strings.ToLower(hostname(r.Host))
+	if origin.IsLoopback(host) || origin.IsIP(host) || s.described.Place().Has(host) {
+		return true
+	}
+	return slices.ContainsFunc(s.app.endpoints, func(h *Handler) bool { return h.endpoint.HasHost(host) })
 }
 
-// sessionStatus is one session. Ids are hashed, and so is whoever began it.
-type sessionStatus struct {
-	ID        string           `json:"id"`
-	Endpoint  string           `json:"endpoint"`
-	Transport bridge.Transport `json:"transport"`
-	User      string           `json:"user,omitempty"`
-	Protocol  string           `json:"protocol,omitempty"`
-	Begun     time.Time        `json:"begun"`
-	Used      time.Time        `json:"used"`
-	Requests  int              `json:"requests"`
-}
-
-func (h *Handler) sessionStatuses() (all []sessionStatus) {
-	if h.hub == nil {
+// registerMetrics registers the metrics of a configuration's endpoints.
+func registerMetrics(registry *prometheus.Registry, endpoints []*Handler) error {
+	if registry == nil || len(endpoints) == 0 {
 		return nil
 	}
-	for _, s := range h.hub.List() {
-		all = append(all, sessionStatus{
-			ID: s.ID, Endpoint: h.label(), Transport: s.Transport, User: s.User, Protocol: s.Version,
-			Begun: stamp(s.Begun), Used: stamp(s.Used), Requests: s.Active,
+	return status.RegisterMetrics(registry, func() []status.Endpoint { return statusEndpoints(endpoints) })
+}
+
+// statusEndpoints returns what the operator is shown of endpoints.
+func statusEndpoints(endpoints []*Handler) []status.Endpoint {
+	all := make([]status.Endpoint, len(endpoints))
+	for i, h := range endpoints {
+		all[i] = status.Endpoint{
+			Name: h.label(), Kind: h.upstream.Transport(), Address: h.described.Upstream, Loaded: h.loaded, Counts: h.observer.counts, Memory: h.observer.memory.Load(),
+			Metadata: func() []status.Metadata { return metadataStates(h) }, Upstreams: func() []status.Upstream { return upstreamStates(h) }, Allow: allowingLine,
+		}
+		if mode, err := h.Challenge.mode(); err == nil {
+			all[i].Challenge = string(mode)
+		}
+		if h.isMiddleware() {
+			all[i].Kind = "middleware"
+		}
+		if h.hub != nil {
+			all[i].Sessions = h.hub
+			if !h.upstream.proxied {
+				all[i].Starts = h.hub.State
+			}
+		}
+	}
+	return all
+}
+
+// metadataStates returns the state of the metadata of each public URL.
+func metadataStates(h *Handler) (all []status.Metadata) {
+	if h.metadataOff() {
+		return nil
+	}
+	if h.store.Configured() {
+		return []status.Metadata{{URL: h.label(), Known: true, Source: metadata.SourceConfigured}}
+	}
+	for url, st := range h.store.States() {
+		all = append(all, status.Metadata{
+			URL: url, Known: st.Known, Source: st.Source, Age: st.Age.Round(time.Millisecond).Seconds(), Absent: st.Absent, Expires: status.Time(st.Expires),
+			LastError: st.LastError, LastErrorAt: status.Time(st.LastErrorAt),
+			Foreign: st.Foreign, Add: originsLine(h, metadata.ForeignResource, st.Foreign),
 		})
 	}
 	return all
 }
 
-func showSessions(w http.ResponseWriter, r *http.Request) error {
-	if err := allow(w, r, http.MethodGet, http.MethodHead); err != nil {
-		return err
-	}
-	all, err := chosen(r)
-	if err != nil {
-		return err
-	}
-	answer := sessionsAnswer{Version: adminVersion, Sessions: []sessionStatus{}}
-	for _, h := range all {
-		answer.Sessions = append(answer.Sessions, h.sessionStatuses()...)
-	}
-	return answerJSON(w, r, answer)
-}
-
-// serveSession shows or ends one session.
-func serveSession(w http.ResponseWriter, r *http.Request, id string) error {
-	if err := allow(w, r, http.MethodGet, http.MethodHead, http.MethodDelete); err != nil {
-		return err
-	}
-	for _, h := range endpointsNow() {
-		if h.hub == nil {
-			continue
-		}
-		if r.Method == http.MethodDelete {
-			if h.hub.EndSession(id) {
-				w.WriteHeader(http.StatusNoContent)
-				return nil
-			}
-			continue
-		}
-		for _, s := range h.sessionStatuses() {
-			if s.ID == id {
-				return answerJSON(w, r, sessionsAnswer{Version: adminVersion, Sessions: []sessionStatus{s}})
-			}
-		}
-	}
-	return errNoSuch
-}
-
-// stamp is a time as it is shown.
-func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
-
-// stampOf is stamp for a time that may be none.
-func stampOf(t time.Time) *time.Time {
-	if t.IsZero() {
+// upstreamStates returns the state of each address that Caddy's proxy has. It returns nil
+// if there is no proxy.
+func upstreamStates(h *Handler) []status.Upstream {
+	if h.ReverseProxy == nil {
 		return nil
 	}
-	t = stamp(t)
-	return &t
+	all := []status.Upstream{}
+	for _, u := range h.ReverseProxy.Upstreams {
+		s := status.Upstream{Address: u.Dial, Healthy: u.Healthy()}
+		if u.Host != nil {
+			s.Requests, s.Fails = u.Host.NumRequests(), u.Host.Fails()
+		}
+		all = append(all, s)
+	}
+	return all
 }
 
 // Interface guards
-var _ caddy.AdminRouter = adminAPI{}
+var (
+	_ caddy.AdminRouter           = adminAPI{}
+	_ caddyhttp.MiddlewareHandler = (*StatusHandler)(nil)
+)

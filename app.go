@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -16,30 +19,34 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/sse"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
 )
 
 const appID = "mcp_auth_bridge"
 
 func init() {
-	caddy.RegisterModule(App{})
+	caddy.RegisterModule(new(App))
 	caddy.RegisterModule(MetadataHandler{})
 }
 
-// App knows the MCP endpoints of a configuration and carries what they share.
-// It is there whenever a configuration has an endpoint; it needs to be
-// configured only for shared options.
+// App has the options for all MCP endpoints of a configuration. You need to
+// configure it only for such options.
 type App struct {
-	// The origin policy of endpoints that have no `cors` of their own.
+	// Which web pages may call, for endpoints without their own `cors`.
 	CORS *CORSConfig `json:"cors,omitempty"`
 
-	// The limits of endpoints that have no `limits` of their own.
+	// The limits for endpoints without their own `limits`.
 	Limits *Limits `json:"limits,omitempty"`
 
 	endpoints []*Handler
-	resolved  *sync.Once
-	warnings  []placeWarning
-	conflict  error
+	metadata  []*MetadataHandler
+	observing bool // the routes are being provisioned
+	checked   bool
+	prepared  *sync.Once
+	serves    *atomic.Bool  // prepared without an error
+	refusal   error         // why not
 	grace     time.Duration // grace_period of the servers; 0: none
+	servers   []*caddyhttp.Server
 	seal      *sync.Mutex
 	sealed    *sse.Sealer
 	emitter   *emitter
@@ -47,8 +54,10 @@ type App struct {
 	logger    *zap.Logger
 }
 
-// CaddyModule returns the Caddy module information.
-func (App) CaddyModule() caddy.ModuleInfo {
+// CaddyModule returns the Caddy module information. Its receiver is a pointer: Caddy's
+// events call it from any goroutine, and a value would be a copy of all fields, also while
+// one of them is set.
+func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  appID,
 		New: func() caddy.Module { return new(App) },
@@ -58,12 +67,25 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // Provision sets the app up.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
-	a.resolved, a.seal = new(sync.Once), new(sync.Mutex)
+	a.seal = new(sync.Mutex)
+	a.prepared, a.serves = new(sync.Once), new(atomic.Bool)
+	replacer := newOptionReplacer()
+	if replacer.cors(a.CORS); len(replacer.errs) > 0 {
+		return errors.Join(replacer.errs...)
+	}
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("loading the events app: %w", err)
 	}
 	a.emitter = newEmitter(events.(*caddyevents.App), a.logger)
+	if err := events.(*caddyevents.App).On("stopping", exitHandler{a}); err != nil {
+		return fmt.Errorf("subscribing to the end of Caddy: %w", err)
+	}
+	return nil
+}
+
+// Validate checks the shared options.
+func (a *App) Validate() error {
 	if a.Limits != nil {
 		return a.Limits.validate()
 	}
@@ -71,38 +93,107 @@ func (a *App) Provision(ctx caddy.Context) error {
 }
 
 // register adds an endpoint; it is called while the configuration loads.
-func (a *App) register(h *Handler) { a.endpoints = append(a.endpoints, h) }
+func (a *App) register(h *Handler) {
+	a.endpoints = append(a.endpoints, h)
+	a.checked = false
+}
+
+// observe has the app check the configuration when all routes are provisioned. Each handler
+// calls it when it is provisioned.
+func (a *App) observe(ctx caddy.Context) error {
+	if a.observing {
+		return nil
+	}
+	a.observing = true
+	return site.Observe(ctx, appID)
+}
+
+// RoutesProvisioned implements [site.Observer]: `caddy validate` refuses what Start would
+// refuse, and logs the same warnings.
+func (a *App) RoutesProvisioned() error { return a.check() }
 
 // Start says which endpoints are ready and which cannot be reached.
 func (a *App) Start() error {
-	a.resolve()
-	if a.conflict != nil {
-		return a.conflict
-	}
-	for _, h := range a.endpoints {
-		if err := h.errUnguarded(); err != nil {
-			return err
-		}
-	}
-	for _, w := range a.warnings {
-		a.logger.Warn(w.message, zap.String("endpoint", w.endpoint), zap.String("path", w.path))
+	if err := a.prepare(); err != nil {
+		return err
 	}
 	if err := registerMetrics(a.ctx.GetMetricsRegistry(), a.endpoints); err != nil {
 		return err
 	}
 	for _, h := range a.endpoints {
-		if err := h.attachMemory(); err != nil {
-			return err
-		}
-		if h.hub != nil {
-			h.hub.backend.attach(h)
-			h.hub.grace.Store(int64(a.grace))
-		}
-		h.logReady()
-		h.warnServer()
+		logReady(h)
+		warnServer(h)
 	}
 	return nil
 }
+
+// prepare does what needs the whole configuration, once: it checks it, and gives the
+// endpoints what is kept of the configuration before. Caddy starts its apps in any
+// order, so that a request may come before Start; no request is answered where a check
+// fails.
+func (a *App) prepare() error {
+	if a.serves.Load() {
+		return nil
+	}
+	a.prepared.Do(func() {
+		a.refusal = errors.Join(a.check(), a.checkStart())
+		if a.refusal == nil {
+			a.refusal = attachAll(a.endpoints)
+		}
+		a.serves.Store(a.refusal == nil)
+	})
+	return a.refusal
+}
+
+// check refuses a configuration whose endpoints cannot be served as it says, and logs what
+// is wrong otherwise. It runs once: when all routes are provisioned, or else before the
+// endpoints are served.
+func (a *App) check() error {
+	if a.checked {
+		return nil
+	}
+	warnings, err := a.findPlaces()
+	if err != nil {
+		return err
+	}
+	for _, h := range a.endpoints {
+		if err := errUnguarded(h); err != nil {
+			return err
+		}
+	}
+	if err := identify(a.endpoints); err != nil {
+		return err
+	}
+	if err := checkReachable(a.endpoints); err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		a.logger.Warn(w.Message, zap.String("endpoint", w.Endpoint), zap.String("path", w.Path), zap.String("advice", w.Advice))
+	}
+	a.checked = true
+	return nil
+}
+
+// checkStart refuses what this machine cannot run.
+func (a *App) checkStart() error {
+	for _, h := range a.endpoints {
+		if err := h.upstream.checkStart(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errOver says that a configuration ended before its endpoints were prepared.
+var errOver = errors.New("configuration is over")
+
+// end keeps a late request from preparing endpoints that are cleaned up.
+func (a *App) end() {
+	a.prepared.Do(func() { a.refusal = errOver })
+}
+
+// errNotServing is the answer where the configuration is refused.
+func errNotServing(err error) error { return caddyhttp.Error(http.StatusServiceUnavailable, err) }
 
 // Stop implements caddy.App.
 func (a *App) Stop() error {
@@ -110,23 +201,19 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// resolve finds out where in the configuration each endpoint stands.
-func (a *App) resolve() {
-	a.resolved.Do(func() {
-		httpModule, err := a.ctx.App("http")
-		if err != nil {
-			return
-		}
-		httpApp, ok := httpModule.(*caddyhttp.App)
-		if !ok {
-			return
-		}
-		a.grace = time.Duration(httpApp.GracePeriod)
-		a.warnings, a.conflict = placeEndpoints(httpApp)
-		if a.conflict == nil {
-			nameEndpoints(a.endpoints)
-		}
-	})
+// findPlaces finds out where in the configuration each endpoint stands.
+func (a *App) findPlaces() ([]site.Warning, error) {
+	httpModule, err := a.ctx.App("http")
+	if err != nil {
+		return nil, nil // without servers no route leads to an endpoint
+	}
+	httpApp, ok := httpModule.(*caddyhttp.App)
+	if !ok {
+		return nil, nil
+	}
+	a.grace = time.Duration(httpApp.GracePeriod)
+	a.servers = slices.Collect(maps.Values(httpApp.Servers))
+	return a.place(httpApp)
 }
 
 // sealKey is where the key of sealed message paths stands in Caddy's storage,
@@ -144,7 +231,7 @@ func (a *App) sealer() (*sse.Sealer, error) {
 	}
 	key, err := a.loadSealKey()
 	if err != nil {
-		a.logger.Warn("storage has no key for message paths, which are valid in this process only; replicas need a storage that they share and can write to", zap.Error(err))
+		a.logger.Warn("storage has no key; sealed URLs are valid in this process only", zap.String("advice", "replicas of Caddy need shared, writable storage, because message paths and metadata URLs are sealed with this key"), zap.Error(err))
 		if key, err = processKey(); err != nil {
 			return nil, err
 		}
@@ -182,12 +269,13 @@ func (a *App) loadSealKey() ([]byte, error) {
 	return key, storage.Store(ctx, sealKey, key)
 }
 
-// MetadataHandler answers the well-known URLs of the endpoints that stand
-// inside `handle_path` or `handle`, where they cannot be reached. It belongs
-// at the level of the site, once.
+// MetadataHandler serves the well-known URLs of endpoints inside `handle_path` or
+// `handle`, where requests for those URLs do not arrive. Use it once, outside of
+// these blocks.
 type MetadataHandler struct {
-	app   *App
-	place place
+	app       *App
+	described *site.Handler
+	endpoints []*Handler // of the site; they are known once the app is prepared
 }
 
 // CaddyModule returns the Caddy module information.
@@ -205,36 +293,43 @@ func (m *MetadataHandler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	m.app = appModule.(*App)
-	return nil
+	m.described = &site.Handler{Role: site.Metadata, Module: m}
+	m.app.metadata = append(m.app.metadata, m)
+	return m.app.observe(ctx)
 }
 
 // ServeHTTP answers for an endpoint of the same site, else it calls next.
 func (m *MetadataHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if err := m.app.prepare(); err != nil {
+		return settle(m.app.logger, "", w, r, errNotServing(err))
+	}
 	suffix, ok := strings.CutPrefix(r.URL.Path, metadata.WellKnownPath)
-	m.app.resolve()
-	for _, h := range m.app.endpoints {
-		p := h.placed()
-		if p.site == nil || p.site != m.place.site || h.metadataOff() {
+	if m.endpoints == nil {
+		return next.ServeHTTP(w, r)
+	}
+	for _, h := range m.endpoints {
+		if h.metadataOff() {
 			continue
 		}
 		if ok {
-			if owned, ok := h.ownsSuffix(suffix); ok {
-				return h.serveMetadata(w, r, owned)
+			d := discovery{h}
+			if owned, ok := d.ownsSuffix(suffix); ok {
+				return h.settle(w, r, d.serve(w, r, owned))
 			}
 		}
 		if h.bridgesServer() {
-			if done, err := h.serveServer(w, r, next); done {
-				return err
+			if done, err := (bridgedServer{h}).serve(w, r, next); done {
+				return h.settle(w, r, err)
 			}
 		}
 	}
-	return next.ServeHTTP(w, r)
+	return m.passOn(w, r, next)
 }
 
-// logReady says at load where the endpoint is.
-func (h *Handler) logReady() {
-	fields := []zap.Field{zap.String("endpoint", h.publicEndpoint())}
-	if origin := h.knownOrigin(); origin != "" {
+// logReady logs, when the configuration starts, where the endpoint is.
+func logReady(h *Handler) {
+	fields := []zap.Field{zap.String("endpoint", h.staticPath())}
+	if origin := knownOrigin(h); origin != "" {
 		p := metadata.Public{Origin: origin, Path: h.staticPath()}
 		fields = append(fields, zap.String("url", p.URL()))
 		if !h.metadataOff() {
@@ -242,57 +337,37 @@ func (h *Handler) logReady() {
 		}
 	}
 	if h.ReverseProxy != nil {
-		var dials []string
-		for _, up := range h.ReverseProxy.Upstreams {
-			dials = append(dials, up.Dial)
-		}
-		path, _ := h.upstream.paths()
+		path := h.upstream.path
 		if path == "" {
 			path = h.Endpoint
 		}
-		fields = append(fields, zap.Strings("upstream", dials), zap.String("upstream_path", path), zap.String("transport", string(h.upstream.kind())))
-	} else if u, ok := h.stdio(); ok {
-		fields = append(fields, zap.String("upstream", u.Command[0]), zap.String("transport", string(u.kind())))
+		fields = append(fields, zap.Strings("upstream", dialled(h.ReverseProxy)), zap.String("upstream_path", path), zap.String("transport", h.upstream.Transport()))
+	} else if !h.upstream.proxied {
+		fields = append(fields, zap.String("upstream", h.upstream.name()), zap.String("transport", h.upstream.Transport()))
 	} else {
 		fields = append(fields, zap.String("upstream", "the handlers that follow"))
 	}
 	h.logger.Info("MCP endpoint ready", fields...)
-	if _, ok := h.stdio(); ok {
-		h.logger.Info("requests without credentials are taken for one user's: where the program begins with a handshake, those without a session share one process",
-			zap.String("endpoint", h.publicEndpoint()))
+	if h.upstream.translates() {
+		h.logger.Info("requests without credentials count as one user", zap.String("endpoint", h.staticPath()),
+			zap.String("advice", "those without a session share one server; where they are of several people, have something in front tell them apart"))
 	}
 }
 
-// publicEndpoint is the path that clients use, as far as the configuration
-// tells.
-func (h *Handler) publicEndpoint() string { return h.staticPath() }
-
-// staticPath is the public path of the endpoint without looking at a request.
-func (h *Handler) staticPath() string {
-	if h.base.path != "" {
-		return h.base.path
-	}
-	prefix := h.placed().prefix
-	if prefix != "" && h.Endpoint == "/" {
-		return prefix
-	}
-	return prefix + h.Endpoint
-}
-
-// knownOrigin is the public origin, if the configuration tells it.
-func (h *Handler) knownOrigin() string {
+// knownOrigin returns the public origin of an endpoint, or nothing if it depends on the request.
+func knownOrigin(h *Handler) string {
 	if h.base.origin != "" {
 		return h.base.origin
 	}
 	p := h.placed()
-	if p.server == nil || len(p.hosts) != 1 {
+	if p.Server == nil || len(p.Hosts) != 1 {
 		return ""
 	}
-	for host := range p.hosts {
+	for host := range p.Hosts {
 		if strings.Contains(host, "*") {
 			return ""
 		}
-		return p.originOf(host)
+		return p.OriginOf(host)
 	}
 	return ""
 }
@@ -301,16 +376,6 @@ func (h *Handler) knownOrigin() string {
 var (
 	_ caddy.App                   = (*App)(nil)
 	_ caddy.Provisioner           = (*App)(nil)
+	_ caddy.Validator             = (*App)(nil)
 	_ caddyhttp.MiddlewareHandler = (*MetadataHandler)(nil)
 )
-
-// errRootTwice says that two endpoints of a site claim the root form.
-func errRootTwice(a, b *Handler) error {
-	return fmt.Errorf("root_metadata: endpoints %q and %q of one site both claim it", a.staticPath(), b.staticPath())
-}
-
-// errNothingFollows says that an endpoint has neither an upstream nor a
-// handler behind it.
-func errNothingFollows(h *Handler) error {
-	return fmt.Errorf("endpoint %q: it has no upstream, and no handler follows that would answer; give an address, or put mcp_auth_bridge before reverse_proxy inside route", h.staticPath())
-}

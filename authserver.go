@@ -5,45 +5,37 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/login"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authserver"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
 )
 
-// AuthorizationServerConfig says what becomes of an authorization server on the
-// MCP server's own origin.
+// AuthorizationServerConfig says how to serve an authorization server that is on
+// the MCP server's own origin.
 type AuthorizationServerConfig struct {
-	// What to do with it. `bridge` gives it the public origin: its metadata,
-	// its endpoints and the pages of its logins are served there, at the paths
-	// that they have at the upstream. The endpoint's host must be its own: no
-	// other authorization server can be bridged on it.
+	// How to serve it. `bridge` serves its metadata, its endpoints and its login
+	// pages at the public origin, at the same paths as at the upstream. Two such
+	// servers cannot share a host.
 	Mode string `json:"mode,omitempty"`
 
-	// Paths of its pages beyond those that its metadata names and that it
-	// redirects to: `/consent`, `/static/*`. `*` stands for any text within a
-	// segment, and as the last segment for everything below. Everyone can
-	// reach what is listed.
+	// More paths to serve, such as `/consent` or `/static/*`, besides those in its
+	// metadata and those that it redirects to. `*` matches within one segment; as
+	// the last segment it matches everything below. Everyone can reach what you
+	// list. Default: none.
 	Paths []string `json:"paths,omitempty"`
 
-	// Serves no path that the server redirects browsers to unless it is
-	// listed. Default: false.
+	// Serves only the paths in the metadata and in `paths`. Paths are not learned
+	// from redirects. Default: false.
 	OnlyListed bool `json:"only_listed,omitempty"`
 }
 
-// bridgesServer reports whether the authorization server is bridged.
-func (h *Handler) bridgesServer() bool { return h.AuthorizationServer != nil }
-
-// checkServer validates the options of authorization_server.
-func (h *Handler) checkServer() error {
-	c := h.AuthorizationServer
+// check validates the options for an endpoint.
+func (c *AuthorizationServerConfig) check(h *Handler) error {
 	if c == nil {
 		return nil
 	}
@@ -55,7 +47,7 @@ func (h *Handler) checkServer() error {
 		errs = append(errs, errors.New("authorization_server bridge: needs an upstream address (reverse_proxy in JSON); without one nothing says where the server is"))
 	}
 	if h.metadataOff() {
-		errs = append(errs, errors.New("authorization_server bridge: excludes metadata off, for the metadata names the server"))
+		errs = append(errs, errors.New("authorization_server bridge: cannot be used with metadata off, because the metadata names the server"))
 	}
 	_, err := serverPaths(c.Paths)
 	for _, path := range c.Paths {
@@ -66,19 +58,19 @@ func (h *Handler) checkServer() error {
 	return errors.Join(append(errs, err)...)
 }
 
-// warnServer says what keeps the bridged server's own URLs from being told.
-func (h *Handler) warnServer() {
-	if h.bridgesServer() && len(h.dials()) == 0 && (h.Challenge == nil || len(h.Challenge.Origins) == 0) {
+// warnServer warns if nothing in the configuration says which URLs are the bridged server's own.
+func warnServer(h *Handler) {
+	if h.bridgesServer() && len(dialledHosts(h.ReverseProxy)) == 0 && (h.Challenge == nil || len(h.Challenge.Origins) == 0) {
 		h.logger.Warn("authorization_server bridge: the upstream has no fixed address; list the origin that the server calls its own in `challenge origins`",
-			zap.String("endpoint", h.publicEndpoint()))
+			zap.String("endpoint", h.staticPath()))
 	}
 }
 
-func serverPaths(paths []string) ([]login.Glob, error) {
-	var globs []login.Glob
+func serverPaths(paths []string) ([]authserver.Glob, error) {
+	var globs []authserver.Glob
 	var errs []error
 	for _, s := range paths {
-		g, err := login.ParseGlob(s)
+		g, err := authserver.ParseGlob(s)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("authorization_server paths: %q %w", s, err))
 			continue
@@ -88,148 +80,119 @@ func serverPaths(paths []string) ([]login.Glob, error) {
 	return globs, errors.Join(errs...)
 }
 
-// serverConfig is what the request path is told of the authorization server.
-func (h *Handler) serverConfig() (*bridge.ServerConfig, error) {
-	if !h.bridgesServer() {
+// config returns the configuration of the bridged authorization server; nil if it is not
+// bridged. info logs what an operator may want to know of a path.
+func (c *AuthorizationServerConfig) config(limits *Limits, info func(msg, path string)) (*authserver.Config, error) {
+	if c == nil {
 		return nil, nil
 	}
-	globs, err := serverPaths(h.AuthorizationServer.Paths)
+	globs, err := serverPaths(c.Paths)
 	if err != nil {
 		return nil, err
 	}
-	learned, _, err := learnedPaths.LoadOrNew(h.serverKey(), func() (caddy.Destructor, error) { return new(keptPaths), nil })
-	if err != nil {
-		return nil, err
-	}
-	h.keepsPaths = true
-	return &bridge.ServerConfig{
-		Paths:    globs,
-		Form:     h.Limits.Form,
-		Document: h.Limits.MetadataSize,
-		Learned:  &learned.(*keptPaths).pages,
-		Clients:  &learned.(*keptPaths).clients,
-
-		OnlyListed: h.AuthorizationServer.OnlyListed,
-		Note: func(msg, detail string) {
-			h.logger.Info(msg, zap.String("endpoint", h.Endpoint), zap.String("path", detail))
-		},
+	return &authserver.Config{
+		Paths:      globs,
+		Form:       limits.MaxForm,
+		Document:   limits.MaxMetadataSize,
+		OnlyListed: c.OnlyListed,
+		Info:       info,
 	}, nil
 }
 
-// learnedPaths outlive a reload, for a login may.
-var learnedPaths = caddy.NewUsagePool()
-
-type keptPaths struct{ pages, clients bridge.LearnedPaths }
-
-// Destruct implements caddy.Destructor.
-func (*keptPaths) Destruct() error { return nil }
-
-// serverKey names the endpoint and its upstream.
-func (h *Handler) serverKey() string {
-	var dials []string
-	for _, up := range h.ReverseProxy.Upstreams {
-		dials = append(dials, up.Dial)
-	}
-	path, _ := h.upstream.paths()
-	return strings.Join([]string{h.Endpoint, path, h.PublicURL, strings.Join(h.Hosts, " "), strings.Join(dials, " ")}, "\x00")
-}
-
-// sameUpstream reports whether two endpoints dial the same addresses.
-func (h *Handler) sameUpstream(other *Handler) bool {
-	dials := func(h *Handler) []string {
-		var list []string
-		for _, up := range h.ReverseProxy.Upstreams {
-			list = append(list, strings.ToLower(up.Dial))
-		}
-		slices.Sort(list)
-		return append(list, string(h.ReverseProxy.DynamicUpstreamsRaw))
-	}
-	return slices.Equal(dials(h), dials(other))
-}
+// sameServer reports whether the authorization servers of two endpoints are one.
+func sameServer(a, b *Handler) bool { return a.identity.SameServer(&b.identity) }
 
 // serverRequest is one request to the authorization server.
-type serverRequest struct {
-	bridge.ServerExchange
-}
+type serverRequest struct{ authserver.Request }
 
+// roundTrip implements exchange.
 func (q *serverRequest) roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
 	return q.RoundTrip(req, rt.RoundTrip)
 }
 
-// serveServer serves what belongs to the authorization server. It returns false
-// where the request does not.
-func (h *Handler) serveServer(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (done bool, err error) {
-	path, plain := login.PlainPath(r.URL)
+// bridgedServer is the authorization server of an endpoint that has one bridged.
+type bridgedServer struct{ h *Handler }
+
+// serve serves a request if it belongs to the authorization server, and returns false otherwise.
+func (s bridgedServer) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (done bool, err error) {
+	path, plain := authserver.PlainPath(r.URL)
 	if !plain {
 		return false, nil
 	}
-	isMetadata := metadata.OwnsServerPath(path)
-	public, ok := h.publicOf(r)
-	if !ok {
-		if !isMetadata {
-			return false, nil
+	public, ok := publicOf(s.h, r)
+	if metadata.OwnsServerPath(path) {
+		if !ok {
+			return true, caddyhttp.Error(http.StatusBadRequest, errors.New("request names no usable host"))
 		}
-		return true, caddyhttp.Error(http.StatusBadRequest, errors.New("request names no usable host"))
-	}
-	public.Path = h.staticPath()
-	v := &visit{h: h, r: r, w: w, target: targetServer}
-	if isMetadata {
-		v.tell()
-		if h.open(w, r) {
-			return true, nil
-		}
-		all := h.serverEndpoints()
-		for _, other := range all {
-			if pub := other.publicBeside(public); len(all) > 1 && other.store.HasDocument(r.Context(), pub, path) {
-				other.store.ServeServer(w, r, pub, path)
-				return true, nil
-			}
-		}
-		h.store.ServeServer(w, r, public, path)
+		s.serveMetadata(w, r, path, public)
 		return true, nil
 	}
-	if h.isAnothers(path) {
+	if !ok || s.isAnothers(path) {
 		return false, nil
 	}
-	route := h.endpoint.RouteServer(r.Context(), path, public)
+	d := discovery(s)
+	route := s.h.endpoint.Server().Route(r.Context(), path, public)
 	if route.Kind == metadata.RouteNone {
-		if route.Unknown && !h.placed().ahead {
-			h.open(w, r)
-			h.store.ServeUnavailable(w, r)
+		if route.Unknown && !s.h.placed().Ahead {
+			d.open(w, r)
+			s.h.store.ServeUnavailable(w, r)
 			return true, nil
 		}
 		return false, nil
 	}
-	v.tell()
+	(&facts{h: s.h, r: r, w: w, target: targetServer}).publish()
 	if route.Kind.Open() {
-		if h.open(w, r) {
+		if d.open(w, r) {
 			return true, nil
 		}
 	} else {
-		h.varyByHost(w)
+		d.varyByHost(w)
 	}
 	if route.Server == nil {
-		h.store.ServeUnavailable(w, r)
+		s.h.store.ServeUnavailable(w, r)
 		return true, nil
 	}
-	q := new(serverRequest)
-	if err := h.endpoint.BeginServer(&q.ServerExchange, r, route, h.upstreamResource(r.Context(), public, route.Server)); err != nil {
-		return true, bodyError(err)
-	}
-	if err := h.ReverseProxy.ServeHTTP(w, withRecord(r, q), next); err != nil {
-		return true, proxyError(err, &q.Record)
-	}
-	return true, nil
+	return true, s.forward(w, authserver.WithoutForwarding(r), next, route, public)
 }
 
-// isAnothers reports whether a path is that of another endpoint of the site.
-func (h *Handler) isAnothers(path string) bool {
-	s := h.placed().site
-	if s == nil {
-		return false
+// serveMetadata answers a well-known URL of the authorization server.
+func (s bridgedServer) serveMetadata(w http.ResponseWriter, r *http.Request, path string, public metadata.Public) {
+	(&facts{h: s.h, r: r, w: w, target: targetServer}).publish()
+	d := discovery(s)
+	if d.open(w, r) {
+		return
 	}
-	for _, other := range s.endpoints {
-		if other == h {
+	all := s.siblings()
+	for _, other := range all {
+		pub := publicBeside(other, public)
+		if len(all) > 1 && other.store.HasDocument(r.Context(), pub, path) {
+			other.store.ServeServer(w, r, pub, path)
+			return
+		}
+	}
+	s.h.store.ServeServer(w, r, public, path)
+}
+
+// forward sends a request to the authorization server.
+func (s bridgedServer) forward(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, route authserver.Route, public metadata.Public) error {
+	q := new(serverRequest)
+	if err := s.h.endpoint.Server().Begin(&q.Request, w, r, route, s.resource(r.Context(), public, route.Server)); err != nil {
+		return bodyError(err)
+	}
+	err := s.h.ReverseProxy.ServeHTTP(q.Relay(w), withExchange(r, q), next)
+	if breaksOff(s.h, &q.Record, r) {
+		abort(w)
+	}
+	if err != nil {
+		return proxyError(err, &q.Record)
+	}
+	return nil
+}
+
+// isAnothers reports whether a path belongs to another endpoint of the site.
+func (s bridgedServer) isAnothers(path string) bool {
+	for _, other := range s.h.placed().endpoints {
+		if other == s.h {
 			continue
 		}
 		at := other.staticPath()
@@ -240,41 +203,18 @@ func (h *Handler) isAnothers(path string) bool {
 	return false
 }
 
-// open gives a public resource its CORS headers. It returns true where it has
-// answered: a preflight.
-func (h *Handler) open(w http.ResponseWriter, r *http.Request) (done bool) {
-	if cors.IsPreflight(r) {
-		h.policy.OpenPreflight(w, r)
-		return true
-	}
-	cors.OpenHeaders(w.Header())
-	h.varyByHost(w)
-	return false
-}
-
-// varyByHost says what an answer with the public URL in it depends on.
-func (h *Handler) varyByHost(w http.ResponseWriter) {
-	header := w.Header()
-	cors.SetVary(header)
-	if h.base.origin == "" {
-		header["Vary"] = append(header["Vary"], "Host, X-Forwarded-Host, X-Forwarded-Proto")
-	}
-}
-
-// upstreamResource returns a function that says how the upstream calls a
-// protected resource: that of this endpoint, or of another one of the same
-// authorization server.
-//
-// However often a client names one, each is looked up once.
-func (h *Handler) upstreamResource(ctx context.Context, public metadata.Public, own *metadata.Server) func(string) (string, bool) {
-	servers := map[*Handler]*metadata.Server{h: own}
+// resource returns a function that returns the upstream's name of a protected resource: this
+// endpoint, or another one that has the same authorization server. The metadata of each endpoint
+// is looked up once, however often a client names it.
+func (s bridgedServer) resource(ctx context.Context, public metadata.Public, own *metadata.Server) func(string) (string, bool) {
+	servers := map[*Handler]*metadata.Server{s.h: own}
 	return func(value string) (string, bool) {
 		if !strings.HasPrefix(value, "http") {
 			return value, false
 		}
-		for _, other := range h.serverEndpoints() {
-			pub := other.publicBeside(public)
-			if value != pub.URL() && value != pub.URL()+"/" {
+		for _, other := range s.siblings() {
+			pub := publicBeside(other, public)
+			if !pub.IsResource(value) {
 				continue
 			}
 			if _, asked := servers[other]; !asked {
@@ -286,9 +226,9 @@ func (h *Handler) upstreamResource(ctx context.Context, public metadata.Public, 
 	}
 }
 
-// publicBeside is the public URL of the endpoint where that of another one of the
-// same site is known.
-func (h *Handler) publicBeside(public metadata.Public) metadata.Public {
+// publicBeside returns the public URL of an endpoint, given that of another endpoint of the
+// same site.
+func publicBeside(h *Handler, public metadata.Public) metadata.Public {
 	public.Path = h.staticPath()
 	if h.base.origin != "" {
 		public.Origin, public.Fixed = h.base.origin, true
@@ -296,68 +236,69 @@ func (h *Handler) publicBeside(public metadata.Public) metadata.Public {
 	return public
 }
 
-// serverEndpoints are the endpoints of the site that share the authorization
-// server.
-func (h *Handler) serverEndpoints() []*Handler {
-	list := []*Handler{h}
-	if s := h.placed().site; s != nil {
-		for _, other := range s.endpoints {
-			if other != h && other.bridgesServer() && other.sameUpstream(h) {
-				list = append(list, other)
-			}
+// siblings returns the endpoints of the site that have the same authorization server.
+func (s bridgedServer) siblings() []*Handler {
+	list := []*Handler{s.h}
+	for _, other := range s.h.placed().endpoints {
+		if other != s.h && other.bridgesServer() && sameServer(s.h, other) {
+			list = append(list, other)
 		}
 	}
 	return list
 }
 
-// errServersTwice is a host that two authorization servers would have to share.
-func errServersTwice(a, b *Handler) error {
-	first := func(h *Handler) string { // addresses that are written differently are different
-		if len(h.ReverseProxy.Upstreams) == 0 {
-			return "dynamic"
-		}
-		return h.ReverseProxy.Upstreams[0].Dial
-	}
-	return fmt.Errorf("authorization_server bridge: endpoints %q and %q of one host have different upstreams, %s and %s; an authorization server needs a host of its own",
-		a.staticPath(), b.staticPath(), first(a), first(b))
-}
-
-// checkServers reports two bridged authorization servers on one host.
-func checkServers(endpoints []*Handler) error {
-	for i, a := range endpoints {
-		for _, b := range endpoints[:i] {
-			if a.bridgesServer() && b.bridgesServer() && a.sharesHost(b) && !a.sameUpstream(b) {
-				return errServersTwice(b, a)
-			}
-		}
-	}
-	return nil
-}
-
-// sharesHost reports whether a request may belong to either of two endpoints, as
+// shareHost reports whether a request may belong to either of two endpoints, as
 // far as hosts tell.
-func (h *Handler) sharesHost(other *Handler) bool {
-	mine, others := h.ownHosts(), other.ownHosts()
-	if len(mine.hosts) == 0 || len(others.hosts) == 0 {
-		return h.placed().server == other.placed().server
+func shareHost(a, b *Handler) bool {
+	mine, others := hostsOf(a), hostsOf(b)
+	if len(mine.Hosts) == 0 || len(others.Hosts) == 0 {
+		return a.placed().Server == b.placed().Server
 	}
-	for host := range mine.hosts { // whatever the port: cookies do not know ports
-		if others.has(host) {
+	for host := range mine.Hosts { // without ports, since cookies are the same for all ports
+		if others.Has(host) {
 			return true
 		}
 	}
-	for host := range others.hosts {
-		if mine.has(host) {
+	for host := range others.Hosts {
+		if mine.Has(host) {
 			return true
 		}
 	}
 	return false
 }
 
-// ownHosts are the hosts that clients use for the endpoint.
-func (h *Handler) ownHosts() *place {
+// hostsOf returns a place with the hosts that clients use for an endpoint.
+func hostsOf(h *Handler) *site.Place {
 	if h.base.origin != "" {
-		return &place{hosts: map[string]bool{originHost(h.base.origin): true}}
+		return &site.Place{Hosts: map[string]bool{originHost(h.base.origin): true}}
 	}
-	return &place{hosts: h.placed().hosts}
+	return &site.Place{Hosts: h.placed().Hosts}
+}
+
+// errServersTwice says that two authorization servers would have to share a host.
+func errServersTwice(a, b *Handler) error {
+	first := func(h *Handler) string { // addresses that are written differently are different
+		if dials := dialled(h.ReverseProxy); len(dials) > 0 {
+			return dials[0]
+		}
+		return "dynamic"
+	}
+	differ := "upstreams, " + first(a) + " and " + first(b)
+	if first(a) == first(b) {
+		differ = "ways to " + first(a) + " (addresses, transport, header_up Host or rewrite)"
+	}
+	return fmt.Errorf("authorization_server bridge: endpoints %q and %q of one host have different %s; an authorization server needs its own host",
+		a.staticPath(), b.staticPath(), differ)
+}
+
+// checkServers refuses two bridged authorization servers on one host.
+func checkServers(endpoints []*Handler) error {
+	for i, a := range endpoints {
+		for _, b := range endpoints[:i] {
+			if a.bridgesServer() && b.bridgesServer() && shareHost(a, b) && !sameServer(a, b) {
+				return errServersTwice(b, a)
+			}
+		}
+	}
+	return nil
 }

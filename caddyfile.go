@@ -3,6 +3,7 @@ package mcpauthbridge
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -13,24 +14,29 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
 )
 
 func init() {
 	httpcaddyfile.RegisterDirective("mcp_auth_bridge", parseCaddyfile)
-	httpcaddyfile.RegisterDirectiveOrder("mcp_auth_bridge", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterDirectiveOrder("mcp_auth_bridge", httpcaddyfile.Before, "handle")
 	httpcaddyfile.RegisterGlobalOption("mcp_auth_bridge", parseGlobal)
 }
 
 // directive collects what one mcp_auth_bridge directive says.
 type directive struct {
-	h           *Handler
-	matcher     caddy.ModuleMap
-	addresses   []string
-	proxyTokens []caddyfile.Token // of the block, for reverse_proxy
-	path        string            // upstream_path
+	h            *Handler
+	matcher      caddy.ModuleMap
+	addresses    []string
+	proxyTokens  []caddyfile.Token // of the block, for reverse_proxy
+	proxyOptions []caddyfile.Token // the names of the options in proxyTokens
+	// open and end are the braces of the block. reverse_proxy gets them with its
+	// options: a copy of another token would be quoted where that is, which is no brace.
+	open, end   caddyfile.Token
+	path        string // upstream_path
 	messagePath string
-	stdio       *StdioUpstream
+	stdio       *upstreams.Stdio
 	seen        map[string]bool
 	helper      httpcaddyfile.Helper
 	name        caddyfile.Token
@@ -75,18 +81,21 @@ type directive struct {
 //		}
 //		message_path    <path>
 //		stdio           <command> [<argument>...] {
-//			env         <name>[=<value>]...
+//			env         <name>[=<value>]...|<name> <value>
+//			clear_env
 //			dir         <path>
 //			user        <name>
 //			allow_unauthenticated
 //		}
 //		legacy_sse      [<sse path> [<message path>]]
 //		sessions {
-//			max         <number>
-//			idle        <duration>
-//			lifetime    <duration>
-//			buffer      <size>
-//			keep_alive  <duration>
+//			max                 <number>
+//			idle_timeout        <duration>
+//			max_lifetime        <duration>
+//			max_buffer          <size>
+//			keepalive_interval  <duration>
+//			unmatched_timeout   <duration>
+//			min_rate            <size>
 //		}
 //		limits {
 //			<limit>     <value>
@@ -112,13 +121,20 @@ func parseCaddyfile(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		return h.NewRoute(dir.matcher, other), nil
 	}
 	for nesting := h.Nesting(); h.NextBlock(nesting); {
+		if dir.open.Text == "" {
+			h.Prev()
+			dir.open = h.Token()
+			h.Next()
+		}
 		if err := dir.parseOption(h.NextSegment()); err != nil {
 			return nil, err
 		}
 	}
+	dir.end = h.Token()
 	if err := dir.finish(); err != nil {
 		return nil, err
 	}
+	site.Wrote(h.State, dir.h, dir.name.File, dir.name.Line)
 	return []httpcaddyfile.ConfigValue{{Class: "route", Value: dir.route()}}, nil
 }
 
@@ -138,14 +154,14 @@ func (dir *directive) parseArgs() (other caddyhttp.MiddlewareHandler, err error)
 		switch {
 		case otherForms[val] != nil && first:
 			if h.NextArg() {
-				return nil, h.ArgErr()
+				return nil, h.Errf("mcp_auth_bridge %s: takes no value, remove %q", val, h.Val())
 			}
 			for nesting := h.Nesting(); h.NextBlock(nesting); {
-				return nil, h.Errf("mcp_auth_bridge %s takes no block", val)
+				return nil, h.Errf("mcp_auth_bridge %s: takes no block; remove the braces", val)
 			}
 			return otherForms[val](), nil
 		case otherForms[val] != nil && len(dir.addresses) == 0:
-			return nil, h.Errf("mcp_auth_bridge %[1]s stands alone on its line, in a handle block where it is for some paths only; an upstream of that name is %[1]s:80", val)
+			return nil, h.Errf("mcp_auth_bridge %[1]s stands alone on its line, remove the rest; for some paths only it stands in a handle block, and an upstream of that name is `%[1]s:80`", val)
 		case first && val == "*":
 		case first && strings.HasPrefix(val, "@"):
 			if err := dir.setMatcher(); err != nil {
@@ -157,7 +173,7 @@ func (dir *directive) parseArgs() (other caddyhttp.MiddlewareHandler, err error)
 			}
 			dir.h.Endpoint = val
 		case strings.HasPrefix(val, "/"):
-			return nil, h.Errf("%q is a second path; the endpoint's path comes first, the upstream's belongs to its address", val)
+			return nil, dir.errSecondPath(val)
 		default:
 			dir.addresses = append(dir.addresses, val)
 		}
@@ -167,6 +183,22 @@ func (dir *directive) parseArgs() (other caddyhttp.MiddlewareHandler, err error)
 		return nil, h.Errf("upstream %q has no port: write %[1]s:80, or /%[1]s if it is the endpoint's path", dir.addresses[0])
 	}
 	return nil, nil
+}
+
+// errSecondPath refuses a path that is not the first argument.
+func (dir *directive) errSecondPath(path string) error {
+	h := dir.helper
+	if dir.h.Endpoint == "" {
+		return h.Errf("the endpoint's path %q comes before the upstream; write `mcp_auth_bridge %[1]s %s`", path, strings.Join(dir.addresses, " "))
+	}
+	upstream := "localhost:3000"
+	if len(dir.addresses) > 0 {
+		upstream = dir.addresses[0]
+	}
+	if !strings.Contains(upstream, "://") {
+		upstream = "http://" + upstream
+	}
+	return h.Errf("%q is a second path beside the endpoint's %q; the path of the upstream belongs in its address: write `mcp_auth_bridge %s %s`", path, dir.h.Endpoint, dir.h.Endpoint, upstream+path)
 }
 
 // setMatcher takes the named matcher that the current token is.
@@ -182,63 +214,34 @@ func (dir *directive) setMatcher() error {
 // and block.
 func (dir *directive) parseOption(segment caddyfile.Segment) error {
 	name := segment[0].Text
-	parse, own := options[name]
-	if !own {
-		if hint := wrongPlace[name]; hint != "" {
-			d := caddyfile.NewDispenser(segment)
-			d.Next()
-			return d.Errf("%s: %s", name, hint)
-		}
+	i := slices.IndexFunc(options, func(o topOption) bool { return o.name == name })
+	if i < 0 {
 		dir.proxyTokens = append(dir.proxyTokens, segment...)
+		dir.proxyOptions = append(dir.proxyOptions, segment[0])
 		return nil
 	}
+	option := options[i]
 	d := caddyfile.NewDispenser(segment)
 	d.Next() // consume option name
-	if dir.seen[name] && !repeatable[name] {
-		return d.Errf("%s is given twice", name)
+	if dir.seen[name] && !option.repeats {
+		return errTwice(d, name)
 	}
 	dir.seen[name] = true
-	if needsMore[name] && len(segment) == 1 {
-		return d.Errf("%s: says nothing; it needs a block, or a word where it takes one", name)
+	s := setting{Dispenser: d, label: name, example: name}
+	if option.example != "" {
+		s.example += " " + option.example
 	}
-	if err := parse(dir, d); err != nil {
+	if option.needsMore && len(segment) == 1 {
+		return d.Errf("%s: says nothing; write its block, or remove the line", name)
+	}
+	if err := option.read(dir, s); err != nil {
 		return err
 	}
 	if d.Next() { // a block behind an option that has none
-		return d.Errf("%s takes no block", name)
+		return d.Errf("%s: takes no block; remove the braces, and write it on one line%s", name, s.as())
 	}
 	return nil
 }
-
-// needsMore are the options that mean nothing alone.
-var needsMore = map[string]bool{"challenge": true, "cors": true, "metadata": true, "sessions": true, "limits": true}
-
-// placed gives the first of the errors of what was just read its place.
-func placed(d *caddyfile.Dispenser, err error) error {
-	if err == nil {
-		return nil
-	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		err = joined.Unwrap()[0]
-	}
-	return d.WrapErr(err)
-}
-
-// wrongPlace has a hint for options that people look for at this level.
-var wrongPlace = map[string]string{
-	"allow_origins":         "belongs into a cors block",
-	"allow_headers":         "belongs into a cors block",
-	"expose_headers":        "belongs into a cors block",
-	"authorization_servers": "belongs into a metadata block; one on the upstream's own origin is served with `authorization_server bridge`",
-	"scopes_supported":      "belongs into a metadata block",
-	"keep_resource":         "belongs into a metadata block",
-	"origins":               "belongs into a challenge block",
-	"paths":                 "belongs into an authorization_server block",
-	"upstream":              "give the address behind the directive, or with `to`",
-}
-
-// repeatable are the options that may stand more than once.
-var repeatable = map[string]bool{"to": true, "hosts": true, "challenge": true}
 
 // finish puts the parts together.
 func (dir *directive) finish() error {
@@ -253,22 +256,21 @@ func (dir *directive) finish() error {
 	if dir.stdio != nil {
 		return dir.finishStdio()
 	}
-	hasProxy := len(proxyArgs) > 0 || dir.hasProxyOption("dynamic")
+	dynamic := slices.ContainsFunc(dir.proxyOptions, func(t caddyfile.Token) bool { return t.Text == "dynamic" })
+	hasProxy := len(proxyArgs) > 0 || dynamic
 	if !hasProxy {
 		if len(dir.proxyTokens) > 0 {
-			d := caddyfile.NewDispenser(dir.proxyTokens)
-			d.Next()
-			return d.Errf("%s is no option of mcp_auth_bridge, and without an upstream there is no reverse_proxy to take it", d.Val())
+			return dir.errNoProxy("without an upstream address; write the address behind mcp_auth_bridge")
 		}
 		for _, name := range []string{"upstream_path", "message_path"} {
 			if dir.seen[name] {
-				return h.Errf("%s needs an upstream address", name)
+				return h.Errf("%s: needs an upstream address behind mcp_auth_bridge; write one, or remove %[1]s", name)
 			}
 		}
 		return nil
 	}
 	if dir.messagePath != "" && kind != bridge.KindSSE {
-		return h.Errf("message_path: %q needs an upstream that speaks HTTP+SSE, sse+http://... or sse+https://...", dir.messagePath)
+		return h.Errf("message_path: %q is for an upstream that speaks HTTP+SSE; write its address as sse+http://host:port/path, or remove message_path", dir.messagePath)
 	}
 	dir.setUpstream(kind, path)
 	return dir.parseProxy(proxyArgs)
@@ -278,31 +280,18 @@ func (dir *directive) finish() error {
 func (dir *directive) finishStdio() error {
 	h := dir.helper
 	if len(dir.addresses) > 0 {
-		return h.Errf("stdio: excludes upstream %q", dir.addresses[0])
+		return h.Errf("stdio and the upstream %q exclude each other; use one of them", dir.addresses[0])
 	}
 	if len(dir.proxyTokens) > 0 {
-		d := caddyfile.NewDispenser(dir.proxyTokens)
-		d.Next()
-		return d.Errf("%s is no option of mcp_auth_bridge, and with stdio there is no reverse_proxy to take it", d.Val())
+		return dir.errNoProxy("with stdio; remove it, or use an upstream address in place of stdio")
 	}
 	for _, name := range []string{"upstream_path", "message_path", "authorization_server"} {
 		if dir.seen[name] {
-			return h.Errf("%s needs an upstream address, which stdio excludes", name)
+			return h.Errf("%s: needs an upstream address, which stdio excludes; remove %[1]s", name)
 		}
 	}
 	dir.h.UpstreamRaw = caddyconfig.JSONModuleObject(dir.stdio, "protocol", "stdio", nil)
 	return nil
-}
-
-func (dir *directive) hasProxyOption(name string) bool {
-	line := -1
-	for i, t := range dir.proxyTokens {
-		if t.Text == name && (i == 0 || t.Line != line) {
-			return true
-		}
-		line = t.Line
-	}
-	return false
 }
 
 // splitAddresses takes the upstream addresses apart; they agree in kind and
@@ -316,11 +305,11 @@ func (dir *directive) splitAddresses() (kind bridge.Kind, path string, proxyArgs
 		}
 		switch {
 		case i > 0 && a.kind != kind:
-			return "", "", nil, fmt.Errorf("upstream %q: all upstreams of an endpoint speak the same transport; %q does not", s, dir.addresses[0])
+			return "", "", nil, fmt.Errorf("upstream %q: all upstreams of an endpoint speak the same transport, and %q speaks another; give one of them an endpoint of its own", s, dir.addresses[0])
 		case a.path != "" && dir.path != "":
 			return "", "", nil, fmt.Errorf("upstream_path: %q contradicts the path in upstream %q; give one of them", dir.path, s)
 		case i > 0 && dir.path == "" && a.path != path:
-			return "", "", nil, fmt.Errorf("upstream %q: all upstreams of an endpoint have the same path; that of %q is another", s, dir.addresses[0])
+			return "", "", nil, fmt.Errorf("upstream %q: all upstreams of an endpoint have the same path, and %q has another; use one of them", s, dir.addresses[0])
 		}
 		kind = a.kind
 		if dir.path == "" {
@@ -341,35 +330,33 @@ func (dir *directive) setUpstream(kind bridge.Kind, path string) {
 	}
 	switch {
 	case kind == bridge.KindSSE:
-		dir.h.UpstreamRaw = caddyconfig.JSONModuleObject(&SSEUpstream{Path: path, MessagePath: dir.messagePath}, "protocol", "sse", nil)
+		dir.h.UpstreamRaw = caddyconfig.JSONModuleObject(&upstreams.SSE{Path: path, MessagePath: dir.messagePath}, "protocol", "sse", nil)
 	case path != "":
-		dir.h.UpstreamRaw = caddyconfig.JSONModuleObject(&HTTPUpstream{Path: path}, "protocol", "http", nil)
+		dir.h.UpstreamRaw = caddyconfig.JSONModuleObject(&upstreams.HTTP{Path: path}, "protocol", "http", nil)
 	}
 }
 
 // parseProxy lets reverse_proxy parse the addresses and the options that are
 // not ours.
 func (dir *directive) parseProxy(args []string) error {
-	token := func(text string, line int) caddyfile.Token {
-		t := dir.name
-		t.Text, t.Line = text, line
+	token := func(text string) caddyfile.Token {
+		t := dir.name // its place is what errors name
+		t.Text = text
 		return t
 	}
-	tokens := []caddyfile.Token{token("reverse_proxy", dir.name.Line)}
+	tokens := []caddyfile.Token{token("reverse_proxy")}
 	for _, arg := range args {
-		tokens = append(tokens, token(arg, dir.name.Line))
+		tokens = append(tokens, token(arg))
 	}
-	if n := len(dir.proxyTokens); n > 0 {
-		tokens = append(tokens, token("{", dir.name.Line))
+	if len(dir.proxyTokens) > 0 {
+		tokens = append(tokens, dir.open)
 		tokens = append(tokens, dir.proxyTokens...)
-		end := dir.proxyTokens[n-1]
-		end.Text, end.Line = "}", end.Line+1
-		tokens = append(tokens, end)
+		tokens = append(tokens, dir.end)
 	}
 	d := caddyfile.NewDispenser(tokens)
 	proxy := new(reverseproxy.Handler)
 	if err := proxy.UnmarshalCaddyfile(d); err != nil {
-		return err
+		return dir.explained(err)
 	}
 	if err := proxy.FinalizeUnmarshalCaddyfile(dir.helper); err != nil {
 		return err
@@ -394,25 +381,10 @@ func (dir *directive) route() caddyhttp.Route {
 		}
 	}
 	sets := []caddy.ModuleMap{dir.matcherSet(paths)}
-	if endpoint != "/" && (dir.h.Metadata == nil || !dir.h.Metadata.Off) {
-		suffixes := []string{endpoint}
-		prefix := ""
-		if _, path, err := parsePublicURL(dir.h.PublicURL); err == nil && path != "" && path != endpoint {
-			suffixes = append(suffixes, path)
-			prefix, _ = strings.CutSuffix(path, endpoint)
-		}
-		wellKnown := caddyhttp.MatchPath{metadata.WellKnownPath, metadata.WellKnownPath + "/"}
-		for _, suffix := range suffixes {
-			wellKnown = append(wellKnown, metadata.WellKnownPath+suffix, metadata.WellKnownPath+suffix+"/")
-		}
-		if c := dir.h.LegacySSE; c != nil {
-			at := *c
-			at.fill(endpoint)
-			wellKnown = append(wellKnown, metadata.WellKnownPath+prefix+at.Path)
-		}
-		wellKnownSet := dir.metadataSet(wellKnown)
-		delete(wellKnownSet, "path_regexp")
-		sets = append(sets, wellKnownSet)
+	if endpoint != "/" {
+		discovery := dir.metadataSet(discoveryPaths)
+		delete(discovery, "path_regexp")
+		sets = append(sets, discovery)
 	}
 	if dir.h.bridgesServer() && endpoint != "/" {
 		sets = append(sets, dir.serverSet(endpoint))

@@ -1,6 +1,8 @@
 package mcpauthbridge
 
 import (
+	"slices"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -15,10 +17,10 @@ import (
 func parseGlobal(d *caddyfile.Dispenser, prev any) (any, error) {
 	d.Next() // consume option name
 	if prev != nil {
-		return nil, d.Err("mcp_auth_bridge is given twice")
+		return nil, d.Err("the global option mcp_auth_bridge is given twice; give it only once")
 	}
 	if d.NextArg() {
-		return nil, d.ArgErr()
+		return nil, d.Errf("the global option mcp_auth_bridge: takes a block with cors and limits, remove %q", d.Val())
 	}
 	dir := &directive{h: new(Handler), seen: make(map[string]bool)}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -28,9 +30,19 @@ func parseGlobal(d *caddyfile.Dispenser, prev any) (any, error) {
 				return nil, err
 			}
 		default:
-			return nil, d.Errf("unrecognized option %q of mcp_auth_bridge; global are cors and limits", d.Val())
+			return nil, errUnknownGlobal(d)
 		}
 	}
 	app := &App{CORS: dir.h.CORS, Limits: dir.h.Limits}
 	return httpcaddyfile.App{Name: appID, Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// errUnknownGlobal refuses an option that the global option does not have.
+func errUnknownGlobal(d *caddyfile.Dispenser) error {
+	const label = "the global option mcp_auth_bridge"
+	name := d.Val()
+	if slices.ContainsFunc(options, func(o topOption) bool { return o.name == name }) {
+		return d.Errf("%s: %q is an option of an endpoint; move it to the block of mcp_auth_bridge in a site, the options here are cors, limits", label, name)
+	}
+	return errUnknownIn(d, label, name, []string{"cors", "limits"})
 }

@@ -13,57 +13,65 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
 )
 
 // DefaultEndpoint is the path of an endpoint that names none.
 const DefaultEndpoint = "/mcp"
 
-// ChallengeConfig says what becomes of the challenges (WWW-Authenticate) that
-// the upstream sends.
+// ChallengeConfig says what to do with the challenges (`WWW-Authenticate`
+// headers) of the upstream.
 type ChallengeConfig struct {
-	// What to do with the upstream's challenges. `rewrite` maps their
-	// metadata URL to the endpoint's own and adds what a client needs
-	// where it is missing; `relay` leaves them untouched; `replace` drops
-	// them, because something at the edge owns the tokens: a 401 of the
-	// upstream then is a fault of the gateway, 502. Default: `rewrite`.
+	// What to do with the challenges. `rewrite` rewrites their metadata URL to
+	// the endpoint's own, and adds what a client needs if it is missing. `relay`
+	// passes them unchanged. `replace` removes them, for when authentication
+	// happens in Caddy; a 401 from the upstream then becomes 502.
+	// Default: `rewrite`.
 	Mode string `json:"mode,omitempty"`
 
-	// Origins (`http://mcp-internal:3000`) that mean the upstream in the
-	// URLs that it sends, beyond the address that is dialled, loopback and
-	// private hosts. Needed where the upstream has no host of its own: unix
-	// sockets, dynamic upstreams, middleware mode. Do not list an origin
-	// that others control: its metadata URLs become yours.
+	// Additional origins (`http://mcp-internal:3000`) to treat as the upstream
+	// when rewriting URLs. The upstream address, loopback and private hosts are
+	// always included. Needed for Unix sockets, dynamic upstreams and middleware
+	// mode. Do not list an origin that others control: its metadata URLs would
+	// become yours. Default: none.
 	Origins []string `json:"origins,omitempty"`
 
-	// The `scope` parameter of a challenge that is added to a 401 without
-	// one. Default: none.
+	// The `scope` parameter of a challenge that Caddy adds to a 401 without one.
+	// Default: none.
 	Scope []string `json:"scope,omitempty"`
 
-	// The `realm` parameter of a challenge that is added to a 401 without
-	// one. Default: none.
+	// The `realm` parameter of a challenge that Caddy adds to a 401 without one.
+	// Default: none.
 	Realm string `json:"realm,omitempty"`
 }
 
 // CORSConfig says which web pages may call the endpoint.
 type CORSConfig struct {
-	// Leaves CORS and the check of Origin to the upstream. A server on
-	// loopback without a check of its own is then open to DNS rebinding.
+	// Leaves CORS and the check of `Origin` to the upstream. If a server on
+	// loopback does not check it, it is then open to DNS rebinding. Cannot be
+	// used with `stdio`, because a stdio server sees no headers.
 	// Mutually exclusive with the other options. Default: false.
-	Off bool `json:"off,omitempty"`
+	Disabled bool `json:"disabled,omitempty"`
 
 	// Origins that may call the endpoint from a browser: exact
-	// (`https://app.example.com`), every subdomain (`https://*.example.com`)
-	// or `*`. Default: the endpoint's own origin, those of the site's other
-	// hosts, and loopback origins where the request's host is loopback.
+	// (`https://app.example.com`), all subdomains (`https://*.example.com`), all
+	// apps or browser extensions with a scheme (`moz-extension://*`), or `*`.
+	// Origins of apps and extensions are compared byte for byte. The endpoint's
+	// own origin is always allowed. Default: the endpoint's own origin, those of
+	// the site's other hosts, and loopback origins if the host of the request is
+	// loopback.
 	AllowOrigins []string `json:"allow_origins,omitempty"`
 
-	// Names of request headers that a page may send beyond those of MCP.
+	// Names of request headers that a page may send, besides those of MCP.
+	// Default: none.
 	AllowHeaders []string `json:"allow_headers,omitempty"`
 
-	// Names of response headers that a page may read beyond those of MCP.
+	// Names of response headers that a page may read, besides those of MCP.
+	// Default: none.
 	ExposeHeaders []string `json:"expose_headers,omitempty"`
 
-	// How long a browser may keep the answer to a preflight. Default: `2h`.
+	// How long a browser may cache the response to a preflight. Default: `2h`.
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
 
 	// Lets pages of public sites call an endpoint on a private network
@@ -74,12 +82,13 @@ type CORSConfig struct {
 // MetadataConfig says where the protected resource metadata (RFC 9728) of the
 // endpoint comes from.
 type MetadataConfig struct {
-	// Serves no metadata; something else answers the well-known URL.
+	// Turns the metadata off, for when something else serves the well-known URL.
 	// Mutually exclusive with the other options. Default: false.
-	Off bool `json:"off,omitempty"`
+	Disabled bool `json:"disabled,omitempty"`
 
-	// Issuer URLs of the authorization servers. If set, the document is
-	// made from the configuration and the upstream's is not asked for.
+	// Issuer URLs of the authorization servers. If set, the document is made
+	// from the configuration, and the upstream is not asked. Default: the
+	// upstream's.
 	AuthorizationServers []string `json:"authorization_servers,omitempty"`
 
 	// The `scopes_supported` member. Default: the upstream's.
@@ -88,16 +97,17 @@ type MetadataConfig struct {
 	// The `resource_name` member. Default: the upstream's.
 	ResourceName string `json:"resource_name,omitempty"`
 
-	// Further members, which replace the upstream's or are added.
+	// Other members to set. They are added, or replace the upstream's.
+	// Default: none.
 	Set []MetadataMember `json:"set,omitempty"`
 
-	// Leaves the `resource` member as the upstream has it. Clients that
-	// check it against the URL that they use (the specification wants it)
-	// then refuse to log in. Default: false.
+	// Does not rewrite the `resource` member. Clients that follow the
+	// specification compare it with the URL that they use, and then refuse to
+	// log in. Default: false.
 	KeepResource bool `json:"keep_resource,omitempty"`
 
-	// How long a document is kept before the upstream is asked again.
-	// Default: `5m`.
+	// How long a document is cached. After the upstream rejects a token, it is
+	// fetched again on the next request. Default: `5m`.
 	TTL caddy.Duration `json:"ttl,omitempty"`
 }
 
@@ -110,59 +120,62 @@ type MetadataMember struct {
 	Value json.RawMessage `json:"value"`
 }
 
-// Limits bounds what clients and upstreams can make the bridge spend.
+// Limits are the limits of sizes, times and numbers that clients and upstreams
+// control.
 type Limits struct {
-	// Bytes of a request body; a longer one is answered 413. -1 means no
-	// limit. Default: 67108864 (64 MiB).
-	RequestBody int64 `json:"request_body,omitempty"`
+	// Maximum size of a request body, in bytes. A longer one gets 413. -1 means
+	// no limit. Default: 67108864 (64 MiB).
+	MaxRequestBody int64 `json:"max_request_body,omitempty"`
 
-	// Bytes of a request body up to which it is held in memory, which
-	// spares a write and lets a redirect be followed; longer ones stream.
+	// Maximum size of a request body that is held in memory, in bytes, so that a
+	// redirect can be followed. A longer one is streamed.
 	// Default: 65536 (64 KiB).
-	HeldBody int64 `json:"held_body,omitempty"`
+	MaxHeldBody int64 `json:"max_held_body,omitempty"`
 
-	// How long the upstream may take to send its response header; 504
-	// after that. A `response_header_timeout` of the transport wins. -1
-	// means no limit. Default: `10m`.
-	ResponseHeader caddy.Duration `json:"response_header,omitempty"`
+	// How long to wait for the response header of the upstream. After that the
+	// client gets 504. If the transport has a `response_header_timeout`, that is
+	// used. -1 means no limit. Default: `10m`.
+	ResponseHeaderTimeout caddy.Duration `json:"response_header_timeout,omitempty"`
 
-	// Bytes of the upstream's response header. A `max_response_header` of
-	// the transport wins. Default: 1048576 (1 MiB).
-	ResponseHeaderSize int64 `json:"response_header_size,omitempty"`
+	// Maximum size of the upstream's response header, in bytes. After that the
+	// client gets 502. If the transport has a `max_response_header`, that is
+	// used. Default: 1048576 (1 MiB).
+	MaxResponseHeader int64 `json:"max_response_header,omitempty"`
 
-	// How long a 401 without a challenge waits for the metadata to be
-	// found before one is added. Default: `2s`.
-	ChallengeWait caddy.Duration `json:"challenge_wait,omitempty"`
+	// How long a 401 without a challenge waits for the metadata, so that a
+	// challenge can be added. After that it is sent without one. Default: `2s`.
+	ChallengeTimeout caddy.Duration `json:"challenge_timeout,omitempty"`
 
-	// How long the search for the upstream's metadata may take in all.
+	// How long the search for the upstream's metadata may take in total.
 	// Default: `5s`.
 	MetadataTimeout caddy.Duration `json:"metadata_timeout,omitempty"`
 
-	// Bytes of a metadata document. Default: 262144 (256 KiB).
-	MetadataSize int64 `json:"metadata_size,omitempty"`
+	// Maximum size of a metadata document after decompression, in bytes.
+	// Default: 262144 (256 KiB).
+	MaxMetadataSize int64 `json:"max_metadata_size,omitempty"`
 
-	// How many metadata documents are kept, one for each public URL of the
-	// endpoint. Default: 64.
-	MetadataEntries int `json:"metadata_entries,omitempty"`
+	// Maximum number of cached metadata documents, one for each public URL of
+	// the endpoint. The oldest is dropped. Default: 64.
+	MaxMetadataEntries int `json:"max_metadata_entries,omitempty"`
 
-	// Bytes of a form that is sent to a bridged authorization server; a
-	// longer one is answered 413. Default: 1048576 (1 MiB).
-	Form int64 `json:"form,omitempty"`
+	// Maximum size of a form for a bridged authorization server, in bytes. A
+	// longer one gets 413. Default: 1048576 (1 MiB).
+	MaxForm int64 `json:"max_form,omitempty"`
 
-	// Bytes of one message that is carried over to another transport: a longer one
-	// to a process (`stdio`) is answered 413, one of the process is skipped, one of
-	// an HTTP server ends the stream that it comes on. Default: 16777216 (16 MiB).
-	Message int64 `json:"message,omitempty"`
+	// Maximum size of a message that is bridged to another transport, in bytes. A
+	// longer one from a client gets 413. From a stdio server it is dropped. From an
+	// HTTP server it closes the stream. Default: 16777216 (16 MiB).
+	MaxMessage int64 `json:"max_message,omitempty"`
 
-	// Bytes of an event stream that are held until its endpoint event is
-	// complete. Default: 65536 (64 KiB).
-	EndpointEvent int `json:"endpoint_event,omitempty"`
+	// Maximum size of the first event of an HTTP+SSE stream, which names the
+	// message path, in bytes. After that the stream ends. Default: 65536 (64 KiB).
+	MaxEndpointEvent int `json:"max_endpoint_event,omitempty"`
 }
 
 // Defaults of the limits that belong to the proxy's transport.
 const (
-	DefaultResponseHeader     = 10 * time.Minute
-	DefaultResponseHeaderSize = 1 << 20
+	DefaultResponseHeaderTimeout = 10 * time.Minute
+	DefaultMaxResponseHeader     = 1 << 20
 )
 
 // validate reports every mistake of the limits.
@@ -170,20 +183,20 @@ func (l *Limits) validate() error {
 	var errs []error
 	check := func(name string, bad bool, value any) {
 		if bad {
-			errs = append(errs, fmt.Errorf("limits %s: %v is not a positive value", name, value))
+			errs = append(errs, fmt.Errorf("limits %s: %v must be positive; leave it out for its default", name, value))
 		}
 	}
-	check("request_body", l.RequestBody < -1, l.RequestBody)
-	check("held_body", l.HeldBody < 0, l.HeldBody)
-	check("response_header", l.ResponseHeader < 0 && l.ResponseHeader != -1, l.ResponseHeader)
-	check("response_header_size", l.ResponseHeaderSize < 0, l.ResponseHeaderSize)
-	check("challenge_wait", l.ChallengeWait < 0, l.ChallengeWait)
+	check("max_request_body", l.MaxRequestBody < -1, l.MaxRequestBody)
+	check("max_held_body", l.MaxHeldBody < 0, l.MaxHeldBody)
+	check("response_header_timeout", l.ResponseHeaderTimeout < 0 && l.ResponseHeaderTimeout != -1, l.ResponseHeaderTimeout)
+	check("max_response_header", l.MaxResponseHeader < 0, l.MaxResponseHeader)
+	check("challenge_timeout", l.ChallengeTimeout < 0, l.ChallengeTimeout)
 	check("metadata_timeout", l.MetadataTimeout < 0, l.MetadataTimeout)
-	check("metadata_size", l.MetadataSize < 0, l.MetadataSize)
-	check("metadata_entries", l.MetadataEntries < 0, l.MetadataEntries)
-	check("form", l.Form < 0, l.Form)
-	check("message", l.Message < 0, l.Message)
-	check("endpoint_event", l.EndpointEvent < 0, l.EndpointEvent)
+	check("max_metadata_size", l.MaxMetadataSize < 0, l.MaxMetadataSize)
+	check("max_metadata_entries", l.MaxMetadataEntries < 0, l.MaxMetadataEntries)
+	check("max_form", l.MaxForm < 0, l.MaxForm)
+	check("max_message", l.MaxMessage < 0, l.MaxMessage)
+	check("max_endpoint_event", l.MaxEndpointEvent < 0, l.MaxEndpointEvent)
 	return errors.Join(errs...)
 }
 
@@ -196,7 +209,12 @@ func (c *ChallengeConfig) mode() (bridge.Mode, error) {
 	case bridge.ModeRewrite, bridge.ModeRelay, bridge.ModeReplace:
 		return m, nil
 	}
-	return "", fmt.Errorf("challenge mode: %q is none of rewrite, relay, replace", c.Mode)
+	return "", errMode(c.Mode)
+}
+
+// errMode refuses a mode of the challenge policy.
+func errMode(mode string) error {
+	return fmt.Errorf("challenge mode: %q must be rewrite, relay or replace (relay passes challenges through unchanged)", mode)
 }
 
 // check reports every mistake of the challenge policy.
@@ -208,18 +226,34 @@ func (c *ChallengeConfig) check() error {
 	errs := []error{err}
 	for _, s := range c.Origins {
 		if _, err := metadata.NormalizeOrigin(s); err != nil {
-			errs = append(errs, fmt.Errorf("challenge origins: %w", err))
+			errs = append(errs, fmt.Errorf("challenge origins: %w%s", err, instead(origin.MeantOrigin(s), "http://mcp.internal:3000")))
 		}
 	}
 	for _, s := range c.Scope {
 		if !metadata.ValidScope(s) {
-			errs = append(errs, fmt.Errorf("challenge scope: %q is no scope (RFC 6749 section 3.3)", s))
+			errs = append(errs, fmt.Errorf("challenge scope: %q must be a scope: printable ASCII without spaces, quotes and backslashes (RFC 6749 section 3.3)", s))
 		}
 	}
 	if err == nil && mode != bridge.ModeRewrite && (len(c.Scope) > 0 || c.Realm != "") {
-		errs = append(errs, fmt.Errorf("challenge %s: excludes scope and realm, which belong to the challenges that rewrite adds", mode))
+		errs = append(errs, fmt.Errorf("challenge %s: excludes scope and realm, which belong to the challenges that rewrite adds; remove them", mode))
 	}
 	return errors.Join(errs...)
+}
+
+// check refuses options beside `off`.
+func (c *CORSConfig) check() error {
+	if c != nil && c.Disabled && (len(c.AllowOrigins)+len(c.AllowHeaders)+len(c.ExposeHeaders) > 0 || c.MaxAge != 0 || c.PrivateNetwork) {
+		return errors.New("cors off: excludes the other options of cors; remove them")
+	}
+	return nil
+}
+
+// check refuses options beside `off`.
+func (m *MetadataConfig) check() error {
+	if m != nil && m.Disabled && (len(m.AuthorizationServers)+len(m.ScopesSupported)+len(m.Set) > 0 || m.ResourceName != "" || m.KeepResource || m.TTL != 0) {
+		return errors.New("metadata off: excludes the other options of metadata; remove them")
+	}
+	return nil
 }
 
 // policy compiles the origin policy of an endpoint with origins of its own.
@@ -258,10 +292,10 @@ func compileHosts(names []string) (map[string]bool, error) {
 	hosts := make(map[string]bool, len(names))
 	var errs []error
 	for _, name := range names {
-		origin, err := metadata.NormalizeOrigin("https://" + name)
-		switch host := hostname(strings.TrimPrefix(origin, "https://")); {
+		normal, err := metadata.NormalizeOrigin("https://" + name)
+		switch host := hostname(strings.TrimPrefix(normal, "https://")); {
 		case err != nil || strings.Contains(name, "/"):
-			errs = append(errs, fmt.Errorf("hosts: %q is no host name", name))
+			errs = append(errs, fmt.Errorf("hosts: %q must be a host name%s", name, instead(origin.MeantHost(name), "mcp.example.com")))
 		case portOf(name) != "":
 			errs = append(errs, fmt.Errorf("hosts: %q has a port, which host names have not; write %q", name, host))
 		default:
@@ -278,43 +312,73 @@ func portOf(host string) string {
 }
 
 // checkEndpoint validates the path of an endpoint.
-func checkEndpoint(path string) error { return checkPath("endpoint", path) }
+func checkEndpoint(path string) error {
+	if plain := strings.TrimRight(path, "/*"); plain != path && strings.HasSuffix(path, "*") && checkPath("endpoint", plain) == nil {
+		return fmt.Errorf("endpoint: %q must be a plain path; write %s, which includes the paths below it", path, plain)
+	}
+	return checkPath("endpoint", path)
+}
 
 // checkPath validates a path that an option names.
 func checkPath(option, path string) error {
 	switch {
 	case !strings.HasPrefix(path, "/"):
-		return fmt.Errorf("%s: %q does not start with a slash", option, path)
+		return fmt.Errorf("%s: %q must start with a slash%s", option, path, instead(pathMeant(path), "/mcp"))
 	case path != "/" && strings.HasSuffix(path, "/"):
 		return fmt.Errorf("%s: %q ends with a slash; write %q, both forms are served", option, path, strings.TrimRight(path, "/"))
-	case strings.ContainsAny(path, "*{}?#\\% \t\r\n"):
-		return fmt.Errorf("%s: %q is no plain path (no wildcard, placeholder, query or escape)", option, path)
-	case hasOddSegment(path):
-		return fmt.Errorf("%s: %q has an empty or dot segment", option, path)
+	case strings.ContainsAny(path, "{}"):
+		return fmt.Errorf("%s: %q must be a plain path; %s", option, path, atLoad(path))
+	case strings.ContainsAny(path, "*?#\\% \t\r\n"):
+		return fmt.Errorf("%s: %q must be a plain path%s", option, path, instead(pathMeant(path), "/mcp"))
+	case upstreams.HasOddSegment(path):
+		return fmt.Errorf("%s: %q has an empty or dot segment%s", option, path, instead(pathMeant(path), "/mcp"))
 	case path == metadata.WellKnownPath, strings.HasPrefix(path, "/.well-known/"):
-		return fmt.Errorf("%s: %q is below /.well-known/, where the metadata of endpoints stands", option, path)
+		return fmt.Errorf("%s: %q is below /.well-known/, where the metadata of endpoints is; write another path, such as /mcp", option, path)
 	}
 	return nil
 }
 
-// hasOddSegment reports whether a path has an empty or dot segment, which servers
-// and proxies read differently.
-func hasOddSegment(path string) bool {
-	return strings.Contains(path, "//") || strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../")
+// pathMeant returns the plain path that was meant with another text, such as a URL or a
+// path without its slash; "" if there is none.
+func pathMeant(s string) string {
+	if _, rest, ok := strings.Cut(s, "://"); ok {
+		_, s, _ = strings.Cut(rest, "/")
+	}
+	s, _, _ = strings.Cut(s, "?")
+	s, _, _ = strings.Cut(s, "#")
+	meant := "/" + strings.TrimRight(strings.TrimLeft(s, "/"), "/*")
+	if meant == "/" || strings.ContainsAny(meant, "*{}\\% \t\r\n") || upstreams.HasOddSegment(meant) {
+		return ""
+	}
+	return meant
+}
+
+// instead ends an error with what to write in place of a value, or with an example if that
+// is not known.
+func instead(meant, example string) string {
+	if meant == "" {
+		return ", such as " + example
+	}
+	return "; write " + meant
 }
 
 // parsePublicURL validates public_url and returns its origin and path.
-func parsePublicURL(s string) (origin, path string, err error) {
+func parsePublicURL(s string) (base, path string, err error) {
+	if strings.ContainsAny(s, "{}") {
+		return "", "", fmt.Errorf("public_url: %q: %s", s, atLoad(s))
+	}
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return "", "", fmt.Errorf("public_url: %q is no absolute http or https URL", s)
+		return "", "", fmt.Errorf("public_url: %q must be a URL that starts with https:// or http://%s", s, instead(origin.MeantURL(s), "https://mcp.example.com/mcp"))
 	case u.User != nil:
-		return "", "", errors.New("public_url: a URL with user information cannot be a resource identifier")
+		return "", "", errors.New("public_url: must not have a user name or password; remove them")
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#"):
-		return "", "", fmt.Errorf("public_url: %q has a query or a fragment", s)
+		plain, _, _ := strings.Cut(s, "#")
+		plain, _, _ = strings.Cut(plain, "?")
+		return "", "", fmt.Errorf("public_url: %q must not have a query or fragment; write %s", s, plain)
 	}
-	origin, err = metadata.NormalizeOrigin(u.Scheme + "://" + u.Host)
+	base, err = metadata.NormalizeOrigin(u.Scheme + "://" + u.Host)
 	if err != nil {
 		return "", "", fmt.Errorf("public_url: %w", err)
 	}
@@ -324,5 +388,78 @@ func parsePublicURL(s string) (origin, path string, err error) {
 			return "", "", fmt.Errorf("public_url: path of %q: %w", s, err)
 		}
 	}
-	return origin, path, nil
+	return base, path, nil
+}
+
+// LegacySSEConfig says where HTTP+SSE is served beside an endpoint, for old clients
+// (MCP specification 2024-11-05, "HTTP with SSE").
+type LegacySSEConfig struct {
+	// The path of the event stream. It should be below the endpoint, because
+	// clients that log in compare it with the `resource` of the metadata, which is
+	// the endpoint. Default: `sse` below the endpoint.
+	Path string `json:"path,omitempty"`
+
+	// The path that clients post messages to. Cannot be set in front of an
+	// HTTP+SSE server. Default: `message` below the path of the event stream.
+	MessagePath string `json:"message_path,omitempty"`
+}
+
+func (c *LegacySSEConfig) path() string {
+	if c == nil {
+		return ""
+	}
+	return c.Path
+}
+
+func (c *LegacySSEConfig) messagePath() string {
+	if c == nil {
+		return ""
+	}
+	return c.MessagePath
+}
+
+// fill sets the defaults for an endpoint.
+func (c *LegacySSEConfig) fill(endpoint string) {
+	if c.Path == "" {
+		c.Path = strings.TrimSuffix(endpoint, "/") + "/sse"
+	}
+	if c.MessagePath == "" {
+		c.MessagePath = c.Path + "/message"
+	}
+}
+
+// check sets the defaults of an endpoint's paths and validates them.
+func (c *LegacySSEConfig) check(h *Handler) error {
+	if c == nil {
+		return nil
+	}
+	if h.isMiddleware() {
+		return errors.New("legacy_sse: needs an upstream, and a middleware has none; write the upstream's address, or remove legacy_sse")
+	}
+	if h.upstream.sse && c.MessagePath != "" {
+		return fmt.Errorf("legacy_sse: %q: in front of an HTTP+SSE server messages are posted below the endpoint; remove the second path", c.MessagePath)
+	}
+	c.fill(h.Endpoint)
+	for _, p := range []string{c.Path, c.MessagePath} {
+		if err := checkPath("legacy_sse", p); err != nil {
+			return err
+		}
+	}
+	own := strings.TrimSuffix(h.Endpoint, "/")
+	switch {
+	case strings.TrimSuffix(c.Path, "/") == own || strings.TrimSuffix(c.MessagePath, "/") == own:
+		return fmt.Errorf("legacy_sse: %q is the endpoint itself; write another path, or none for %[1]s/sse", h.Endpoint)
+	case c.Path == c.MessagePath:
+		return fmt.Errorf("legacy_sse: %q is both the event stream and the message path; write two paths, or none", c.Path)
+	}
+	return nil
+}
+
+// legacyPath returns a path of HTTP+SSE as clients see it. stripped is the prefix that enclosing
+// routes have stripped.
+func legacyPath(h *Handler, stripped, path string) string {
+	if h.base.path != "" {
+		stripped, _ = strings.CutSuffix(h.base.path, h.Endpoint)
+	}
+	return stripped + path
 }

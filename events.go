@@ -8,42 +8,44 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/oncelog"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
 )
 
-// The events, whose origin is `http.handlers.mcp_auth_bridge`. README lists their data.
+// The events. Their origin is `http.handlers.mcp_auth_bridge`. docs/observe.md lists their data.
 const (
 	eventChallenge    = "mcp_challenge"
+	eventDenied       = "mcp_denied"
 	eventSessionEnd   = "mcp_session_end"
 	eventUpstreamDown = "mcp_upstream_down"
 	eventUpstreamUp   = "mcp_upstream_up"
 )
 
 const (
-	// maxEvents bounds the events that wait for a slow subscriber; further ones are
-	// dropped.
+	// maxEvents bounds the events that wait for a slow subscriber. Further ones are dropped.
 	maxEvents = 1024
-	// eventsPatience bounds how long a reload waits for those that still wait.
-	eventsPatience = time.Second
+	// closeWait bounds how long a reload waits until all events are emitted.
+	closeWait = time.Second
 )
 
-// event is one that waits to be emitted.
+// event is an event that waits to be emitted.
 type event struct {
 	ctx  caddy.Context // of the handler whose event it is
 	name string
 	data map[string]any
 }
 
-// emitter emits events one after the other, on a goroutine of its own: Caddy calls
-// subscribers while the emitter waits, and a request must not wait for a subscriber.
+// emitter emits events one after the other, on a goroutine of its own. Emitting waits for
+// the subscribers, and a request must not wait for a subscriber.
 type emitter struct {
 	events *caddyevents.App
 	logger *zap.Logger
-	full   sync.Once
+	full   oncelog.Set[string] // events that were dropped, by name
 
 	mu      sync.Mutex
 	waiting []event
-	running chan struct{} // closed when all is emitted; nil: nothing waits
+	running chan struct{} // closed when all events are emitted; nil if none waits
 	closed  bool
 }
 
@@ -51,7 +53,7 @@ func newEmitter(events *caddyevents.App, logger *zap.Logger) *emitter {
 	return &emitter{events: events, logger: logger}
 }
 
-// emit has an event emitted soon. data is made only where something subscribes to it.
+// emit queues an event. data is called only if something subscribes to the event.
 func (e *emitter) emit(ctx caddy.Context, name string, data func() map[string]any) {
 	if e == nil || !e.events.ShouldEmit(name) {
 		return
@@ -62,9 +64,9 @@ func (e *emitter) emit(ctx caddy.Context, name string, data func() map[string]an
 	case e.closed:
 		return
 	case len(e.waiting) >= maxEvents:
-		e.full.Do(func() {
-			e.logger.Warn("events are dropped: a handler that subscribes to them is too slow", zap.String("event", name), zap.Int("waiting", maxEvents))
-		})
+		if since, due := e.full.Due(name); due {
+			e.logger.Warn("events are dropped: a handler that subscribes to them is too slow", zap.String("event", name), zap.Int("waiting", maxEvents), zap.Int("dropped", since+1))
+		}
 		return
 	}
 	e.waiting = append(e.waiting, event{ctx, name, data()})
@@ -74,10 +76,10 @@ func (e *emitter) emit(ctx caddy.Context, name string, data func() map[string]an
 	}
 }
 
-// run emits what waits, and ends.
+// run emits the events that wait, and then returns.
 func (e *emitter) run() {
 	for ev, ok := e.next(); ok; ev, ok = e.next() {
-		if ev.ctx.Err() == nil { // the configuration's handlers are still there
+		if ev.ctx.Err() == nil { // the handlers of the configuration still exist
 			e.events.Emit(ev.ctx, ev.name, ev.data)
 		}
 	}
@@ -96,7 +98,7 @@ func (e *emitter) next() (ev event, ok bool) {
 	return ev, true
 }
 
-// close has no more events emitted than those that wait, and waits for these a while.
+// close drops all events to come, and waits at most closeWait for those that are queued.
 func (e *emitter) close() {
 	if e == nil {
 		return
@@ -110,46 +112,57 @@ func (e *emitter) close() {
 	}
 	select {
 	case <-running:
-	case <-time.After(eventsPatience):
+	case <-time.After(closeWait):
 	}
 }
 
-// emit has an event of the endpoint emitted.
-func (h *Handler) emit(name string, data func() map[string]any) {
-	h.app.emitter.emit(h.ctx, name, func() map[string]any {
+// emit queues an event of the endpoint.
+func (o *observer) emit(name string, data func() map[string]any) {
+	o.emitter.emit(o.ctx, name, func() map[string]any {
 		all := data()
-		all["endpoint"] = h.staticPath()
+		all["endpoint"] = o.path()
 		return all
 	})
 }
 
-// emitChallenge tells what became of the challenges of an answer. What o has of the
-// upstream's text is not in it.
-func (h *Handler) emitChallenge(o *bridge.Outcome) {
-	h.emit(eventChallenge, func() map[string]any {
-		scheme, code := o.Kind()
+// emitChallenge reports what was done with the challenges of an answer. The data has no text
+// of the upstream.
+func (o *observer) emitChallenge(c *stats.Outcome) {
+	o.emit(eventChallenge, func() map[string]any {
+		scheme, code := c.Kind()
 		return map[string]any{
-			"status": o.Status, "given": o.Given, "scheme": scheme, "error": code, "action": string(o.Action), "reason": string(o.Reason),
+			"status": c.Status, "given": c.Given, "scheme": scheme, "error": code, "action": string(c.Action), "reason": string(c.Reason),
 		}
 	})
 }
 
-// emitSessionEnd tells that a session is over.
-func (h *Handler) emitSessionEnd(s bridge.SessionInfo, why bridge.EndReason) {
-	h.emit(eventSessionEnd, func() map[string]any {
+// emitSessionEnd reports that a session is over.
+func (o *observer) emitSessionEnd(s stats.SessionInfo, why stats.EndReason) {
+	o.emit(eventSessionEnd, func() map[string]any {
 		return map[string]any{"session": s.ID, "transport": string(s.Transport), "why": string(why), "age": time.Since(s.Begun).Seconds()}
 	})
 }
 
-// whyEndsEarly is why a program is no upstream for a while.
-const whyEndsEarly = "ends_early"
-
-// emitUpstreamDown tells that an upstream gives no answer any more.
-func (h *Handler) emitUpstreamDown(upstream, why string) {
-	h.emit(eventUpstreamDown, func() map[string]any { return map[string]any{"upstream": upstream, "why": why} })
+// emitDenied reports a request that `authorize` has refused.
+func (o *observer) emitDenied(d edge.Denial) {
+	o.emit(eventDenied, func() map[string]any {
+		return map[string]any{
+			"status": d.Status, "reason": d.Reason, "user": d.Subject, "client": d.Client,
+			"method": d.Method, "name": d.Name, "rule": d.Rule, "needed": d.Needed.String(),
+		}
+	})
 }
 
-// emitUpstreamUp tells that it does again.
-func (h *Handler) emitUpstreamUp(upstream string, down time.Duration) {
-	h.emit(eventUpstreamUp, func() map[string]any { return map[string]any{"upstream": upstream, "down": down.Seconds()} })
+// whyEndsEarly is the reason of the event if a program has ended too often soon after its
+// start.
+const whyEndsEarly = "ends_early"
+
+// emitUpstreamDown reports that an upstream has ceased to answer.
+func (o *observer) emitUpstreamDown(upstream, why string) {
+	o.emit(eventUpstreamDown, func() map[string]any { return map[string]any{"upstream": upstream, "why": why} })
+}
+
+// emitUpstreamUp reports that an upstream answers again.
+func (o *observer) emitUpstreamUp(upstream string, down time.Duration) {
+	o.emit(eventUpstreamUp, func() map[string]any { return map[string]any{"upstream": upstream, "down": down.Seconds()} })
 }

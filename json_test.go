@@ -1,12 +1,11 @@
 package mcpauthbridge_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
 // Mistakes that only JSON can have are refused by a line that names the value.
@@ -19,15 +18,16 @@ func TestRefusedJSON(t *testing.T) {
 		"port of a host":              {`"hosts":["mcp.example.com:8443"]`, `hosts: "mcp.example.com:8443" has a port`},
 		"dots in the upstream's path": {`"upstream":{"protocol":"http","path":"/a/../mcp"},"reverse_proxy":{"upstreams":[{"dial":"localhost:1"}]}`, `upstream path: "/a/../mcp" has an empty or dot segment`},
 		"scopes of no challenge":      {`"challenge":{"mode":"replace","scope":["a"]}`, "challenge replace: excludes scope and realm"},
+		"old name of a limit":         {`"limits":{"request_body":1}`, "limits: the option \"request_body\" is called `max_request_body` now"},
+		"old name in sessions":        {`"sessions":{"idle":1}`, "sessions: the option \"idle\" is called `idle_timeout` now"},
+		"unknown member":              {`"publc_url":"https://mcp.example.com"`, "mcp_auth_bridge: unrecognized option \"publc_url\"; did you mean `public_url`?"},
+		"unknown member of a part":    {`"cors":{"allowed_origins":[]}`, "cors: unrecognized option \"allowed_origins\"; did you mean `allow_origins`?"},
+		"unknown member of the proxy": {`"reverse_proxy":{"upstream":[]}`, `json: unknown field "upstream"`},
 		"origin of a challenge":       {`"challenge":{"origins":["localhost:1"]}`, "challenge origins"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			raw := fmt.Sprintf(`{"admin":{"disabled":true},"storage":{"module":"file_system","root":%q},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[{"handler":"mcp_auth_bridge",%s}]}]}}}}}`, t.TempDir(), tc.handler)
-			var cfg caddy.Config
-			if err := json.Unmarshal([]byte(raw), &cfg); err != nil {
-				t.Fatal(err)
-			}
-			if err := caddy.Validate(&cfg); err == nil || !strings.Contains(err.Error(), tc.want) {
+			raw := fmt.Sprintf(`{"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[{"handler":"mcp_auth_bridge",%s}]}]}}}}}`, tc.handler)
+			if err := testcaddy.ValidateJSON(t, []byte(raw)); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got error %v, want %s", err, tc.want)
 			}
 		})

@@ -1,7 +1,6 @@
-// Package mcpauthbridge is a Caddy HTTP handler that puts MCP servers on the
-// web so that their logins start: it proxies MCP traffic and gives each
-// client the upstream's authorization challenge whole and right, with the
-// CORS headers and the metadata that a client needs to act on it.
+// Package mcpauthbridge is a reverse proxy for MCP servers, as a Caddy HTTP
+// handler. It rewrites the upstream's authorization challenges and metadata to
+// the public URL, adds CORS headers, and bridges the transports of MCP.
 package mcpauthbridge
 
 import (
@@ -9,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -21,53 +20,57 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/identity"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/sse"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
 )
 
 func init() {
-	caddy.RegisterModule(Handler{})
-	caddy.RegisterModule(HTTPUpstream{})
-	caddy.RegisterModule(SSEUpstream{})
+	caddy.RegisterModule(new(Handler))
 }
 
-// Handler puts an MCP server behind Caddy without losing its authorization
-// challenge. It proxies the endpoint to the server, maps the metadata URL in
-// the server's WWW-Authenticate fields to the public one, answers that URL
-// with the server's protected resource metadata (RFC 9728), and sends the
-// CORS headers that let a page in a browser read both.
+// Handler is a reverse proxy for an MCP server. It keeps the server's OAuth
+// login working: it rewrites the metadata URL in the `WWW-Authenticate` header
+// to the public URL, serves the server's protected resource metadata (RFC 9728)
+// there, and sends the CORS headers that web pages need to read both. It serves
+// stdio and HTTP+SSE servers over Streamable HTTP.
 //
-// It does not add authorization: a server without it stays open.
+// It adds no login unless `authorize` is set: a server without one stays open to everyone.
 //
-// Without `reverse_proxy` it is a middleware: it does the same to the answer
-// of the handlers that follow it.
+// Without `reverse_proxy` it is a middleware: it does the same to the responses
+// of the handlers after it in the route.
 type Handler struct {
-	// The path of the MCP endpoint, as clients use it. It is served with
-	// and without a final slash. Default: `/mcp`.
+	// The path that clients use. It is served with and without a final slash.
+	// Default: `/mcp`.
 	Endpoint string `json:"endpoint,omitempty"`
 
-	// The URL that clients use, if it cannot be told from the request:
-	// origin (`https://mcp.example.com`), or origin and path. Default: the
-	// request's scheme and host, or what a trusted proxy forwards of them.
+	// The URL that clients use, as an origin (`https://mcp.example.com`) or an
+	// origin and a path. Set it if Caddy cannot derive it from the request.
+	// Default: the scheme and host of the request, or those in the
+	// `X-Forwarded-*` headers of a trusted proxy.
 	PublicURL string `json:"public_url,omitempty"`
 
-	// Host names that clients use, beyond those of the site. Requests for
-	// other hosts are served, but nothing is kept for them, and pages of
+	// More host names that clients use, besides those of the site. Requests for
+	// other hosts are served, but their metadata is not cached, and web pages on
 	// their origin are not allowed. Default: the hosts of the site.
 	Hosts []string `json:"hosts,omitempty"`
 
-	// Also answers the well-known URL without a path, which some clients
-	// ask for. Default: true for the only endpoint of a site.
-	RootMetadata bool `json:"root_metadata,omitempty"`
+	// Whether to serve the metadata at the well-known URL without a path, too.
+	// Some clients look only there. Default: true for the only endpoint of a
+	// site.
+	RootMetadata *bool `json:"root_metadata,omitempty"`
 
 	// The kind of the upstream. Default: `{"protocol": "http"}`.
 	UpstreamRaw json.RawMessage `json:"upstream,omitempty" caddy:"namespace=http.mcp_auth_bridge.upstreams inline_key=protocol"`
 
-	// The proxy to the upstream, with all options of `reverse_proxy`.
-	// Default: none, which makes this handler a middleware.
+	// The proxy to the upstream, with all options of `reverse_proxy`. Without
+	// it, and without a stdio server, this handler is a middleware.
+	// Default: none.
 	ReverseProxy *reverseproxy.Handler `json:"reverse_proxy,omitempty"`
 
-	// What becomes of the upstream's challenges.
+	// What to do with the upstream's challenges.
 	Challenge *ChallengeConfig `json:"challenge,omitempty"`
 
 	// Which web pages may call the endpoint.
@@ -76,70 +79,82 @@ type Handler struct {
 	// Where the protected resource metadata comes from.
 	Metadata *MetadataConfig `json:"metadata,omitempty"`
 
-	// What becomes of an authorization server on the MCP server's own origin.
-	// Default: none; it has to be reachable by itself.
+	// How to serve an authorization server that is on the MCP server's own
+	// origin. Default: it is not served, and needs a public address.
 	AuthorizationServer *AuthorizationServerConfig `json:"authorization_server,omitempty"`
 
-	// Offers the endpoint to clients of HTTP+SSE (MCP specification 2024-11-05)
-	// as well. Default: off.
+	// Serves the endpoint to HTTP+SSE clients (MCP specification 2024-11-05), too.
+	// Default: off.
 	LegacySSE *LegacySSEConfig `json:"legacy_sse,omitempty"`
 
-	// The sessions of an endpoint that offers another transport than its server
-	// speaks: in front of a process (`stdio`) or of an HTTP+SSE server, and with
-	// `legacy_sse`.
+	// The limits of sessions, for endpoints that hold sessions: those of stdio
+	// servers and HTTP+SSE servers, and those with `legacy_sse`.
 	Sessions *SessionsConfig `json:"sessions,omitempty"`
 
-	// Bounds of sizes, times and numbers.
+	// Asks clients for a login before a request reaches the MCP server, and
+	// says who may do what. Default: none; an open server stays open.
+	Authorize *edge.Config `json:"authorize,omitempty"`
+
+	// The limits of sizes, times and numbers.
 	Limits *Limits `json:"limits,omitempty"`
 
 	app            *App
 	endpoint       *bridge.Endpoint
 	store          *metadata.Store
 	policy         *cors.Policy
-	upstream       upstreamKind
+	upstream       endpointUpstream
 	base           publicBase
 	hosts          map[string]bool
-	trustedProxies []netip.Prefix
+	trustedProxies trustedProxies
 	transport      *scopedTransport
-	refused        *onceSet // origins
-	troubles       *onceSet // of sessions
-	place          *atomic.Pointer[place]
-	keepsPaths     bool
+	place          *atomic.Pointer[placement]
+	described      *site.Handler
+	identity       identity.Endpoint
+	key, scope     string // of identity, once it is complete
+	keptPaths      *keptPaths
 	follows        *atomic.Pointer[caddyhttp.Handler] // of a middleware
-	counts         *bridge.Counts
-	memory         *atomic.Pointer[bridge.Memory]
+	observer       *observer
 	remembered     *pooledMemory
-	name           string // what the operator sees it by; empty before the start
 	loaded         time.Time
+	line           string // of the Caddyfile, if it is known
 	hub            *pooledHub
-	hubKeyInUse    string
+	edge           *edge.Edge // nil without authorize
 	ctx            caddy.Context
 	logger         *zap.Logger
 }
 
-// CaddyModule returns the Caddy module information.
-func (Handler) CaddyModule() caddy.ModuleInfo {
+// CaddyModule returns the Caddy module information. Its receiver is a pointer: Caddy's
+// events call it from any goroutine, and a value would be a copy of all fields, also while
+// one of them is set.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "http.handlers.mcp_auth_bridge",
 		New: func() caddy.Module { return new(Handler) },
 	}
 }
 
-// Provision sets the handler up. Every mistake of the configuration is
-// reported, one line each.
+// Provision sets the handler up.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	h.line = site.WrittenAt(h)
 	h.ctx, h.logger = ctx, ctx.Logger()
-	h.refused, h.troubles, h.place = new(onceSet), new(onceSet), new(atomic.Pointer[place])
+	h.place = new(atomic.Pointer[placement])
 	h.follows = new(atomic.Pointer[caddyhttp.Handler])
-	h.counts, h.memory, h.loaded = bridge.NewCounts(), new(atomic.Pointer[bridge.Memory]), time.Now()
-	h.memory.Store(bridge.NewMemory())
+	h.loaded = time.Now()
 	appModule, err := ctx.App(appID)
 	if err != nil {
 		return err
 	}
 	h.app = appModule.(*App)
+	h.observer = newObserver(ctx, h.staticPath, h.app.emitter)
+	if h.identity, err = identityAsWritten(h); err != nil {
+		return err
+	}
 	if h.Endpoint == "" {
 		h.Endpoint = DefaultEndpoint
+	}
+	h.observer.endpoint = h.Endpoint
+	if err := newOptionReplacer().options(h); err != nil {
+		return err
 	}
 	if h.CORS == nil {
 		h.CORS = h.app.CORS
@@ -150,32 +165,48 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Limits == nil {
 		h.Limits = new(Limits)
 	}
-	if err := h.checkOptions(); err != nil {
+	if err := h.compileOptions(); err != nil {
 		return err
 	}
 	if err := h.loadUpstream(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(h.checkStdio(), h.checkLegacySSE(), h.checkSessions()); err != nil {
+	if err := h.LegacySSE.check(h); err != nil { // which also sets defaults
 		return err
 	}
-	if err := h.provisionProxy(ctx); err != nil {
-		return err
+	if p := h.ReverseProxy; p != nil {
+		if len(p.Upstreams) == 0 && p.DynamicUpstreamsRaw == nil {
+			return fmt.Errorf("upstream: endpoint %q names none; give an address (`to`, `dynamic`), or leave reverse_proxy out for a middleware", h.Endpoint)
+		}
+		if err := checkDials(p.Upstreams); err != nil {
+			return err
+		}
+		if h.trustedProxies, err = parseTrustedProxies(p.TrustedProxies); err != nil {
+			return err
+		}
+		if h.transport, err = provisionProxy(ctx, p, h.Limits); err != nil {
+			return err
+		}
 	}
 	if err := h.compile(); err != nil {
 		return err
 	}
-	if err := h.loadHub(); err != nil {
-		return err
-	}
+	h.described = h.describe()
 	h.app.register(h)
-	return nil
+	return h.app.observe(ctx)
 }
 
-// checkOptions validates and compiles the options that need no other module.
-func (h *Handler) checkOptions() error {
-	var errs []error
-	errs = append(errs, checkEndpoint(h.Endpoint), h.Limits.validate())
+// Validate checks what the parts of the request path do not need to be compiled. All mistakes
+// are reported, one line each.
+func (h *Handler) Validate() error {
+	errs := []error{h.Limits.validate(), h.CORS.check(), h.Metadata.check()}
+	return errors.Join(append(errs, checkUpstream(h), h.Sessions.check(h))...)
+}
+
+// compileOptions compiles the options that need no other module, and checks those that the
+// parts of the request path are compiled from. All mistakes are reported, one line each.
+func (h *Handler) compileOptions() error {
+	errs := []error{checkEndpoint(h.Endpoint), h.Challenge.check(), h.AuthorizationServer.check(h)}
 	if h.PublicURL != "" {
 		origin, path, err := parsePublicURL(h.PublicURL)
 		errs = append(errs, err)
@@ -183,32 +214,24 @@ func (h *Handler) checkOptions() error {
 	}
 	hosts, err := compileHosts(h.Hosts)
 	h.hosts = hosts
-	errs = append(errs, err)
-	if c := h.CORS; c != nil && c.Off && (len(c.AllowOrigins)+len(c.AllowHeaders)+len(c.ExposeHeaders) > 0 || c.MaxAge != 0 || c.PrivateNetwork) {
-		errs = append(errs, errors.New("cors off: excludes the other options of cors"))
-	}
-	if m := h.Metadata; m != nil && m.Off && (len(m.AuthorizationServers)+len(m.ScopesSupported)+len(m.Set) > 0 || m.ResourceName != "" || m.KeepResource || m.TTL != 0) {
-		errs = append(errs, errors.New("metadata off: excludes the other options of metadata"))
-	}
-	errs = append(errs, h.Challenge.check(), h.checkServer())
-	return errors.Join(errs...)
+	return errors.Join(append(errs, err)...)
 }
 
 func (h *Handler) loadUpstream(ctx caddy.Context) error {
 	if h.UpstreamRaw == nil {
-		h.upstream = new(HTTPUpstream)
+		h.upstream = newUpstream(new(upstreams.HTTP))
 		return nil
 	}
 	mod, err := ctx.LoadModule(h, "UpstreamRaw")
 	if err != nil {
 		return fmt.Errorf("loading upstream: %w", err)
 	}
-	kind, ok := mod.(upstreamKind)
+	kind, ok := mod.(upstreams.Kind)
 	if !ok {
-		return fmt.Errorf("upstream: module %T is no MCP upstream", mod)
+		return fmt.Errorf("upstream: module %T is not an MCP upstream", mod)
 	}
-	h.upstream = kind
-	if kind.kind() != bridge.KindStdio && h.ReverseProxy == nil {
+	h.upstream = newUpstream(kind)
+	if h.upstream.proxied && h.ReverseProxy == nil {
 		return errors.New("upstream: needs an upstream address (reverse_proxy in JSON); without one the handler is a middleware and maps no path")
 	}
 	return nil
@@ -220,7 +243,13 @@ func (h *Handler) compile() error {
 	if err != nil {
 		return err
 	}
-	path, message := h.upstream.paths()
+	if err := h.compileEdge(); err != nil {
+		return err
+	}
+	if h.edge != nil {
+		mode = bridge.ModeReplace
+	}
+	path, message := h.upstream.path, h.upstream.message
 	if path == "" {
 		path = h.Endpoint
 	}
@@ -230,7 +259,7 @@ func (h *Handler) compile() error {
 	if err := h.compileCORS(); err != nil {
 		return err
 	}
-	dials := h.dials()
+	dials := dialledHosts(h.ReverseProxy)
 	metadataPath := path
 	if h.isMiddleware() {
 		metadataPath = h.Endpoint
@@ -238,34 +267,36 @@ func (h *Handler) compile() error {
 	if err := h.compileMetadata(metadataPath, dials); err != nil {
 		return err
 	}
-	server, err := h.serverConfig()
+	server, err := h.AuthorizationServer.config(h.Limits, func(msg, path string) {
+		h.logger.Info(msg, zap.String("endpoint", h.Endpoint), zap.String("path", path))
+	})
 	if err != nil {
 		return err
 	}
 	cfg := bridge.Config{
 		Server:        server,
 		Path:          h.Endpoint,
-		Kind:          h.upstream.kind(),
+		Site:          bridge.Site{Origin: h.base.origin, Path: h.base.path, Listed: h.hosts},
+		Kind:          h.upstream.bridgeKind(),
 		UpstreamPath:  path,
 		MessagePath:   message,
 		Mode:          mode,
 		CORS:          h.policy,
 		Metadata:      h.store,
-		UpstreamHosts: dials,
-		Sealer:        func() (*sse.Sealer, error) { return h.app.sealer() },
-		ChallengeWait: time.Duration(h.Limits.ChallengeWait),
-		HeldBody:      h.Limits.HeldBody,
-		RequestBody:   h.Limits.RequestBody,
-		MaxEvent:      h.Limits.EndpointEvent,
+		Sealer:        h.app.sealer,
+		SealScope:     func() string { return h.scope },
+		ChallengeWait: time.Duration(h.Limits.ChallengeTimeout),
+		HeldBody:      h.Limits.MaxHeldBody,
+		RequestBody:   h.Limits.MaxRequestBody,
+		MaxEvent:      h.Limits.MaxEndpointEvent,
 		LegacyPath:    h.LegacySSE.path(),
 		LegacyMessage: h.LegacySSE.messagePath(),
+		Notice:        h.observer.notice,
 		Warn: func(msg, cause, detail string) {
 			h.logger.Warn(msg, zap.String("endpoint", h.Endpoint), zap.String("cause", cause), zap.String("detail", detail))
 		},
 	}
-	if observed {
-		cfg.Observer = observer{h}
-	}
+	cfg.Counts = h.observer.counts
 	if h.Challenge != nil {
 		cfg.Realm, cfg.Scope = h.Challenge.Realm, h.Challenge.Scope
 	}
@@ -278,7 +309,7 @@ func (h *Handler) compileCORS() error {
 	if c == nil {
 		c = new(CORSConfig)
 	}
-	if c.Off {
+	if c.Disabled {
 		return nil
 	}
 	var own []string
@@ -314,23 +345,33 @@ func (h *Handler) compileMetadata(path string, dials []string) error {
 	if m == nil {
 		m = new(MetadataConfig)
 	}
+	if h.edge != nil {
+		m = h.documentOfEdge(*m)
+		h.Metadata = m
+	}
 	cfg := m.document()
 	cfg.BridgeServer = h.bridgesServer()
 	cfg.Dials, cfg.TLS, cfg.UpstreamPath = dials, h.transport.tls(), path
 	cfg.Timeout = time.Duration(h.Limits.MetadataTimeout)
-	cfg.MaxSize, cfg.MaxEntries = h.Limits.MetadataSize, h.Limits.MetadataEntries
-	cfg.ChallengeMetadata, cfg.Log = bridge.ChallengeMetadata, h.logMetadata
-	cfg.Looked = func(r metadata.CacheResult) { h.counts.Cache(string(r)) }
-	cfg.Fetched = func(r metadata.FetchResult) { h.counts.Fetched(string(r)) }
+	cfg.MaxSize, cfg.MaxEntries = h.Limits.MaxMetadataSize, h.Limits.MaxMetadataEntries
+	cfg.EventStream = h.upstream.sse
+	cfg.Seal = sealOfDocuments(h.app.sealer, func() string { return h.scope })
+	cfg.ChallengeMetadata, cfg.Log = bridge.ChallengeMetadata, func(e metadata.Event) { logMetadata(h, e) }
+	cfg.Looked = func(r metadata.CacheResult) { h.observer.counts.Cache(string(r)) }
+	cfg.Fetched = func(r metadata.FetchResult) { h.observer.counts.Fetched(string(r)) }
 	if h.Challenge != nil {
 		cfg.Origins = h.Challenge.Origins
 	}
+	f := &fetcher{
+		proxy: h.ReverseProxy, transport: h.transport, follows: h.follows,
+		server: func() *caddyhttp.Server { return h.placed().Server },
+	}
 	switch {
-	case m.Off:
+	case m.Disabled:
 	case h.ReverseProxy != nil:
-		cfg.Fetch = h.fetch
+		cfg.Fetch = f.fetch
 	case h.isMiddleware():
-		cfg.Fetch = h.fetchFollowing
+		cfg.Fetch = f.fetchFollowing
 	}
 	store, err := metadata.New(cfg)
 	if err != nil {
@@ -340,15 +381,26 @@ func (h *Handler) compileMetadata(path string, dials []string) error {
 	return nil
 }
 
-// dials lists the addresses of the upstreams, "host:port", as configured.
-func (h *Handler) dials() []string {
-	if h.ReverseProxy == nil {
+// dialled returns the addresses of a proxy's upstreams as they are configured. It returns
+// none for dynamic upstreams. The proxy may be nil.
+func dialled(proxy *reverseproxy.Handler) []string {
+	if proxy == nil {
 		return nil
 	}
+	addresses := make([]string, 0, len(proxy.Upstreams))
+	for _, up := range proxy.Upstreams {
+		addresses = append(addresses, up.Dial)
+	}
+	return addresses
+}
+
+// dialledHosts returns the addresses that are "host:port", which are neither unix sockets nor
+// placeholders.
+func dialledHosts(proxy *reverseproxy.Handler) []string {
 	var dials []string
-	for _, up := range h.ReverseProxy.Upstreams {
-		addr, err := caddy.ParseNetworkAddress(up.Dial)
-		if err != nil || addr.IsUnixNetwork() || strings.Contains(up.Dial, "{") {
+	for _, address := range dialled(proxy) {
+		addr, err := caddy.ParseNetworkAddress(address)
+		if err != nil || addr.IsUnixNetwork() || strings.Contains(address, "{") {
 			continue
 		}
 		dials = append(dials, strings.ToLower(addr.JoinHostPort(0)))
@@ -356,69 +408,53 @@ func (h *Handler) dials() []string {
 	return dials
 }
 
-// Cleanup ends what the handler has started.
+// Cleanup ends what the handler has started. Caddy also calls it after a Provision or a
+// Validate that has failed.
 func (h *Handler) Cleanup() error {
-	var errs []error
-	errs = append(errs, h.detachMemory())
-	if h.hub != nil {
-		_, err := hubs.Delete(h.hubKeyInUse)
-		errs = append(errs, err)
-		h.hub.backend.detach(h)
+	if h.app != nil {
+		h.app.end()
 	}
+	errs := []error{detach(h)}
+	h.edge.Close()
 	if h.store != nil {
 		h.store.Close()
 	}
 	if h.transport != nil {
 		errs = append(errs, h.transport.cleanup())
 	}
-	if h.keepsPaths {
-		_, err := learnedPaths.Delete(h.serverKey())
-		errs = append(errs, err)
-	}
-	if h.ReverseProxy != nil && h.transport != nil {
+	if h.ReverseProxy != nil && h.transport != nil && hasHosts(h.ReverseProxy) {
 		errs = append(errs, h.ReverseProxy.Cleanup())
 	}
 	return errors.Join(errs...)
 }
 
-// isConfiguredHost reports whether a host is one of the endpoint's own.
-func (h *Handler) isConfiguredHost(host string) bool {
-	if h.hosts[host] {
-		return true
-	}
-	if h.base.origin != "" && hostname(strings.TrimPrefix(strings.TrimPrefix(h.base.origin, "http://"), "https://")) == host {
-		return true
-	}
-	return h.placed().has(host)
+// hasHosts reports whether the provisioning of a proxy came as far as the hosts of its
+// upstreams, which all configurations share. Its Cleanup gives each of them back: also those
+// that only the running configuration has taken.
+func hasHosts(p *reverseproxy.Handler) bool {
+	return !slices.ContainsFunc(p.Upstreams, func(u *reverseproxy.Upstream) bool { return u == nil || u.Host == nil })
 }
 
-// placed returns where the handler stands in the configuration.
-func (h *Handler) placed() *place {
-	if p := h.place.Load(); p != nil {
-		return p
-	}
-	h.app.resolve()
-	if p := h.place.Load(); p != nil {
-		return p
-	}
-	return &place{}
-}
+// bridges reports whether requests of the endpoint are carried over to another
+// transport.
+func (h *Handler) bridges() bool { return h.upstream.translates() || h.LegacySSE != nil }
 
 // isMiddleware reports whether the handlers that follow answer.
 func (h *Handler) isMiddleware() bool {
-	return h.ReverseProxy == nil && h.upstream.kind() != bridge.KindStdio
+	return h.ReverseProxy == nil && h.upstream.proxied
 }
 
+// bridgesServer reports whether the authorization server is bridged.
+func (h *Handler) bridgesServer() bool { return h.AuthorizationServer != nil }
+
 // metadataOff reports whether the operator wants no metadata served.
-func (h *Handler) metadataOff() bool { return h.Metadata != nil && h.Metadata.Off }
+func (h *Handler) metadataOff() bool { return h.Metadata != nil && h.Metadata.Disabled }
 
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
-	_ caddy.Validator             = (*HTTPUpstream)(nil)
-	_ caddy.Validator             = (*SSEUpstream)(nil)
-	_ caddy.Validator             = (*StdioUpstream)(nil)
 	_ http.RoundTripper           = (*scopedTransport)(nil)
 )

@@ -1,124 +1,192 @@
 package mcpauthbridge
 
 import (
+	"cmp"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/oncelog"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/servers"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 )
 
-// observer hands what happens at an endpoint on to all that want to know.
-type observer struct{ h *Handler }
+// observer counts, remembers, logs and emits what happens at an endpoint. Its methods are
+// called on the goroutine of a request, by several requests at a time, and do not wait.
+type observer struct {
+	endpoint string        // path, as configured
+	path     func() string // path that clients use, once the endpoint was found in the configuration
+	ctx      caddy.Context
+	logger   *zap.Logger
+	emitter  *emitter
+	counts   *stats.Counts
+	memory   atomic.Pointer[stats.Memory]
 
-// Challenged implements [bridge.Observer].
-func (o observer) Challenged(x *bridge.Exchange, c *bridge.Outcome) {
-	o.h.memory.Load().Challenged(x.Request(), c)
-	o.h.counts.Challenged(c)
-	o.h.emitChallenge(c)
+	refused  oncelog.Set[string]    // origins and hosts
+	troubles oncelog.Set[[2]string] // of sessions, by message and cause
 }
 
-// originRefused is told of a request of a browser that the origin policy has refused.
-func (o observer) originRefused(origins []string, host string) {
-	o.h.memory.Load().Refused(strings.Join(origins, " "), host)
-	o.h.counts.Refused()
+// newObserver returns the observer of an endpoint that nothing has happened at yet.
+func newObserver(ctx caddy.Context, path func() string, emitter *emitter) *observer {
+	o := &observer{path: path, ctx: ctx, logger: ctx.Logger(), emitter: emitter, counts: stats.NewCounts()}
+	o.memory.Store(stats.NewMemory())
+	return o
 }
 
-// UpstreamFailed implements [bridge.Observer].
-func (o observer) UpstreamFailed(address string, why bridge.Failure) {
-	o.h.memory.Load().UpstreamFailed(address, why)
-	o.h.counts.Failed(why)
-	o.h.logDown(address, why)
-	o.h.emitUpstreamDown(address, string(why))
+// answered takes the results of a request that was sent to the upstream.
+func (o *observer) answered(x *bridge.Exchange) {
+	if c := x.Outcome; c != nil {
+		o.memory.Load().Challenged(x.Request(), c)
+		o.counts.Challenged(c)
+		o.emitChallenge(c)
+	}
+	switch change := x.Health; {
+	case change == nil:
+	case change.Failure != "":
+		o.upstreamFailed(change.Address, change.Failure)
+	default:
+		o.upstreamBack(change.Address, change.Down)
+	}
 }
 
-// UpstreamBack implements [bridge.Observer].
-func (o observer) UpstreamBack(address string, down time.Duration) {
-	o.h.memory.Load().UpstreamBack(address)
-	o.h.logBack(address, down)
-	o.h.emitUpstreamUp(address, down)
+// originRefused takes a request of a browser that the origin policy has refused.
+func (o *observer) originRefused(origins []string, host string) {
+	o.logRefused(origins, host)
+	o.memory.Load().Refused(strings.Join(origins, " "), host)
+	o.counts.Refused()
 }
 
-// StreamOpened implements [bridge.Observer].
-func (o observer) StreamOpened(x *bridge.Exchange) { o.h.counts.StreamOpened(x) }
-
-// StreamClosed implements [bridge.Observer].
-func (o observer) StreamClosed(x *bridge.Exchange, age time.Duration) {
-	o.h.counts.StreamClosed(x, age)
+// notice remembers a notice, and logs it if it is due.
+func (o *observer) notice(n stats.Notice, due bool) {
+	o.remember(n)
+	if !due {
+		return
+	}
+	fields := []zap.Field{zap.String("endpoint", o.path()), zap.String("subject", n.Subject), zap.String("advice", n.Advice)}
+	if n.Add != "" {
+		fields = append(fields, zap.String("add", n.Add))
+	}
+	o.logger.Warn(n.Message, fields...)
 }
 
-// hubObserver hands what happens to the sessions of an endpoint on to its newest
-// configuration.
+// remember remembers a notice that is logged elsewhere.
+func (o *observer) remember(n stats.Notice) { o.memory.Load().Noticed(n) }
+
+func (o *observer) upstreamFailed(address string, why stats.Failure) {
+	o.memory.Load().UpstreamFailed(address, why)
+	o.counts.Failed(why)
+	o.logger.Warn("upstream gives no answer", zap.String("endpoint", o.path()), zap.String("upstream", address),
+		zap.String("why", string(why)), zap.String("advice", adviceForFailure(why)))
+	o.emitUpstreamDown(address, string(why))
+}
+
+func (o *observer) upstreamBack(address string, down time.Duration) {
+	o.memory.Load().UpstreamBack(address)
+	o.logger.Info("upstream answers again", zap.String("endpoint", o.path()), zap.String("upstream", address), zap.Duration("down", down))
+	o.emitUpstreamUp(address, down)
+}
+
+func (o *observer) sessionBegun(s stats.SessionInfo) {
+	o.counts.SessionBegun(s.Transport)
+	o.logSession("session begins", s)
+}
+
+func (o *observer) sessionEnded(s stats.SessionInfo, why stats.EndReason) {
+	o.counts.SessionEnded(s.Transport, why)
+	o.logSession("session is over", s, zap.String("why", string(why)), zap.Duration("age", time.Since(s.Begun)))
+	o.emitSessionEnd(s, why)
+}
+
+// sessionTrouble takes a warning about sessions.
+func (o *observer) sessionTrouble(msg, cause string) {
+	advice := cmp.Or(sessionsAdvice[cause], sessionsAdvice[msg])
+	o.remember(stats.Notice{Message: msg, Subject: cause, Advice: advice})
+	if _, due := o.troubles.Due([2]string{msg, cause}); due {
+		o.logger.Warn(msg, zap.String("endpoint", o.endpoint), zap.String("cause", cause), zap.String("advice", advice))
+	}
+}
+
+// logSession writes that a session begins or is over, at level DEBUG.
+func (o *observer) logSession(message string, s stats.SessionInfo, more ...zap.Field) {
+	if c := o.logger.Check(zapcore.DebugLevel, message); c != nil {
+		c.Write(append([]zap.Field{
+			zap.String("endpoint", o.path()), zap.String("session", s.ID), zap.String("transport", string(s.Transport)), zap.String("version", s.Version),
+		}, more...)...)
+	}
+}
+
+// hubObserver passes what happens to the sessions of an endpoint to the observer of the
+// newest configuration that has the endpoint.
 type hubObserver struct {
-	b     *backend
-	first *Handler // until one is attached
+	b         *backend
+	first     *Handler // until a configuration is attached
+	unmatched *unmatchedLog
 }
 
-func (o hubObserver) newest() observer {
-	if h := o.b.current(); h != nil {
-		return observer{h}
+func newHubObserver(b *backend, first *Handler) hubObserver {
+	return hubObserver{b, first, &unmatchedLog{oncelog.Set[unmatchedKind]{Every: unmatchedEvery}}}
+}
+
+func (o hubObserver) newest() *Handler {
+	if h := o.b.live.newest(); h != nil {
+		return h
 	}
-	return observer{o.first}
+	return o.first
 }
 
-// SessionBegun implements [bridge.HubObserver].
-func (o hubObserver) SessionBegun(s bridge.SessionInfo) { o.newest().sessionBegun(s) }
+// SessionBegun implements [servers.Observer].
+func (o hubObserver) SessionBegun(s stats.SessionInfo) { o.newest().observer.sessionBegun(s) }
 
-// SessionEnded implements [bridge.HubObserver].
-func (o hubObserver) SessionEnded(s bridge.SessionInfo, why bridge.EndReason) {
-	o.newest().sessionEnded(s, why)
+// SessionEnded implements [servers.Observer].
+func (o hubObserver) SessionEnded(s stats.SessionInfo, why stats.EndReason) {
+	o.newest().observer.sessionEnded(s, why)
 }
 
-// ServerStarted implements [bridge.HubObserver].
-func (o hubObserver) ServerStarted(again bool) { o.newest().serverStarted(again) }
-
-// ServerFailed implements [bridge.HubObserver].
-func (o hubObserver) ServerFailed(err error) { o.newest().serverFailed(err) }
-
-// ServerEnded implements [bridge.HubObserver].
-func (o hubObserver) ServerEnded(byItself bool) { o.newest().serverEnded(byItself) }
-
-// BackingOff implements [bridge.HubObserver].
-func (o hubObserver) BackingOff(wait time.Duration) { o.newest().backingOff(wait) }
-
-func (o observer) sessionBegun(s bridge.SessionInfo) {
-	o.h.counts.SessionBegun(s.Transport)
-	o.h.logSession("session begins", s)
-}
-
-func (o observer) sessionEnded(s bridge.SessionInfo, why bridge.EndReason) {
-	o.h.counts.SessionEnded(s.Transport, why)
-	o.h.logSession("session is over", s, zap.String("why", string(why)), zap.Duration("age", time.Since(s.Begun)))
-	o.h.emitSessionEnd(s, why)
-}
-
-func (o observer) serverStarted(again bool) {
+// ServerStarted implements [servers.Observer].
+func (o hubObserver) ServerStarted(again bool) {
+	result := "started"
 	if again {
-		o.h.counts.Start("restarted")
-	} else {
-		o.h.counts.Start("started")
+		result = "restarted"
+	}
+	o.newest().observer.counts.Start(result)
+}
+
+// ServerFailed implements [servers.Observer].
+func (o hubObserver) ServerFailed(err error) {
+	if _, refused := errors.AsType[*upstream.Refusal](err); !refused {
+		o.newest().observer.counts.Start("failed")
 	}
 }
 
-func (o observer) serverFailed(err error) {
-	if _, refused := errors.AsType[*bridge.Refusal](err); !refused {
-		o.h.counts.Start("failed")
+// ServerLate implements [servers.Observer].
+func (o hubObserver) ServerLate(after time.Duration) {
+	programLog(o.newest()).Info("server has answered for the first time", zap.Duration("after", after))
+}
+
+// ServerEnded implements [servers.Observer].
+func (o hubObserver) ServerEnded(byItself bool) { o.newest().observer.counts.Exit(byItself) }
+
+// BackingOff implements [servers.Observer].
+func (o hubObserver) BackingOff(time.Duration) {
+	h := o.newest()
+	h.observer.counts.Start("backoff")
+	if !h.upstream.proxied {
+		h.observer.emitUpstreamDown(h.upstream.name(), whyEndsEarly)
 	}
 }
 
-func (o observer) serverEnded(byItself bool) { o.h.counts.Exit(byItself) }
+// Unmatched implements [servers.Observer].
+func (o hubObserver) Unmatched(u upstream.Unmatched) { o.unmatched.report(o.newest(), u) }
 
-func (o observer) backingOff(time.Duration) {
-	o.h.counts.Start("backoff")
-	if u, ok := o.h.stdio(); ok {
-		o.h.emitUpstreamDown(u.Command[0], whyEndsEarly)
-	}
-}
+// Warned implements [servers.Observer].
+func (o hubObserver) Warned(msg, cause string) { o.newest().observer.sessionTrouble(msg, cause) }
 
-// Interface guards
-var (
-	_ bridge.Observer    = observer{}
-	_ bridge.HubObserver = hubObserver{}
-)
+// Interface guard
+var _ servers.Observer = hubObserver{}

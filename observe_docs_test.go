@@ -13,7 +13,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
 )
 
 // docs/observe.md lists the placeholders, events and attributes that there are,
@@ -48,13 +49,13 @@ func TestDocumentedObservations(t *testing.T) {
 	compare(t, "attributes", named(firstCells(attributes)), attributeKeys(t))
 
 	for set, words := range map[string][]string{
-		"challenge.action":  texts(bridge.Actions),
-		"mcp_session_end":   append(texts(bridge.Transports), texts(bridge.EndReasons)...),
-		"mcp_upstream_down": append(texts(bridge.Failures), whyEndsEarly),
+		"challenge.action":  texts(stats.Actions),
+		"mcp_session_end":   append(texts(stats.Transports), texts(stats.EndReasons)...),
+		"mcp_upstream_down": append(texts(stats.Failures), whyEndsEarly),
 		"`target`":          {targetEndpoint, targetMessage, targetSSE, targetSSEMessage, targetMetadata, targetServer},
-		"`era`":             {bridge.EraStateless, bridge.EraHandshake, bridge.EraSSE},
-		"challenge.reason": texts([]bridge.Reason{
-			bridge.ReasonPolicy, bridge.ReasonPublic, bridge.ReasonForeign, bridge.ReasonUnparsable, bridge.ReasonUnknown, bridge.ReasonScheme, bridge.ReasonStatus, bridge.ReasonHost,
+		"`era`":             {notes.EraStateless, notes.EraHandshake, notes.EraSSE},
+		"challenge.reason": texts([]stats.Reason{
+			stats.ReasonPolicy, stats.ReasonPublic, stats.ReasonForeign, stats.ReasonUnparsable, stats.ReasonUnknown, stats.ReasonScheme, stats.ReasonStatus, stats.ReasonHost,
 		}),
 	} {
 		row := regexp.MustCompile(`(?m)^\| .*` + set + `.* \|$`).FindString(string(raw))
@@ -82,6 +83,11 @@ func TestDocumentedMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	more, err := filepath.Glob("upstreams/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, more...)
 	logged := make(map[string]bool)
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {
@@ -150,7 +156,7 @@ func inspect(t *testing.T, file string, visit func(ast.Node) bool) {
 func eventData(t *testing.T) map[string][]string {
 	t.Helper()
 	names := map[string]string{
-		"eventChallenge": eventChallenge, "eventSessionEnd": eventSessionEnd, "eventUpstreamDown": eventUpstreamDown, "eventUpstreamUp": eventUpstreamUp,
+		"eventChallenge": eventChallenge, "eventDenied": eventDenied, "eventSessionEnd": eventSessionEnd, "eventUpstreamDown": eventUpstreamDown, "eventUpstreamUp": eventUpstreamUp,
 	}
 	found := make(map[string][]string)
 	inspect(t, "events.go", func(n ast.Node) bool {

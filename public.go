@@ -8,56 +8,59 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 )
 
 // publicBase is the part of the public URL that the configuration fixes.
 type publicBase struct {
-	origin string // "" where the request tells
-	path   string // "" where the endpoint's path and its prefix tell
+	origin string // "" if it depends on the request
+	path   string // "" if it is the endpoint's path below its prefix
 }
 
-// publicOf computes the public URL of the endpoint for a request: public_url
-// where it is given, else scheme and host as reverse_proxy computes its
-// X-Forwarded headers, and the path that the client used. It is the one place
-// that does. It returns false where the request names no usable host.
-func (h *Handler) publicOf(r *http.Request) (metadata.Public, bool) {
-	return h.publicFrom(r, func() (origin, host string, ok bool) { return h.requestOrigin(r) })
-}
-
-// publicFrom is publicOf with what may be known already of the request.
-func (h *Handler) publicFrom(r *http.Request, seen func() (origin, host string, ok bool)) (metadata.Public, bool) {
-	p := metadata.Public{Origin: h.base.origin, Path: h.base.path, Fixed: h.base.origin != ""}
-	if p.Origin == "" {
-		origin, host, ok := seen()
-		if !ok {
-			return metadata.Public{}, false
+// clientOf returns what is known of the client of a request. Scheme and host are computed as
+// reverse_proxy computes its X-Forwarded fields.
+func clientOf(h *Handler, r *http.Request) bridge.Client {
+	c := bridge.Client{Scheme: "http", Host: r.Host, Prefix: publicPrefix(r, h.placed().Prefix), Trusted: h.trustedProxies.sent(r)}
+	if r.TLS != nil {
+		c.Scheme = "https"
+	}
+	if c.Trusted {
+		if v := last(r.Header["X-Forwarded-Proto"]); v == "http" || v == "https" {
+			c.Scheme = v
 		}
-		p.Origin, p.Fixed = origin, h.isConfiguredHost(host)
+		if v := last(r.Header["X-Forwarded-Host"]); v != "" {
+			c.Host = v
+		}
 	}
-	if p.Path == "" {
-		p.Path = h.publicPath(r)
+	if !c.Trusted && r.TLS == nil && last(r.Header["X-Forwarded-Proto"]) == "https" {
+		c.ClaimsHTTPS, c.Peer = true, hostname(r.RemoteAddr)
 	}
-	return p, true
+	return c
 }
 
-// publicPath is the endpoint's path with the prefix that enclosing routes
-// have stripped.
+// publicOf returns the public URL of the endpoint for a request that is not the endpoint's own:
+// its path does not depend on the request. It returns false if the request names no usable
+// host.
+func publicOf(h *Handler, r *http.Request) (metadata.Public, bool) {
+	c := clientOf(h, r)
+	public, ok := h.endpoint.Public(&c)
+	public.Path = h.staticPath()
+	return public, ok
+}
+
+// publicPrefix returns the prefix that enclosing routes have stripped from the path of a
+// request. own is the prefix as it is configured.
 //
-// Caddy strips a prefix without regard to case and to doubled slashes. The
-// public URL has it as it is configured: there is metadata for that one alone,
-// and no client makes up a URL that the upstream is asked for again.
-func (h *Handler) publicPath(r *http.Request) string {
-	if prefix := strippedPrefix(r); prefix != "" {
-		if own := h.placed().prefix; prefix != own && strings.EqualFold(singleSlashes(prefix), own) {
-			prefix = own
-		}
-		if h.Endpoint == "/" {
-			return prefix
-		}
-		return prefix + h.Endpoint
+// Caddy strips a prefix without regard to case and to doubled slashes. The public URL has the
+// prefix as it is configured: only that URL has metadata, and a client cannot have a document
+// fetched for a URL that it made up.
+func publicPrefix(r *http.Request, own string) string {
+	prefix := strippedPrefix(r)
+	if prefix != own && strings.EqualFold(singleSlashes(prefix), own) {
+		return own
 	}
-	return h.Endpoint
+	return prefix
 }
 
 // singleSlashes returns a path with one slash in place of several.
@@ -85,36 +88,16 @@ func strippedPrefix(r *http.Request) string {
 	return strings.TrimSuffix(prefix, "/")
 }
 
-// requestOrigin returns scheme and host of the request as the client sees
-// them: the last X-Forwarded-Proto and -Host of a trusted proxy, else the
-// state of TLS and the Host field.
-func (h *Handler) requestOrigin(r *http.Request) (origin, host string, ok bool) {
-	scheme, host := "http", r.Host
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	if h.trusted(r) {
-		if v := last(r.Header["X-Forwarded-Proto"]); v == "http" || v == "https" {
-			scheme = v
-		}
-		if v := last(r.Header["X-Forwarded-Host"]); v != "" {
-			host = v
-		}
-	}
-	origin, err := metadata.NormalizeOrigin(scheme + "://" + host)
-	if err != nil {
-		return "", "", false
-	}
-	return origin, hostname(strings.TrimPrefix(strings.TrimPrefix(origin, "http://"), "https://")), true
-}
+// trustedProxies are the addresses of the proxies that the endpoint trusts beside those that
+// its server trusts.
+type trustedProxies []netip.Prefix
 
-// trusted reports whether the request came through a trusted proxy: the
-// server's trusted_proxies, or the proxy's own.
-func (h *Handler) trusted(r *http.Request) bool {
+// sent reports whether a trusted proxy has sent a request.
+func (t trustedProxies) sent(r *http.Request) bool {
 	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
 		return true
 	}
-	if len(h.trustedProxies) == 0 {
+	if len(t) == 0 {
 		return false
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
@@ -126,7 +109,7 @@ func (h *Handler) trusted(r *http.Request) bool {
 	if err != nil {
 		return false
 	}
-	for _, prefix := range h.trustedProxies {
+	for _, prefix := range t {
 		if prefix.Contains(ip) {
 			return true
 		}

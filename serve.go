@@ -5,246 +5,74 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
 )
 
 // ServeHTTP serves the endpoint and its metadata and calls next for all else.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if err := h.app.prepare(); err != nil {
+		return h.settle(w, r, h.serveNothing(w, r, err))
+	}
+	// What follows is known from the routes, but inside a plugin's handler or after the answer
+	// of a proxy, which run routes as they like, and where several routes invoke the endpoint:
+	// there it is what follows for the first request.
 	if h.ReverseProxy == nil && h.follows.Load() == nil {
 		following := next // so that next itself stays off the heap
 		h.follows.Store(&following)
 	}
 	if target, path := h.endpoint.Match(r.URL.Path); target != bridge.TargetNone {
-		return h.serveEndpoint(w, r, next, target, path)
+		return h.settle(w, r, h.begin(w, r, target, path).run(w, next, target))
 	}
-	if suffix, ok := h.ownsMetadata(r.URL.Path); ok && strippedPrefix(r) == "" {
-		return h.serveMetadata(w, r, suffix)
+	if suffix, ok := (discovery{h}).owns(r.URL.Path); ok && strippedPrefix(r) == "" {
+		return h.settle(w, r, discovery{h}.serve(w, r, suffix))
 	}
 	if h.bridgesServer() && strippedPrefix(r) == "" {
-		if done, err := h.serveServer(w, r, next); done {
-			return err
+		if done, err := (bridgedServer{h}).serve(w, r, next); done {
+			return h.settle(w, r, err)
 		}
 	}
-	return next.ServeHTTP(w, r)
+	return discovery{h}.passOn(w, r, next)
 }
 
-// request is one request to the endpoint.
-type request struct {
-	bridge.Exchange
-	visit
-	story
-	seen seenOrigin
+// settle answers a request that has failed with err. It returns err if the site answers it.
+func (h *Handler) settle(w http.ResponseWriter, r *http.Request, err error) error {
+	return settle(h.logger, h.staticPath(), w, r, err)
 }
 
-// Public implements bridge.PublicSource.
-func (q *request) Public() (metadata.Public, bool) { return q.h.publicFrom(q.r, q.origin) }
-
-// seenOrigin is the origin that a request names, once it was asked for.
-type seenOrigin struct {
-	origin, host string
-	ok, asked    bool
-	forwarded    bool // a trusted proxy may have said so
-}
-
-// origin finds out once what several parts of the request path need.
-func (q *request) origin() (origin, host string, ok bool) {
-	if !q.seen.asked {
-		origin, host, ok = q.h.requestOrigin(q.r)
-		q.seen = seenOrigin{origin, host, ok, true, q.h.trusted(q.r)}
-	}
-	return q.seen.origin, q.seen.host, q.seen.ok
-}
-
-func (q *request) roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
-	if isTraced(req) {
-		return q.traced(req, rt)
-	}
-	return q.ask(req, rt)
-}
-
-// ask asks the upstream.
-func (q *request) ask(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
-	res, err := q.RoundTrip(req, rt.RoundTrip)
-	if err == nil {
-		q.varyByForwarded(res.Header)
-	}
-	return res, err
-}
-
-// varyByForwarded says that an answer depends on what a trusted proxy forwards,
-// where the public URL was taken from that.
-func (q *request) varyByForwarded(header http.Header) {
-	if q.seen.forwarded {
-		header["Vary"] = append(header["Vary"], "X-Forwarded-Host, X-Forwarded-Proto")
-	}
-}
-
-func (h *Handler) serveEndpoint(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, target bridge.Target, path string) error {
-	q := &request{visit: visit{h: h, r: r, w: w, target: targetNames[target]}}
-	q.rec = &q.Exchange
-	if observed {
-		q.tell()
-	}
-	h.endpoint.Begin(&q.Exchange, r, target, path, q)
-	if !observed {
-		return q.serve(w, next, target)
-	}
-	q.begun = time.Now()
-	status := http.StatusInternalServerError // that of a panic
-	h.counts.Begin()
-	defer func() {
-		sent, bytes := q.Answered()
-		if sent != 0 {
-			status = sent
-		}
-		q.Done()
-		h.counts.End(r.Method, status, time.Since(q.begun), q.Received(), bytes)
-	}()
-	err := q.serve(q.Watch(w), next, target)
-	if status = http.StatusOK; err != nil {
-		status = errorStatus(err)
-	}
-	q.over(err)
-	return err
-}
-
-// over tells what became of the request.
-func (q *request) over(err error) {
-	q.annotate()
-	q.tellStory(err)
-}
-
-// serve answers the request.
-func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target bridge.Target) error {
-	h, r := q.h, q.r
-	q.story.origin = originPassed
-	if h.policy != nil {
-		if done := q.admit(w); done {
+// serveNothing answers if the configuration is refused: 503, which a page that may
+// call the endpoint can read.
+func (h *Handler) serveNothing(w http.ResponseWriter, r *http.Request, err error) error {
+	if target, path := h.endpoint.Match(r.URL.Path); target != bridge.TargetNone {
+		if q := h.begin(w, r, target, path); q.admit(w) {
 			return nil
 		}
 	}
-	if target == bridge.TargetUnknownMessage {
-		return caddyhttp.Error(http.StatusNotFound, errors.New("message path was not announced by the upstream"))
-	}
-	if h.hub != nil {
-		cors.SetVary(w.Header())
-	}
-	if err := q.Hold(r); err != nil {
-		if h.carriesOver(r, target) {
-			bridge.RefuseBody(w, err)
-			return nil
-		}
-		return bodyError(err)
-	}
-	if h.carriesOver(r, target) {
-		q.carryOver(w, target)
-		return nil
-	}
-	if h.ReverseProxy == nil {
-		return h.serveMiddleware(w, r, next, q)
-	}
-	err := h.ReverseProxy.ServeHTTP(w, withRecord(r, q), next)
-	if err != nil {
-		return proxyError(err, &q.Record)
-	}
-	return nil
+	return errNotServing(err)
 }
 
-// carryOver answers a request whose transport is another than the upstream's.
-func (q *request) carryOver(w http.ResponseWriter, target bridge.Target) {
-	q.read = bridge.NotesOf(q.r)
-	noted := q.r.WithContext(bridge.WithNotes(q.r.Context(), &q.read))
-	if q.h.upstream.kind() == bridge.KindStdio && isTraced(noted) {
-		q.traceProgram(func() { q.h.serveBridge(w, noted, target) })
-		return
-	}
-	q.h.serveBridge(w, noted, target)
-}
-
-// admit applies the origin policy. It returns true where the request is
-// answered: a preflight, or an origin that is not allowed.
-func (q *request) admit(w http.ResponseWriter) (done bool) {
-	h, r, header := q.h, q.r, w.Header()
-	cors.SetVary(header)
-	origins, hasOrigin := r.Header["Origin"]
-	site := r.Header.Get("Sec-Fetch-Site")
-	if !hasOrigin && site == "" {
-		q.story.origin = originNone
-		return false
-	}
-	decision := cors.Allow
-	if len(origins) != 1 || !h.policy.Lists(origins[0]) {
-		decision = h.policy.Decide(q.corsRequest(origins, site))
-	}
-	switch decision {
-	case cors.Pass:
-		q.story.origin = originPassed
-		return false
-	case cors.Allow:
-		q.story.origin = originAllowed
-		if cors.IsPreflight(r) {
-			q.story.origin = originPreflight
-			h.policy.Preflight(w, r)
-			return true
-		}
-		h.policy.SetHeaders(header, origins[0])
-		return false
-	}
-	q.story.origin = originRefused
-	h.logRefused(origins, r.Host)
-	if observed {
-		observer{h}.originRefused(origins, r.Host)
-	}
-	cors.Refuse(w)
-	return true
-}
-
-// corsRequest gathers what the origin policy depends on.
-func (q *request) corsRequest(origins []string, site string) cors.Request {
-	h, r := q.h, q.r
-	c := cors.Request{SecFetchSite: site, TrustedProxy: h.trusted(r)}
-	switch len(origins) {
-	case 0:
-	case 1:
-		c.Origin = origins[0]
-		if c.Origin == "" {
-			c.Origin = "null" // present but empty names no origin
-		}
-	default:
-		c.Origin = strings.Join(origins, " ")
-	}
-	// What is judged is the host that the request names, whatever public_url
-	// says; public_url's own origin is always allowed.
-	if origin, host, ok := q.origin(); ok {
-		c.PublicOrigin, c.HostConfigured = origin, h.isConfiguredHost(host)
-		c.OriginConfigured = h.placed().isSibling(c.Origin, origin, host)
-		c.LoopbackHost, c.IPOrLocalhost = cors.Loopback(host), cors.IPOrLocalhost(host)
-	}
-	c.LoopbackLocal = arrivedAtLoopback(r)
-	return c
-}
-
-// arrivedAtLoopback reports whether the connection arrived at a loopback address.
-func arrivedAtLoopback(r *http.Request) bool {
-	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok {
-		return false
-	}
-	host, _, err := net.SplitHostPort(addr.String())
-	return err == nil && cors.Loopback(host)
+// begin returns a request to the endpoint, of which nothing has been done yet.
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request, target bridge.Target, path string) *request {
+	q := &request{facts: facts{h: h, r: r, w: w, target: targetNames[target]}}
+	q.Begin(h.endpoint, r, clientOf(h, r), target, path)
+	return q
 }
 
 // bodyError is the answer to a body that could not be read.
 func bodyError(err error) error {
-	if bridge.BodyTooLarge(err) {
+	if mcp.BodyTooLarge(err) {
 		return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
 	}
 	return caddyhttp.Error(http.StatusBadRequest, err)
@@ -268,54 +96,207 @@ func proxyError(err error, rec *record.Record) error {
 	return err
 }
 
-// ownsMetadata reports whether path is a well-known URL of the endpoint's
-// metadata, and returns what follows the well-known path in it.
-func (h *Handler) ownsMetadata(path string) (suffix string, ok bool) {
-	suffix, ok = strings.CutPrefix(path, metadata.WellKnownPath)
-	if !ok || h.metadataOff() {
-		return "", false
-	}
-	return h.ownsSuffix(suffix)
+// request is one request of a client to the endpoint.
+type request struct {
+	bridge.ClientRequest
+	facts
+	begun time.Time
+	// admission is what the edge has found out; nil without authorize.
+	admission *edge.Admission
 }
 
-// ownsSuffix reports whether suffix, as it follows the well-known path, names
-// the endpoint; the root form stands for the site's only or default one. Old
-// clients look for the metadata below the path of their event stream: it is the
-// endpoint's, and names that.
-func (h *Handler) ownsSuffix(suffix string) (string, bool) {
-	own := h.ownSuffix()
-	if suffix == own || suffix == own+"/" {
-		return suffix, true
-	}
-	if h.LegacySSE != nil && suffix == h.legacyPath(h.placed().prefix) {
-		return own, true
-	}
-	if suffix == "" || suffix == "/" {
-		return "", h.RootMetadata || h.placed().only
-	}
-	return "", false
+// roundTrip implements exchange.
+func (q *request) roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
+	res, err := q.RoundTrip(req, rt.RoundTrip)
+	q.h.observer.answered(&q.Exchange)
+	return res, err
 }
 
-// ownSuffix is what follows the well-known path in the endpoint's metadata
-// URL; nothing for an endpoint at the root.
-func (h *Handler) ownSuffix() string {
-	if path := h.staticPath(); path != "/" {
-		return path
+// traceNotes implements traced.
+func (q *request) traceNotes(*http.Request) notes.Notes { return q.notes() }
+
+// run answers the request and reports what became of it.
+func (q *request) run(w http.ResponseWriter, next caddyhttp.Handler, target bridge.Target) error {
+	h := q.h
+	q.publish()
+	q.begun = time.Now()
+	status := http.StatusInternalServerError // that of a panic
+	h.observer.counts.Begin()
+	defer func() {
+		sent, bytes := q.Answered()
+		if sent != 0 {
+			status = sent
+		}
+		q.Done()
+		h.observer.counts.End(q.r.Method, status, time.Since(q.begun), q.Received(), bytes)
+	}()
+	err := q.serve(q.Watch(w), next, target)
+	if status = http.StatusOK; err != nil {
+		status = errorStatus(err)
 	}
-	return ""
+	q.over(err)
+	return err
 }
 
-// serveMetadata answers a well-known URL.
-func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request, suffix string) error {
-	(&visit{h: h, r: r, w: w, target: targetMetadata}).tell()
-	if h.open(w, r) {
+// over reports what became of the request, to its trace and to the log.
+func (q *request) over(err error) {
+	q.annotate()
+	q.logRequest(err)
+}
+
+// serve answers the request.
+func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target bridge.Target) error {
+	h := q.h
+	if q.admit(w) {
 		return nil
 	}
-	public, ok := h.publicOf(r)
+	w, r, ok := q.authorize(w, target)
 	if !ok {
-		return caddyhttp.Error(http.StatusBadRequest, errors.New("request names no usable host"))
+		return nil
 	}
-	public.Path = h.staticPath()
-	h.store.Serve(w, r, public, suffix)
+	if q.admission != nil {
+		defer q.endAuthorized()
+	}
+	if target == bridge.TargetUnknownMessage {
+		return caddyhttp.Error(http.StatusNotFound, errors.New("message path was not announced by the upstream"))
+	}
+	if h.hub != nil {
+		cors.SetVary(w.Header())
+	}
+	answers := w
+	if h.ReverseProxy == nil {
+		answers = nil // they are those of a handler that follows
+	}
+	if err := q.Hold(answers, r); err != nil {
+		if q.carriesOver(target) {
+			mcp.RefuseBody(w, err)
+			return nil
+		}
+		return bodyError(err)
+	}
+	if q.carriesOver(target) {
+		q.carryOver(w, r, target)
+		return nil
+	}
+	if h.ReverseProxy == nil {
+		return serveMiddleware(q, w, r, next)
+	}
+	err := h.ReverseProxy.ServeHTTP(q.Relay(w), withExchange(r, q), next)
+	if breaksOff(h, &q.Record, r) {
+		abort(w)
+	}
+	if err != nil {
+		return proxyError(err, &q.Record)
+	}
 	return nil
+}
+
+// carriesOver reports whether the request is carried over to another transport, in place of
+// being passed on as it is.
+func (q *request) carriesOver(target bridge.Target) bool {
+	if q.h.hub == nil {
+		return false
+	}
+	switch target {
+	case bridge.TargetLegacy, bridge.TargetLegacyMessage:
+		return true
+	case bridge.TargetEndpoint:
+		return !q.h.upstream.crosses(q.r)
+	}
+	return false
+}
+
+// carryOver answers a request that is carried over to another transport.
+func (q *request) carryOver(w http.ResponseWriter, r *http.Request, target bridge.Target) {
+	h := q.h
+	q.read = notes.Of(r)
+	r = r.WithContext(notes.With(r.Context(), &q.read))
+	serve := func() {
+		switch target {
+		case bridge.TargetLegacy:
+			h.hub.ServeSSE(w, r, legacyPath(h, q.Client().Prefix, h.LegacySSE.MessagePath))
+		case bridge.TargetLegacyMessage:
+			h.hub.ServeMessage(w, r)
+		default:
+			h.hub.ServeHTTP(w, r)
+		}
+	}
+	if !h.upstream.proxied && isTraced(r) {
+		q.traceProgram(serve)
+		return
+	}
+	serve()
+}
+
+// admit applies the origin policy. It returns true if the request is answered: a preflight, or
+// an origin that is not allowed.
+func (q *request) admit(w http.ResponseWriter) (answered bool) {
+	answered = q.Admit(w)
+	if q.Origin == bridge.OriginRefused {
+		origins := q.r.Header["Origin"]
+		q.h.observer.originRefused(origins, q.r.Host)
+	}
+	return answered
+}
+
+// shownError returns the text of an error as it may be logged: without secrets of the client,
+// which an answer of the server may quote.
+func shownError(err error, r *http.Request) string {
+	return safetext.SecretsOf(r).Text(causeOf(err).Error())
+}
+
+// settle answers a request that has failed as Caddy would, with the status alone. Caddy would
+// log the whole request of an error of 5xx, at level ERROR: the query, the session id and each
+// field that it does not know to be secret. If the site has error routes, it returns the error
+// to them, which Caddy logs at level DEBUG.
+func settle(logger *zap.Logger, endpoint string, w http.ResponseWriter, r *http.Request, err error) error {
+	if err == nil {
+		return nil
+	}
+	status := errorStatus(err)
+	if status < http.StatusInternalServerError || hasErrorRoutes(r) {
+		return err
+	}
+	fields := []zap.Field{
+		zap.String("endpoint", endpoint), zap.String("method", r.Method), zap.Int("status", status),
+		zap.String("error", shownError(err, r)),
+	}
+	if e, ok := err.(caddyhttp.HandlerError); ok { // the trace is that of the outermost
+		fields = append(fields, zap.String("err_id", e.ID), zap.String("err_trace", e.Trace))
+	}
+	logger.Error("request has failed", fields...)
+	w.WriteHeader(status)
+	return nil
+}
+
+// hasErrorRoutes reports whether the configuration may answer an error. An unknown server
+// may.
+func hasErrorRoutes(r *http.Request) bool {
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return !ok || site.HasErrorRoutes(server)
+}
+
+// breaksOff reports whether the proxy could not pass the answer on completely, and logs why:
+// at level WARN if that is the upstream's doing.
+func breaksOff(h *Handler, rec *record.Record, r *http.Request) bool {
+	clientLeft, err := rec.Broken()
+	if err == nil {
+		return false
+	}
+	level, message := zapcore.WarnLevel, "answer of the upstream breaks off"
+	if clientLeft || r.Context().Err() != nil || errors.Is(err, context.Canceled) {
+		level, message = zapcore.DebugLevel, "client has left before the end of the answer"
+	}
+	if c := h.logger.Check(level, message); c != nil {
+		c.Write(zap.String("endpoint", h.staticPath()), zap.String("method", r.Method), zap.String("upstream", rec.Dial),
+			zap.String("error", shownError(err, r)))
+	}
+	return true
+}
+
+// abort ends an answer that is not complete, as the proxy does: the client gets what there
+// is, and sees that it is not all.
+func abort(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).Flush()
+	panic(http.ErrAbortHandler)
 }

@@ -1,42 +1,66 @@
 package mcpauthbridge
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stdio"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/hub"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/process"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/servers"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/translate"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
 )
 
-// SessionsConfig bounds the sessions of an endpoint that offers another transport
-// than its server speaks.
+// SessionsConfig limits the sessions of an endpoint that holds sessions. A reload
+// with other limits does not end sessions.
 type SessionsConfig struct {
-	// How many there may be at one time, each with a process or a stream of its
-	// own. Default: 100.
+	// Maximum number of sessions, each with its own process or connection. A
+	// session counts until its process or connection has ended. More clients get
+	// 503 with `Retry-After`. Default: 100.
 	Max int `json:"max,omitempty"`
 
-	// How long a session without a request under way is kept. Default: `30m`.
-	Idle caddy.Duration `json:"idle,omitempty"`
+	// How long a session without requests is kept. Default: `30m`.
+	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
 
-	// How long a session is kept at all. Default: `24h`.
-	Lifetime caddy.Duration `json:"lifetime,omitempty"`
+	// Maximum lifetime of a session. Default: `24h`.
+	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
 
-	// Bytes that are kept for a client that does not read, or that comes back
-	// after its connection broke. Default: 4194304 (4 MiB).
-	Buffer int64 `json:"buffer,omitempty"`
+	// Maximum size of data that is kept for a client that reads slowly or
+	// reconnects, in bytes. Default: 4194304 (4 MiB).
+	MaxBuffer int64 `json:"max_buffer,omitempty"`
 
-	// How often a comment is sent on a quiet stream, so that nothing on the way
-	// closes it. Default: `15s`.
-	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
+	// How often a comment is sent on an idle stream, so that proxies on the way do
+	// not close it. Default: `15s`.
+	KeepaliveInterval caddy.Duration `json:"keepalive_interval,omitempty"`
+
+	// How long a request waits after the server has sent something that may be its
+	// answer but does not match: an answer with an unknown id, or a line that is
+	// not a message. Then the request fails. Default: `30s`.
+	UnmatchedTimeout caddy.Duration `json:"unmatched_timeout,omitempty"`
+
+	// Minimum rate that a client must read at while something waits for it, in
+	// bytes per second. A client that is 30 seconds behind is disconnected.
+	// Default: 16384 (16 KiB).
+	MinRate int64 `json:"min_rate,omitempty"`
 }
 
 func (c *SessionsConfig) validate() error {
@@ -50,16 +74,14 @@ func (c *SessionsConfig) validate() error {
 		}
 	}
 	check("max", c.Max < 0, c.Max)
-	check("idle", c.Idle < 0, time.Duration(c.Idle))
-	check("lifetime", c.Lifetime < 0, time.Duration(c.Lifetime))
-	check("buffer", c.Buffer < 0, c.Buffer)
-	check("keep_alive", c.KeepAlive < 0, time.Duration(c.KeepAlive))
+	check("idle_timeout", c.IdleTimeout < 0, time.Duration(c.IdleTimeout))
+	check("max_lifetime", c.MaxLifetime < 0, time.Duration(c.MaxLifetime))
+	check("max_buffer", c.MaxBuffer < 0, c.MaxBuffer)
+	check("keepalive_interval", c.KeepaliveInterval < 0, time.Duration(c.KeepaliveInterval))
+	check("unmatched_timeout", c.UnmatchedTimeout < 0, time.Duration(c.UnmatchedTimeout))
+	check("min_rate", c.MinRate < 0, c.MinRate)
 	return errors.Join(errs...)
 }
-
-// hubs outlive a reload: the sessions of an endpoint that stays in the
-// configuration as it is are kept.
-var hubs = caddy.NewUsagePool()
 
 // ending counts the hubs that still end programs of configurations that are gone.
 var ending sync.WaitGroup
@@ -71,38 +93,38 @@ func init() {
 
 // pooledHub is a hub that ends with its last configuration, or with the process.
 type pooledHub struct {
-	*bridge.Hub
+	*hub.Hub
 	backend backend
-	stop    context.CancelFunc
-	// alone says that the hub needs no configuration to end.
-	alone bool
-	// grace is how long Caddy waits for its servers when it ends, in nanoseconds
-	// (grace_period); 0: for ever.
+	// detached is true if the hub needs no configuration to end: its servers are programs.
+	detached bool
+	// grace is how long Caddy waits for its servers when it exits, in nanoseconds
+	// (grace_period); 0 is without limit.
 	grace atomic.Int64
 }
 
-// hurry returns the time between the steps that end a program: as long as it gets,
-// but when Caddy itself ends, within the grace period for both.
-func (p *pooledHub) hurry() time.Duration {
-	return patience(caddy.Exiting(), time.Duration(p.grace.Load()))
+// endStep returns the time between the steps that end a program: the default, but when
+// Caddy exits at most half of the grace period.
+func (p *pooledHub) endStep() time.Duration {
+	return endStep(caddy.Exiting(), time.Duration(p.grace.Load()))
 }
 
-func patience(exiting bool, grace time.Duration) time.Duration {
+// exitMargin is the part of the grace period that is left for what ends beside programs.
+const exitMargin = 500 * time.Millisecond
+
+func endStep(exiting bool, grace time.Duration) time.Duration {
 	if !exiting || grace <= 0 {
-		return stdio.DefaultGrace
+		return process.DefaultGrace
 	}
-	// It is noticed late that Caddy ends.
-	return min(stdio.DefaultGrace, max((grace-exitPoll)/2, grace/4))
+	return min(process.DefaultGrace, max((grace-exitMargin)/2, grace/4))
 }
 
-// reloadPatience is how long a reload waits for programs that it drops. They are
-// given more time to end, which is no reason to hold the reload up.
-const reloadPatience = time.Second
+// reloadWait is how long a reload waits for programs that it drops. They may take longer
+// to end; the reload does not wait for that.
+const reloadWait = time.Second
 
 // Destruct implements caddy.Destructor.
 func (p *pooledHub) Destruct() error {
-	p.stop()
-	if !p.alone {
+	if !p.detached {
 		p.Close()
 		return nil
 	}
@@ -113,77 +135,65 @@ func (p *pooledHub) Destruct() error {
 	})
 	select {
 	case <-closed:
-	case <-time.After(reloadPatience):
+	case <-time.After(reloadWait):
 	}
 	return nil
 }
 
-// hubKey names the endpoint and everything that its sessions depend on.
-func (h *Handler) hubKey() string {
-	key, err := json.Marshal([]any{h.Endpoint, h.PublicURL, h.Hosts, h.upstream.kind(), h.upstream, h.dials(), h.LegacySSE, h.Sessions, h.Limits})
-	if err != nil {
-		return h.Endpoint
-	}
-	return string(key)
-}
-
-// bridges reports whether requests of the endpoint are carried over to another
-// transport.
-func (h *Handler) bridges() bool {
-	return h.upstream.kind() != bridge.KindHTTP || h.LegacySSE != nil
-}
-
-// loadHub finds the endpoint's sessions, or makes room for some. Nothing is
-// started.
-func (h *Handler) loadHub() error {
-	if !h.bridges() {
-		return nil
-	}
-	key := h.hubKey()
-	pooled, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) { return h.newHub(), nil })
-	if err != nil {
-		return err
-	}
-	h.hub, h.hubKeyInUse = pooled.(*pooledHub), key
-	return nil
-}
-
-// newHub returns the sessions of the endpoint, of which there are none yet.
-func (h *Handler) newHub() *pooledHub {
-	c := h.Sessions
+// bounds are those of the sessions, as configured.
+func (c *SessionsConfig) bounds() servers.Bounds {
 	if c == nil {
-		c = new(SessionsConfig)
+		return servers.Bounds{}
 	}
-	maxMessage := int(h.Limits.Message)
-	if maxMessage == 0 {
-		maxMessage = bridge.DefaultMessage
+	return servers.Bounds{
+		Sessions: c.Max, Idle: time.Duration(c.IdleTimeout), Lifetime: time.Duration(c.MaxLifetime),
+		Buffer: int(c.MaxBuffer), KeepAlive: time.Duration(c.KeepaliveInterval), Unmatched: time.Duration(c.UnmatchedTimeout), MinRate: int(c.MinRate),
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	p := &pooledHub{stop: stop}
-	cfg := bridge.HubConfig{
-		Sessions:  c.Max,
-		Idle:      time.Duration(c.Idle),
-		Lifetime:  time.Duration(c.Lifetime),
-		Buffer:    int(c.Buffer),
-		KeepAlive: time.Duration(c.KeepAlive),
-		User:      authenticatedUser,
+}
+
+// sessionBounds returns the bounds of an endpoint's sessions.
+func sessionBounds(h *Handler) servers.Bounds {
+	b := h.Sessions.bounds()
+	b.Message = h.Limits.message()
+	return b
+}
+
+// message returns the limit of one message that is carried over, in bytes.
+func (l *Limits) message() int { return cmp.Or(int(l.MaxMessage), servers.DefaultMessage) }
+
+// newHub returns the hub of an endpoint, which has no sessions yet.
+func newHub(h *Handler) *pooledHub {
+	p := new(pooledHub)
+	// The options of the newest configuration hold. The log of one that is gone may be
+	// closed.
+	observer := newHubObserver(&p.backend, h)
+	newest := observer.newest
+	var cfg hub.Config
+	cfg.Servers.User = ownerOf
+	cfg.Servers.Bounds = func() servers.Bounds { return sessionBounds(newest()) }
+	if sent := upstreams.SentBy(h.identity.Proxy); len(sent) > 0 {
+		cfg.Shared.Sent = sent.Of
 	}
-	if observed {
-		cfg.Observer = hubObserver{&p.backend, h}
+	cfg.Servers.Observer = observer
+	if h.upstream.proxied {
+		cfg.Servers.Remote, cfg.Sessions.Judge = true, &p.backend
+	} else {
+		p.detached = true
 	}
-	// The log of a configuration that is gone may be closed.
-	newest := func() *Handler { return hubObserver{&p.backend, h}.newest().h }
-	cfg.Warn = func(msg, cause string) { newest().warnSessions(msg, cause) }
-	switch u := h.upstream.(type) {
-	case *StdioUpstream:
-		p.alone, cfg.Start = true, u.start(func() *zap.Logger { return newest().programLog() }, maxMessage, p.hurry)
-	case *SSEUpstream:
-		cfg.Remote, cfg.Judge, cfg.Start = true, &p.backend, bridge.StartSSE(&p.backend, maxMessage)
-	default:
-		cfg.Remote, cfg.Judge, cfg.Start = true, &p.backend, bridge.StartHTTP(&p.backend, maxMessage)
+	connect := h.upstream.Connect
+	cfg.Servers.Start = func(ctx context.Context, from *http.Request, to upstream.Receiver) (upstream.Peer, error) {
+		return connect(ctx, upstreams.Connection{
+			Request: from, Receiver: to, MaxMessage: newest().Limits.message(), Backend: &p.backend, Grace: p.endStep,
+			Logger: func() *zap.Logger { return programLog(newest()) },
+			Notify: func(n stats.Notice) { newest().observer.remember(n) },
+			Exited: func(e stats.Exit) { newest().observer.memory.Load().Exited(e) },
+		})
 	}
-	p.Hub = bridge.NewHub(cfg)
-	go p.watchExit(ctx)
+	if !h.upstream.sse { // a server of HTTP+SSE is never stateless
+		cfg.Shared.Revision = translate.NewServerRevision(cfg.Servers.Remote)
+		cfg.Sessions.Wrap = translate.Wrap(translate.Config{Revision: cfg.Shared.Revision, StartTimeout: cfg.Servers.StartTimeout, Warn: observer.Warned})
+	}
+	p.Hub = hub.New(cfg)
 	return p
 }
 
@@ -198,42 +208,163 @@ func authenticatedUser(r *http.Request) string {
 	return user
 }
 
-// exitPoll is how often it is asked whether Caddy is about to end: its servers
-// wait for streams to end before anything here is told.
-const exitPoll = 500 * time.Millisecond
+// exitHandler ends the sessions of a configuration when Caddy is about to exit. Caddy's
+// servers wait for streams to end before they stop, and before modules are cleaned up: a
+// session would keep its stream open for the whole grace period.
+type exitHandler struct{ app *App }
 
-// watchExit ends the sessions when Caddy is about to end.
-func (p *pooledHub) watchExit(ctx context.Context) {
-	tick := time.NewTicker(exitPoll)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if caddy.Exiting() {
-				p.Close()
-				return
-			}
+// Handle implements caddyevents.Handler. The event `stopping` comes before the apps of a
+// configuration are stopped: on exit, and on a reload, which ends no sessions.
+func (e exitHandler) Handle(context.Context, caddy.Event) error {
+	if !caddy.Exiting() {
+		return nil
+	}
+	for _, h := range e.app.endpoints {
+		if h.hub != nil {
+			ending.Go(h.hub.Close)
 		}
 	}
+	return nil
 }
 
 // programLog is where the words of a program go.
-func (h *Handler) programLog() *zap.Logger {
-	return h.logger.Named("stdio").With(zap.String("endpoint", h.Endpoint))
+func programLog(h *Handler) *zap.Logger {
+	return h.logger.Named(h.upstream.Transport()).With(zap.String("endpoint", h.Endpoint))
 }
 
-func (h *Handler) warnSessions(msg, cause string) {
-	if h.troubles.first(msg+"\x00"+cause, maxRefusedLogged) {
-		h.logger.Warn(msg, zap.String("endpoint", h.Endpoint), zap.String("cause", cause))
-	}
-}
-
-// checkSessions validates the bounds of sessions.
-func (h *Handler) checkSessions() error {
-	if h.Sessions != nil && !h.bridges() {
+// check validates the bounds of an endpoint's sessions.
+func (c *SessionsConfig) check(h *Handler) error {
+	if c != nil && !h.bridges() {
 		return errors.New("sessions: is for stdio, for sse+http upstreams and for legacy_sse; otherwise sessions are the upstream's own")
 	}
-	return h.Sessions.validate()
+	return c.validate()
+}
+
+// backend has the upstream of an endpoint answer requests of a message bridge. It
+// outlives reloads, and uses what the newest configuration has.
+type backend struct {
+	live liveHandlers
+}
+
+// Detach implements [upstream.Backend].
+func (b *backend) Detach(from *http.Request) *http.Request {
+	r := prepare(context.Background(), from)
+	r.Body = http.NoBody
+	return r
+}
+
+// prepare returns a copy of a request with state of its own where Caddy keeps some
+// for each request: placeholders, variables, fields for the log.
+func prepare(ctx context.Context, from *http.Request) *http.Request {
+	old := from.Context()
+	for _, key := range []any{http.LocalAddrContextKey, http.ServerContextKey} {
+		ctx = context.WithValue(ctx, key, old.Value(key))
+	}
+	if span := trace.SpanFromContext(old); span.SpanContext().IsValid() {
+		ctx = trace.ContextWithSpan(ctx, span)
+	}
+	repl := caddy.NewReplacer()
+	server, _ := old.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	r := caddyhttp.PrepareRequest(from.Clone(ctx), repl, nil, server)
+	if was, ok := old.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Map(func(key string) (any, bool) { // what other handlers have set, http.auth.user.id and the like
+			for _, own := range []string{"http.request.", "http.response.", "http.vars.", "http.reverse_proxy."} {
+				if strings.HasPrefix(key, own) {
+					return nil, false
+				}
+			}
+			return was.Get(key)
+		})
+	}
+	if vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
+		was, _ := old.Value(caddyhttp.VarsCtxKey).(map[string]any)
+		maps.Copy(vars, was)
+	}
+	return r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, old.Value(caddyhttp.OriginalRequestCtxKey)))
+}
+
+// noNext is what follows a proxy whose answer is all there is.
+var noNext = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+
+// Call implements [upstream.Backend].
+func (b *backend) Call(w http.ResponseWriter, c upstream.Call) (err error) {
+	h := b.live.newest()
+	if h == nil {
+		return &upstream.Refusal{Status: http.StatusServiceUnavailable}
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			if p != http.ErrAbortHandler { // a panic's value
+				h.logger.Error("proxy panics", zap.String("endpoint", h.staticPath()), zap.Any("panic", p), zap.Stack("stack"))
+			}
+			err = &upstream.Refusal{Status: http.StatusBadGateway}
+		}
+	}()
+	q := &bridgeRequest{h: h}
+	r := prepare(c.Request.Context(), c.Request)
+	if isTraced(r) || h.logger.Core().Enabled(zapcore.DebugLevel) {
+		sent := c.Message
+		q.sent = &sent
+	}
+	var opener upstream.Opener
+	if len(h.ReverseProxy.HandleResponse) == 0 { // which may answer with another body
+		opener, _ = w.(upstream.Opener)
+	}
+	q.Begin(h.endpoint, r, clientOf(h, r), c.Path, c.Announced, opener)
+	if err := q.Hold(nil, r); err != nil {
+		return &upstream.Refusal{Status: statusOf(bodyError(err))}
+	}
+	q.begun = time.Now()
+	defer func() { q.logRequest(err) }()
+	err = h.ReverseProxy.ServeHTTP(q.Relay(w), withExchange(r, q), noNext)
+	upstream.PassOutcome(w, q.Outcome)
+	if breaksOff(h, &q.Record, r) {
+		return &upstream.Refusal{Status: http.StatusBadGateway}
+	}
+	if err != nil {
+		return &upstream.Refusal{Status: statusOf(proxyError(err, &q.Record))}
+	}
+	return nil
+}
+
+// bridgeRequest is one request that a message bridge makes to the upstream.
+type bridgeRequest struct {
+	bridge.BridgeRequest
+	h     *Handler
+	begun time.Time
+	// sent is the message of the body, if it is logged or traced.
+	sent *message.Message
+}
+
+// notes returns what is known of the message that is sent.
+func (q *bridgeRequest) notes() notes.Notes {
+	if q.sent == nil {
+		return notes.Notes{}
+	}
+	return notes.OfMessage(*q.sent)
+}
+
+// roundTrip implements exchange.
+func (q *bridgeRequest) roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
+	res, err := q.RoundTrip(req, rt.RoundTrip)
+	q.h.observer.answered(&q.Exchange)
+	return res, err
+}
+
+// traceNotes implements traced. The messages of the bridge are its own.
+func (q *bridgeRequest) traceNotes(req *http.Request) notes.Notes {
+	n := q.notes()
+	n.Session = notes.Of(req).Session
+	return n
+}
+
+// upstreamStatus implements traced.
+func (q *bridgeRequest) upstreamStatus() int { return q.Status }
+
+// statusOf returns the status that an error of a handler stands for.
+func statusOf(err error) int {
+	if e, ok := errors.AsType[caddyhttp.HandlerError](err); ok && e.StatusCode != 0 {
+		return e.StatusCode
+	}
+	return http.StatusBadGateway
 }

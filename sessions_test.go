@@ -7,7 +7,7 @@ import (
 
 // A program that does not want to end has the grace period of the servers, once Caddy
 // itself ends, and what it always has before.
-func TestPatienceWithPrograms(t *testing.T) {
+func TestGraceOfProgramsOnExit(t *testing.T) {
 	for _, tc := range []struct {
 		exiting     bool
 		grace, want time.Duration
@@ -18,10 +18,10 @@ func TestPatienceWithPrograms(t *testing.T) {
 		{true, 3500 * time.Millisecond, 1500 * time.Millisecond},
 		{true, 400 * time.Millisecond, 100 * time.Millisecond},
 	} {
-		if got := patience(tc.exiting, tc.grace); got != tc.want {
+		if got := endStep(tc.exiting, tc.grace); got != tc.want {
 			t.Errorf("ending %v, grace period %s: got %s, want %s", tc.exiting, tc.grace, got, tc.want)
 		}
-		if got := patience(tc.exiting, tc.grace); tc.exiting && tc.grace > 0 && 2*got > tc.grace {
+		if got := endStep(tc.exiting, tc.grace); tc.exiting && tc.grace > 0 && 2*got > tc.grace {
 			t.Errorf("%s is more than half of %s", got, tc.grace)
 		}
 	}

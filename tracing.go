@@ -12,14 +12,14 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
 )
 
 // tracerName is the scope of this module's spans.
 const tracerName = "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge"
 
 // Attributes of spans: those of OpenTelemetry's semantic conventions for MCP, general
-// ones, and this module's own. README lists them.
+// ones, and this module's own. docs/observe.md lists them.
 const (
 	attrMethod    = attribute.Key("mcp.method.name")
 	attrVersion   = attribute.Key("mcp.protocol.version")
@@ -44,7 +44,7 @@ const (
 )
 
 // describe returns what notes say of a request as attributes.
-func describe(n bridge.Notes) []attribute.KeyValue {
+func describe(n notes.Notes) []attribute.KeyValue {
 	var all []attribute.KeyValue
 	for _, a := range []struct {
 		key   attribute.Key
@@ -65,14 +65,14 @@ func describe(n bridge.Notes) []attribute.KeyValue {
 
 // annotate puts what is known of a request on the span that Caddy's tracing has begun
 // for it. Where there is none, it costs a look at the context.
-func (v *visit) annotate() {
-	span := trace.SpanFromContext(v.r.Context())
+func (q *request) annotate() {
+	span := trace.SpanFromContext(q.r.Context())
 	if !span.IsRecording() {
 		return
 	}
-	n := v.notes()
-	span.SetAttributes(append(describe(n), attrEndpoint.String(v.h.staticPath()), attrTarget.String(v.target), attrEra.String(n.Era))...)
-	if o := v.outcome(); o.Action != "" {
+	n := q.notes()
+	span.SetAttributes(append(describe(n), attrEndpoint.String(q.h.staticPath()), attrTarget.String(q.target), attrEra.String(n.Era))...)
+	if o := q.outcome(); o.Action != "" {
 		scheme, code := o.Kind()
 		span.SetAttributes(attrAction.String(string(o.Action)), attrReason.String(string(o.Reason)), attrScheme.String(scheme), attrCode.String(code))
 	}
@@ -83,7 +83,7 @@ func isTraced(r *http.Request) bool { return trace.SpanContextFromContext(r.Cont
 
 // spanName is the name of a span of a request (OpenTelemetry semantic conventions for
 // MCP, "Client"); the HTTP method where the MCP method is not known.
-func spanName(n bridge.Notes, r *http.Request) string {
+func spanName(n notes.Notes, r *http.Request) string {
 	switch {
 	case n.Method == "":
 		return r.Method
@@ -96,7 +96,7 @@ func spanName(n bridge.Notes, r *http.Request) string {
 // startSpan begins a span of a request to an upstream, below the one in r's context,
 // and has r name it as its parent. A parent that has ended is one as well: a
 // conversation outlives the request that began it.
-func startSpan(r *http.Request, n bridge.Notes, attributes ...attribute.KeyValue) trace.Span {
+func startSpan(r *http.Request, n notes.Notes, attributes ...attribute.KeyValue) trace.Span {
 	ctx, span := trace.SpanFromContext(r.Context()).TracerProvider().Tracer(tracerName).
 		Start(r.Context(), spanName(n, r), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(append(describe(n), attributes...)...))
 	if len(r.Header["Traceparent"]) > 0 && span.SpanContext().IsValid() {
@@ -105,24 +105,28 @@ func startSpan(r *http.Request, n bridge.Notes, attributes ...attribute.KeyValue
 	return span
 }
 
-// traced asks the upstream within a span, which ends with the answer.
-func (q *request) traced(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
-	n := q.notes()
-	if q.target == "" { // of a message bridge, whose messages are its own
-		n = bridge.NotesOfFrame(q.Held())
-		n.Session = bridge.NotesOf(req).Session
-	}
+// traced is an exchange with the upstream that has a span of its own.
+type traced interface {
+	exchange
+	// traceNotes returns what is known of a request that is sent to the upstream.
+	traceNotes(req *http.Request) notes.Notes
+	// upstreamStatus returns the status of the answer.
+	upstreamStatus() int
+}
+
+// traceRoundTrip sends a request to the upstream within a span, which ends with the answer.
+func traceRoundTrip(x traced, req *http.Request, rt http.RoundTripper) (*http.Response, error) {
 	host, port, _ := net.SplitHostPort(req.URL.Host)
 	number, _ := strconv.Atoi(port)
-	span := startSpan(req, n, attrVerb.String(req.Method), attrAddress.String(host), attrPort.Int(number), attrTransport.String("tcp"))
-	res, err := q.ask(req, rt)
+	span := startSpan(req, x.traceNotes(req), attrVerb.String(req.Method), attrAddress.String(host), attrPort.Int(number), attrTransport.String("tcp"))
+	res, err := x.roundTrip(req, rt)
 	if err != nil {
 		span.SetAttributes(attrError.String("unreachable"))
 		span.SetStatus(codes.Error, "")
 		span.End()
 		return nil, err
 	}
-	setStatus(span, q.Status)
+	setStatus(span, x.upstreamStatus())
 	if res.Body == http.NoBody || res.Body == nil {
 		span.End()
 		return res, nil
@@ -165,7 +169,7 @@ func (b *spanBody) Close() error {
 
 func (b *spanBody) end(err error) {
 	b.once.Do(func() {
-		if err != nil && err != io.EOF { //nolint:errorlint // io.Reader's contract
+		if err != nil && err != io.EOF { // io.Reader's contract
 			b.span.SetAttributes(attrError.String("broken"))
 			b.span.SetStatus(codes.Error, "")
 		}

@@ -2,7 +2,10 @@ package mcpauthbridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -10,33 +13,40 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
 )
 
-// recordKey is the key of the context value that leads a request's scoped
-// transport to what it records. It is no variable of Caddy's: a dial may
-// outlive its request and reads the variables without a lock.
-type recordKey struct{}
+// exchangeKey is the key of the context value that gives the scoped transport the exchange
+// that a request belongs to. It is not one of Caddy's variables: a dial may outlive its
+// request and reads the variables without a lock.
+type exchangeKey struct{}
 
-// recorder is what a request leaves for the transport.
-type recorder interface {
+// exchange is what a request to the upstream belongs to.
+type exchange interface {
+	// roundTrip sends a request of the proxy to the upstream.
 	roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error)
 }
 
-// roundTrip hands a request of the proxy to its record, or, where it has
-// none (health checks), straight to the transport.
+// roundTrip gives a request of the proxy to its exchange. A health check has none, and goes
+// straight to the transport.
 func roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
-	if rec, ok := req.Context().Value(recordKey{}).(recorder); ok && rec != nil {
-		return rec.roundTrip(req, rt)
+	x, ok := req.Context().Value(exchangeKey{}).(exchange)
+	if !ok {
+		return rt.RoundTrip(req)
 	}
-	return rt.RoundTrip(req)
+	if t, ok := x.(traced); ok && isTraced(req) {
+		return traceRoundTrip(t, req, rt)
+	}
+	return x.roundTrip(req, rt)
 }
 
-// httpTransport is Caddy's HTTP transport, scoped. It embeds the transport,
-// so its optional interfaces stay in sight of the proxy.
+// httpTransport is Caddy's HTTP transport, scoped. It embeds the transport, so that the proxy
+// sees its optional interfaces.
 type httpTransport struct {
 	*reverseproxy.HTTPTransport
 }
@@ -46,8 +56,8 @@ func (t *httpTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return roundTrip(req, t.HTTPTransport)
 }
 
-// otherTransport is a transport of another plugin, scoped. The optional
-// interfaces that it lacks behave as if they were absent.
+// otherTransport is a transport of another plugin, scoped. Optional interfaces that the
+// transport lacks behave as if they were absent.
 type otherTransport struct {
 	http.RoundTripper
 }
@@ -125,39 +135,33 @@ func (t *scopedTransport) cleanup() error {
 	return nil
 }
 
-// provisionProxy gives the proxy its scoped transport and provisions it. The
+// provisionProxy gives a proxy its scoped transport and provisions it. The
 // transport has to be there first: health checks capture it.
-func (h *Handler) provisionProxy(ctx caddy.Context) error {
-	p := h.ReverseProxy
-	if p == nil {
-		return nil
-	}
-	if len(p.Upstreams) == 0 && p.DynamicUpstreamsRaw == nil {
-		return fmt.Errorf("upstream: endpoint %q names none; give an address (`to`, `dynamic`), or leave reverse_proxy out for a middleware", h.Endpoint)
-	}
-	if err := checkDials(p.Upstreams); err != nil {
-		return err
-	}
-	for _, s := range p.TrustedProxies {
-		prefix, err := parsePrefix(s)
-		if err != nil {
-			return fmt.Errorf("trusted_proxies: %q is neither an IP address nor a CIDR range", s)
-		}
-		h.trustedProxies = append(h.trustedProxies, prefix)
-	}
-	t, err := h.loadTransport(ctx)
+func provisionProxy(ctx caddy.Context, p *reverseproxy.Handler, limits *Limits) (*scopedTransport, error) {
+	t, err := loadTransport(ctx, p, limits)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.Transport = t.RoundTripper
-	h.transport = t
 	if err := p.Provision(ctx); err != nil {
-		return fmt.Errorf("provisioning reverse_proxy: %w", err)
+		return t, fmt.Errorf("provisioning reverse_proxy: %w", err)
 	}
-	return nil
+	return t, nil
 }
 
-// checkDials refuses addresses that are none, which only JSON can have.
+// parseTrustedProxies parses the option trusted_proxies of a proxy.
+func parseTrustedProxies(ranges []string) (t trustedProxies, err error) {
+	for _, s := range ranges {
+		prefix, err := parsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("trusted_proxies: %q is neither an IP address nor a CIDR range", s)
+		}
+		t = append(t, prefix)
+	}
+	return t, nil
+}
+
+// checkDials refuses invalid addresses, which only JSON can have.
 func checkDials(upstreams reverseproxy.UpstreamPool) error {
 	for i, up := range upstreams {
 		if up == nil || up.Dial == "" {
@@ -187,11 +191,10 @@ func parsePrefix(s string) (netip.Prefix, error) {
 
 // loadTransport loads the operator's transport, or makes Caddy's own, and
 // applies the limits that belong to it.
-func (h *Handler) loadTransport(ctx caddy.Context) (*scopedTransport, error) {
-	p := h.ReverseProxy
+func loadTransport(ctx caddy.Context, p *reverseproxy.Handler, limits *Limits) (*scopedTransport, error) {
 	if p.TransportRaw == nil {
 		inner := &reverseproxy.HTTPTransport{}
-		h.limitTransport(inner)
+		limits.apply(inner)
 		if err := inner.Provision(ctx); err != nil {
 			return nil, fmt.Errorf("provisioning transport: %w", err)
 		}
@@ -204,7 +207,7 @@ func (h *Handler) loadTransport(ctx caddy.Context) (*scopedTransport, error) {
 	}
 	p.TransportRaw = nil
 	if inner, ok := mod.(*reverseproxy.HTTPTransport); ok {
-		h.limitTransport(inner)
+		limits.apply(inner)
 		if inner.Transport != nil { // it was made when the module was loaded
 			inner.Transport.ResponseHeaderTimeout = time.Duration(inner.ResponseHeaderTimeout)
 			inner.Transport.MaxResponseHeaderBytes = inner.MaxResponseHeaderSize
@@ -214,7 +217,7 @@ func (h *Handler) loadTransport(ctx caddy.Context) (*scopedTransport, error) {
 	}
 	rt, ok := mod.(http.RoundTripper)
 	if !ok {
-		return nil, fmt.Errorf("transport: module %T is no transport", mod)
+		return nil, fmt.Errorf("transport: module %T is not a transport", mod)
 	}
 	if bt, ok := rt.(reverseproxy.BufferedTransport); ok {
 		request, response := bt.DefaultBufferSizes()
@@ -238,24 +241,157 @@ func guardAnswers(t *http.Transport) {
 	t.DialContext = record.WrapDial(t.DialContext)
 }
 
-// limitTransport sets the limits of the response header where the operator
-// has set none on the transport itself.
-func (h *Handler) limitTransport(t *reverseproxy.HTTPTransport) {
-	if t.ResponseHeaderTimeout == 0 && h.Limits.ResponseHeader >= 0 {
-		t.ResponseHeaderTimeout = h.Limits.ResponseHeader
+// apply sets the limits of the response header that the operator has not set on the transport
+// itself.
+func (l *Limits) apply(t *reverseproxy.HTTPTransport) {
+	if t.ResponseHeaderTimeout == 0 && l.ResponseHeaderTimeout >= 0 {
+		t.ResponseHeaderTimeout = l.ResponseHeaderTimeout
 		if t.ResponseHeaderTimeout == 0 {
-			t.ResponseHeaderTimeout = caddy.Duration(DefaultResponseHeader)
+			t.ResponseHeaderTimeout = caddy.Duration(DefaultResponseHeaderTimeout)
 		}
 	}
 	if t.MaxResponseHeaderSize == 0 {
-		t.MaxResponseHeaderSize = h.Limits.ResponseHeaderSize
+		t.MaxResponseHeaderSize = l.MaxResponseHeader
 		if t.MaxResponseHeaderSize == 0 {
-			t.MaxResponseHeaderSize = DefaultResponseHeaderSize
+			t.MaxResponseHeaderSize = DefaultMaxResponseHeader
 		}
 	}
 }
 
-// withRecord makes rec the record of a request.
-func withRecord(r *http.Request, rec recorder) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))
+// withExchange returns r as a request that belongs to x.
+func withExchange(r *http.Request, x exchange) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+}
+
+// serveMiddleware calls the handlers that follow, and edits their answer as the transport edits
+// that of an upstream.
+func serveMiddleware(q *request, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	mw := &middlewareWriter{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		q:                     q,
+		own:                   w.Header().Clone(),
+	}
+	q.Host = r.Host
+	path, rawPath, query := r.URL.Path, r.URL.RawPath, r.URL.RawQuery // the handlers that follow may rewrite them
+	err := next.ServeHTTP(mw, r)
+	if mw.turned {
+		mw.turned = false
+		again, to := *r, *r.URL
+		to.Path, to.RawPath, to.RawQuery = bridge.ToggleSlash(path), bridge.ToggleSlash(rawPath), query
+		again.URL, again.RequestURI, again.Body = &to, to.RequestURI(), q.Again()
+		err = next.ServeHTTP(mw, &again)
+	}
+	if !mw.wroteHeader {
+		if err == nil {
+			mw.editHeader(http.StatusOK)
+		} else if status := mw.editHeader(errorStatus(err)); mw.dropBody {
+			w.Header().Del("Content-Length") // the site's error routes have a body
+			// Wrapped, err would keep its status.
+			return caddyhttp.Error(status, errors.New("refused by a handler that follows: "+err.Error()))
+		}
+	}
+	return err
+}
+
+func errorStatus(err error) int {
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
+		return handlerErr.StatusCode
+	}
+	return http.StatusInternalServerError
+}
+
+// middlewareWriter edits the response header at the moment when it is
+// written. It overrides every method that would write it.
+type middlewareWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	q           *request
+	own         http.Header // the header before the handlers that follow were called
+	wroteHeader bool
+	dropBody    bool      // the body of the handlers that follow is not sent
+	instead     io.Reader // is sent in place of it; nil for no body
+	turned      bool      // the answer is a redirect that is followed
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *middlewareWriter) WriteHeader(status int) {
+	if w.wroteHeader || w.turned {
+		return
+	}
+	if status/100 == 3 && w.q.FollowsSlash(status, w.Header()) {
+		w.turned = true
+		clear(w.Header())
+		maps.Copy(w.Header(), w.own.Clone())
+		return
+	}
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		w.wroteHeader = true
+		status = w.editHeader(status)
+	}
+	w.ResponseWriterWrapper.WriteHeader(status)
+	if w.instead != nil {
+		_, _ = io.Copy(w.ResponseWriter, w.instead)
+		w.instead = nil
+	}
+}
+
+// editHeader applies the endpoint's policy to the header and returns the
+// status to send.
+func (w *middlewareWriter) editHeader(status int) int {
+	h := w.Header()
+	res := &http.Response{StatusCode: status, Header: h, Body: http.NoBody, Request: w.q.r}
+	w.q.Status, w.q.Challenge = status, h["Www-Authenticate"]
+	w.q.Edit(&w.q.Record, res)
+	w.q.h.observer.answered(&w.q.Exchange)
+	for _, name := range []string{"Access-Control-Allow-Origin", "Access-Control-Expose-Headers"} {
+		if v := w.own[name]; v != nil {
+			h[name] = v
+		}
+	}
+	if w.own["Vary"] != nil && !hasVaryOrigin(h) {
+		h["Vary"] = append(h["Vary"], "Origin")
+	}
+	w.q.VaryByForwarded(h)
+	w.dropBody = res.StatusCode != status
+	if w.dropBody && res.Body != http.NoBody {
+		w.instead = res.Body
+	}
+	return res.StatusCode
+}
+
+func hasVaryOrigin(h http.Header) bool {
+	for _, v := range h["Vary"] {
+		if v == "Origin" {
+			return true
+		}
+	}
+	return false
+}
+
+// Write implements http.ResponseWriter.
+func (w *middlewareWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	if w.dropBody || w.turned {
+		return len(p), nil
+	}
+	return w.ResponseWriterWrapper.Write(p)
+}
+
+// ReadFrom implements io.ReaderFrom; without it the wrapper's would write
+// the header unedited.
+func (w *middlewareWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.WriteHeader(http.StatusOK)
+	if w.dropBody || w.turned {
+		return io.Copy(io.Discard, r)
+	}
+	return w.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError implements the interface of http.ResponseController, for the
+// same reason.
+func (w *middlewareWriter) FlushError() error {
+	w.WriteHeader(http.StatusOK)
+	if w.turned {
+		return nil
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
 }

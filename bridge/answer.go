@@ -4,97 +4,91 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
 )
 
-// answer is the response writer of an exchange: it notes what the client is sent.
+// answer is what the client of a request is sent.
 type answer struct {
-	http.ResponseWriter
-	x      *Exchange
+	w      http.ResponseWriter
 	status int
-	sent   int64     // bytes of the body
-	stream time.Time // when a stream of events began; zero: it is none
-	// older and newer are the streams of the endpoint that began before and after.
-	older, newer *answer
+	sent   int64        // bytes of the body
+	stream stats.Stream // begun if the answer is an event stream
 }
 
-// Watch returns w with an eye on it: what is written to it is noted in x. Done has to
-// follow when the request is over.
-func (x *Exchange) Watch(w http.ResponseWriter) http.ResponseWriter {
-	x.answer.ResponseWriter, x.answer.x = w, x
-	return &x.answer
+// Watch returns a writer to w that notes in x what is written. Done has to follow when the
+// request is over.
+func (x *ClientRequest) Watch(w http.ResponseWriter) http.ResponseWriter {
+	x.answer.w = w
+	return (*answerWriter)(x)
 }
 
-// Answered returns the status that the client was sent, 0 where nothing was, and the
-// bytes of the body.
-func (x *Exchange) Answered() (status int, sent int64) { return x.answer.status, x.answer.sent }
+// Answered returns the status that the client was sent, 0 if it was sent none, and the bytes
+// of the body.
+func (x *ClientRequest) Answered() (status int, sent int64) { return x.answer.status, x.answer.sent }
 
-// IsStream reports whether the answer is a stream of events.
-func (x *Exchange) IsStream() bool { return !x.answer.stream.IsZero() }
+// IsStream reports whether the answer is an event stream.
+func (x *ClientRequest) IsStream() bool { return !x.answer.stream.Begun.IsZero() }
 
-// Done is called when the request is over.
-func (x *Exchange) Done() {
-	if x.IsStream() && x.endpoint.cfg.Observer != nil {
-		x.endpoint.cfg.Observer.StreamClosed(x, time.Since(x.answer.stream))
+// Done has to be called when the request is over.
+func (x *ClientRequest) Done() {
+	if counts := x.endpoint.cfg.Counts; counts != nil && x.IsStream() {
+		counts.StreamClosed(&x.answer.stream)
 	}
 }
 
+// answerWriter is the response writer of a [ClientRequest].
+type answerWriter ClientRequest
+
 // begin notes the header.
-func (a *answer) begin(status int) {
+func (w *answerWriter) begin(status int) {
+	a := &w.answer
 	if a.status != 0 || status < http.StatusOK && status != http.StatusSwitchingProtocols {
 		return
 	}
 	a.status = status
-	e := a.x.endpoint
-	if status == http.StatusOK && e != nil && isEventStream(a.Header()) {
-		a.stream = time.Now()
-		if e.cfg.Observer != nil {
-			e.cfg.Observer.StreamOpened(a.x)
+	if status == http.StatusOK && mcp.IsEventStream(a.w.Header()) {
+		a.stream.Begun = time.Now()
+		if counts := w.endpoint.cfg.Counts; counts != nil {
+			counts.StreamOpened(&a.stream)
 		}
 	}
 }
 
+// Header implements http.ResponseWriter.
+func (w *answerWriter) Header() http.Header { return w.answer.w.Header() }
+
 // WriteHeader implements http.ResponseWriter.
-func (a *answer) WriteHeader(status int) {
-	a.begin(status)
-	a.ResponseWriter.WriteHeader(status)
+func (w *answerWriter) WriteHeader(status int) {
+	w.begin(status)
+	w.answer.w.WriteHeader(status)
 }
 
 // Write implements http.ResponseWriter.
-func (a *answer) Write(p []byte) (int, error) {
-	a.begin(http.StatusOK)
-	n, err := a.ResponseWriter.Write(p)
-	a.sent += int64(n)
+func (w *answerWriter) Write(p []byte) (int, error) {
+	w.begin(http.StatusOK)
+	n, err := w.answer.w.Write(p)
+	w.answer.sent += int64(n)
 	return n, err
 }
 
-// ReadFrom implements io.ReaderFrom, so that the server's own is used.
-func (a *answer) ReadFrom(r io.Reader) (int64, error) {
-	a.begin(http.StatusOK)
-	n, err := io.Copy(a.ResponseWriter, r)
-	a.sent += n
+// ReadFrom implements io.ReaderFrom, so that the ReadFrom of the server's writer is used.
+func (w *answerWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.begin(http.StatusOK)
+	n, err := io.Copy(w.answer.w, r)
+	w.answer.sent += n
 	return n, err
 }
 
-// FlushError sends what is written; without a header before it, it sends one.
-func (a *answer) FlushError() error {
-	a.begin(http.StatusOK)
-	return http.NewResponseController(a.ResponseWriter).Flush()
+// FlushError sends what is written, and the header if that was not sent before.
+func (w *answerWriter) FlushError() error {
+	w.begin(http.StatusOK)
+	return http.NewResponseController(w.answer.w).Flush()
 }
 
-// Unwrap lets http.ResponseController find what else the writer can.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+// Unwrap lets http.ResponseController find what else the writer can do.
+func (w *answerWriter) Unwrap() http.ResponseWriter { return w.answer.w }
 
-// outcomeTaker is a response writer that notes what became of a challenge which
-// another exchange, behind a message bridge, was answered with.
-type outcomeTaker interface{ takeOutcome(o *Outcome) }
-
-func (a *answer) takeOutcome(o *Outcome) { a.x.Outcome = o }
-
-// PassOutcome gives w what became of a challenge that its request is answered with, if
-// it wants to know: the outcome of a call made for a client belongs to the client's
-// own exchange.
-func PassOutcome(w http.ResponseWriter, o *Outcome) {
-	if taker, ok := w.(outcomeTaker); ok && o != nil {
-		taker.takeOutcome(o)
-	}
-}
+// TakeOutcome implements [upstream.OutcomeTaker].
+func (w *answerWriter) TakeOutcome(o *stats.Outcome) { w.Outcome = o }

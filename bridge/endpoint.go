@@ -5,17 +5,16 @@
 package bridge
 
 import (
-	"context"
-	"net/http"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/challenge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authserver"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/oncelog"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/sse"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
 )
 
 // Mode says what becomes of the upstream's challenges.
@@ -55,9 +54,6 @@ const (
 	DefaultHeldBody = 64 << 10
 	// DefaultRequestBody bounds, in bytes, the whole request body.
 	DefaultRequestBody = 64 << 20
-	// DefaultMessage bounds, in bytes, one message that is carried over to another
-	// transport.
-	DefaultMessage = 16 << 20
 )
 
 // messageSegment is the path below an endpoint that messages of an HTTP+SSE
@@ -67,6 +63,7 @@ const messageSegment = "/message"
 // Config is what an Endpoint is made of.
 type Config struct {
 	Path         string // of the endpoint as this server sees it, "/mcp" or "/"
+	Site         Site   // what fixes its public URL
 	Kind         Kind
 	UpstreamPath string // empty leaves the request's path (middleware mode)
 	MessagePath  string // of an SSE upstream; empty: taken from its announcement
@@ -75,9 +72,12 @@ type Config struct {
 	Scope        []string
 	CORS         *cors.Policy    // nil: CORS is left to the upstream
 	Metadata     *metadata.Store // nil: no metadata is served
-	// Scheme and Hosts of the upstream as it is dialled, for redirects.
-	UpstreamHosts []string
-	Sealer        func() (*sse.Sealer, error) // for SSE upstreams
+	// Names are those of the upstream. Default: what Metadata knows it by.
+	Names  *origin.Names
+	Sealer func() (*sse.Sealer, error) // for SSE upstreams
+	// SealScope returns what binds a sealed path to the endpoint and its upstream, on every
+	// replica. Default: nothing does.
+	SealScope     func() string
 	ChallengeWait time.Duration
 	HeldBody      int64 // bytes
 	RequestBody   int64 // bytes; negative: no limit
@@ -85,32 +85,39 @@ type Config struct {
 	// LegacyPath and LegacyMessage are where HTTP+SSE is offered beside the endpoint:
 	// its event stream, and what messages are posted to. Empty: nowhere.
 	LegacyPath, LegacyMessage string
-	// Server bridges the authorization server on the upstream's own origin.
-	// Nil: it is not bridged.
-	Server *ServerConfig
+	// Server bridges the authorization server on the upstream's own origin. Default: it is
+	// not bridged.
+	Server *authserver.Config
 	// Warn reports what an operator should see, once per distinct cause.
 	Warn func(msg, cause, detail string)
-	// Observer is told what happens. Default: nobody is.
-	Observer Observer
+	// Notice is called when something was refused, dropped or left unchanged. due says that
+	// it is to be logged. If it is nil, notices are dropped.
+	Notice func(n stats.Notice, due bool)
+	// Counts counts the event streams that clients have open. Default: they are not counted.
+	Counts *stats.Counts
 }
 
 // Endpoint is one MCP endpoint.
 type Endpoint struct {
-	cfg      Config
-	slash    atomic.Bool // the upstream wants its path with the other ending
-	accepted atomic.Bool // the upstream has accepted a token
-	// publicResource says that the authorization server wants resources named
-	// as clients name them, and not as the upstream's own metadata does.
-	publicResource atomic.Bool
+	cfg   Config
+	slash slashes
+	// server is the bridged authorization server; nil if it is not bridged.
+	server *authserver.Server
+	// accepted is true once the upstream has accepted a token.
+	accepted atomic.Bool
 
-	upstream map[string]bool
-	warned   sync.Map
-	warnings atomic.Int32
-	health   health
+	// refusesPosts is true if the upstream has refused a POST to the endpoint, as a server of
+	// HTTP+SSE does.
+	refusesPosts atomic.Bool
+
+	paths   []Path // that it answers
+	notices *stats.Notices
+	warned  oncelog.Set[warning]
+	health  health
 }
 
-// maxWarnings bounds how many distinct causes an endpoint reports.
-const maxWarnings = 256
+// warning is what makes two warnings one.
+type warning struct{ msg, cause string }
 
 // New returns an endpoint.
 func New(cfg Config) *Endpoint {
@@ -123,235 +130,48 @@ func New(cfg Config) *Endpoint {
 	if cfg.RequestBody == 0 {
 		cfg.RequestBody = DefaultRequestBody
 	}
-	if s := cfg.Server; s != nil {
-		if s.Form <= 0 {
-			s.Form = DefaultForm
-		}
-		if s.Document <= 0 {
-			s.Document = metadata.DefaultMaxSize
-		}
-		if s.Learned == nil {
-			s.Learned = new(LearnedPaths)
-		}
-		if s.Clients == nil {
-			s.Clients = new(LearnedPaths)
+	if cfg.Names == nil {
+		cfg.Names = new(origin.Names)
+		if cfg.Metadata != nil {
+			cfg.Names = cfg.Metadata.Names()
 		}
 	}
-	e := &Endpoint{cfg: cfg, upstream: make(map[string]bool)}
-	for _, h := range cfg.UpstreamHosts {
-		e.upstream[strings.ToLower(h)] = true
+	if cfg.SealScope == nil {
+		cfg.SealScope = func() string { return "" }
+	}
+	e := &Endpoint{cfg: cfg, paths: cfg.paths(), notices: stats.NewNotices(cfg.Notice)}
+	if cfg.Server != nil {
+		e.server = e.newServer(*cfg.Server)
 	}
 	return e
 }
 
-// Target is what a request path is to an endpoint.
-type Target uint8
-
-// The targets.
-const (
-	// TargetNone is not the endpoint's.
-	TargetNone Target = iota
-	// TargetEndpoint is the endpoint itself, with or without a final slash.
-	TargetEndpoint
-	// TargetMessage is the message path of an HTTP+SSE upstream.
-	TargetMessage
-	// TargetLegacy is the event stream of HTTP+SSE that is offered beside the
-	// endpoint.
-	TargetLegacy
-	// TargetLegacyMessage is what clients of that post messages to.
-	TargetLegacyMessage
-	// TargetUnknownMessage stands where message paths do and is none.
-	TargetUnknownMessage
-)
-
-// Match says what path is to the endpoint, and the path to ask the upstream
-// for. Paths are compared case-sensitively.
-func (e *Endpoint) Match(path string) (Target, string) {
-	base := e.cfg.Path
-	if path == base || base != "/" && len(path) == len(base)+1 && path[len(base)] == '/' && path[:len(base)] == base {
-		return TargetEndpoint, e.upstreamPath()
+// newServer returns the bridged authorization server.
+func (e *Endpoint) newServer(cfg authserver.Config) *authserver.Server {
+	cfg.Endpoint = authserver.Endpoint{
+		Metadata: e.cfg.Metadata,
+		Taken: func(path string) bool {
+			target, _ := e.Match(path)
+			return target != TargetNone
+		},
+		Wait:     e.cfg.ChallengeWait,
+		HeldBody: e.cfg.HeldBody, RequestBody: max(0, e.cfg.RequestBody),
+		Report: func(n authserver.Notice) {
+			e.notices.Report(stats.Notice{Message: n.Message, Subject: n.Subject, Advice: n.Advice, Add: stats.CaddyfileLine("paths", n.Path)})
+		},
 	}
-	if e.cfg.LegacyPath != "" {
-		switch {
-		case path == e.cfg.LegacyPath && e.cfg.Kind == KindSSE:
-			return TargetEndpoint, e.upstreamPath()
-		case path == e.cfg.LegacyPath:
-			return TargetLegacy, ""
-		case path == e.cfg.LegacyMessage && e.cfg.Kind != KindSSE:
-			return TargetLegacyMessage, ""
-		}
-	}
-	if e.cfg.Kind != KindSSE {
-		return TargetNone, ""
-	}
-	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(base, "/")+messageSegment)
-	if !ok {
-		return TargetNone, ""
-	}
-	if e.cfg.MessagePath != "" {
-		if rest == "" {
-			return TargetMessage, e.cfg.MessagePath
-		}
-		return TargetNone, ""
-	}
-	token, ok := strings.CutPrefix(rest, "/")
-	if !ok {
-		return TargetNone, ""
-	}
-	if sealer, err := e.cfg.Sealer(); err == nil {
-		if to, ok := sealer.Open(token, e.scope()); ok {
-			return TargetMessage, to
-		}
-	}
-	return TargetUnknownMessage, ""
+	return authserver.New(cfg)
 }
 
-// Upstream returns target and path of a request that a message bridge makes;
-// message is the escaped path of the upstream that it is posted to, empty: the
-// endpoint itself.
-func (e *Endpoint) Upstream(message string) (Target, string) {
-	if message != "" {
-		return TargetMessage, message
-	}
-	return TargetEndpoint, e.upstreamPath()
-}
+// Server returns the bridged authorization server, or nil if it is not bridged.
+func (e *Endpoint) Server() *authserver.Server { return e.server }
 
-// scope binds a sealed path to the endpoint and its upstream.
-func (e *Endpoint) scope() string {
-	return e.cfg.Path + " " + strings.Join(e.cfg.UpstreamHosts, " ") + " " + e.cfg.UpstreamPath
-}
-
-// upstreamPath is the path of the upstream, with the ending that it asked
-// for by its last redirect.
-func (e *Endpoint) upstreamPath() string {
-	if e.slash.Load() {
-		return toggleSlash(e.cfg.UpstreamPath)
-	}
-	return e.cfg.UpstreamPath
-}
-
-func toggleSlash(path string) string {
-	if len(path) > 1 && path[len(path)-1] == '/' {
-		return path[:len(path)-1]
-	}
-	if path == "" || path == "/" {
-		return path
-	}
-	return path + "/"
-}
-
-// warn reports a cause once.
+// warn reports a cause, at once and then once in a while.
 func (e *Endpoint) warn(msg, cause, detail string) {
 	if e.cfg.Warn == nil {
 		return
 	}
-	key := msg + "\x00" + cause
-	if _, ok := e.warned.Load(key); ok || e.warnings.Load() >= maxWarnings {
-		return
-	}
-	if _, loaded := e.warned.LoadOrStore(key, struct{}{}); loaded {
-		return
-	}
-	e.warnings.Add(1)
-	e.cfg.Warn(msg, cause, detail)
-}
-
-// editChallenge applies the policy to the challenges of a response.
-func (e *Endpoint) editChallenge(ctx context.Context, status int, h http.Header, x *Exchange) int {
-	restoreRemapped(h)
-	lines := h["Www-Authenticate"]
-	if len(lines) == 0 && status != http.StatusUnauthorized {
-		return status
-	}
-	o := &Outcome{Status: status, Given: status, Sent: lines, Action: ActionRelayed, Reason: ReasonPolicy}
-	switch e.cfg.Mode {
-	case ModeRelay:
-		if len(lines) == 0 {
-			o.Action = ActionMissing
-		}
-	case ModeReplace:
-		delete(h, "Www-Authenticate")
-		o.Action = ActionDropped
-		if status == http.StatusUnauthorized {
-			o.Action, o.Given = ActionReplaced, http.StatusBadGateway
-			e.warn("upstream refused a request with 401, although the edge owns the tokens", "401", "")
-		}
-	default:
-		e.rewriteChallenge(ctx, h, x, o)
-	}
-	e.challenged(x, o, h)
-	return o.Given
-}
-
-// rewriteChallenge maps the metadata URL of the challenges, and adds what is missing.
-func (e *Endpoint) rewriteChallenge(ctx context.Context, h http.Header, x *Exchange, o *Outcome) {
-	if len(o.Sent) == 0 {
-		o.Action = ActionMissing
-	}
-	store := e.cfg.Metadata
-	if store == nil {
-		o.Reason = ReasonUnknown
-		return
-	}
-	public, ok := x.source.Public()
-	if !ok {
-		o.Reason = ReasonHost
-		return
-	}
-	own := public.WellKnown()
-	o.At, o.Reason = public.URL(), ReasonForeign
-	edit := challenge.Edit{
-		Map: func(value string) (string, bool) {
-			if value == own {
-				o.Reason = ReasonPublic
-			}
-			return store.MapChallengeURL(value, public, x.Host)
-		},
-	}
-	out, report := edit.Apply(o.Sent)
-	if !report.HasMetadata {
-		o.Reason = ReasonStatus
-		if o.Status == http.StatusUnauthorized || o.Status == http.StatusForbidden && len(o.Sent) > 0 {
-			ctx, cancel := context.WithTimeout(ctx, e.cfg.ChallengeWait)
-			defer cancel()
-			o.Reason = ReasonUnknown
-			if store.Known(ctx, public) {
-				edit.Metadata = own
-				edit.Insert = o.Status == http.StatusUnauthorized
-				edit.Realm, edit.Scope = e.cfg.Realm, e.cfg.Scope
-				o.Reason = ReasonScheme
-				out, report = edit.Apply(o.Sent)
-			}
-		}
-	}
-	if len(out) > 0 {
-		h["Www-Authenticate"] = out
-	}
-	for _, err := range report.Unparsed {
-		e.warn("upstream sends a challenge that does not parse; it is passed on as it is", err.Error(), "")
-	}
-	switch {
-	case report.Inserted:
-		o.Action, o.Reason = ActionInserted, ""
-	case report.Added:
-		o.Action, o.Reason = ActionAdded, ""
-	case report.Rewritten > 0:
-		o.Action, o.Reason = ActionRewritten, ""
-	case len(report.Unparsed) > 0:
-		o.Action, o.Reason = ActionUnparsable, ReasonUnparsable
-	}
-}
-
-// restoreRemapped gives WWW-Authenticate its name back that Amazon's API
-// gateway takes from it.
-func restoreRemapped(h http.Header) {
-	const remapped = "X-Amzn-Remapped-Www-Authenticate"
-	lines, ok := h[remapped]
-	if !ok {
-		return
-	}
-	delete(h, remapped)
-	if len(h["Www-Authenticate"]) == 0 {
-		h["Www-Authenticate"] = lines
+	if _, due := e.warned.Due(warning{msg, cause}); due {
+		e.cfg.Warn(msg, cause, detail)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/integration"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/talk"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -28,7 +28,7 @@ var loneSpeakers = []struct {
 	{"go", []string{"go", "typescript"}, func(t *testing.T, url string) error {
 		tr := &http.Transport{}
 		t.Cleanup(tr.CloseIdleConnections)
-		lines, err := talk.Converse(t.Context(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: &http.Client{Transport: tr}}, stateless)
+		lines, err := mcptest.Converse(t.Context(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: &http.Client{Transport: tr}}, stateless)
 		if err != nil {
 			return fmt.Errorf("%w after:\n%s", err, strings.Join(lines, "\n"))
 		}
@@ -37,7 +37,7 @@ var loneSpeakers = []struct {
 	{"typescript", []string{"go", "typescript"}, func(t *testing.T, url string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, "node", "converse-v2.mjs", url) //nolint:gosec // the test's own
+		cmd := exec.CommandContext(ctx, "node", "converse-v2.mjs", url)
 		cmd.Dir = integration.NeedNode(t)
 		out, err := cmd.CombinedOutput()
 		if err != nil || !bytes.Contains(out, []byte(`"grown":"small"`)) || !bytes.Contains(out, []byte(`"version":"2026-07-28"`)) {
@@ -46,7 +46,7 @@ var loneSpeakers = []struct {
 		return nil
 	}},
 	{"raw", []string{"raw"}, func(t *testing.T, url string) error {
-		return (&talk.LoneClient{URL: url}).Converse(t.Context())
+		return (&mcptest.LoneClient{URL: url}).Converse(t.Context())
 	}},
 }
 
@@ -57,10 +57,10 @@ func startLone(t *testing.T, server string) string {
 	case "typescript":
 		return startNodeTalk(t, "talk-server-v2.mjs")
 	case "go":
-		s := talk.NewServer() // all requests share it
+		s := mcptest.NewServer() // all requests share it
 		return serveHandler(t, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s }, &mcp.StreamableHTTPOptions{Stateless: true, PropagateRequestCancellation: true}))
 	}
-	return serveHandler(t, talk.NewLoneServer(false))
+	return serveHandler(t, mcptest.NewLoneServer(false))
 }
 
 // loneUpstream is how the endpoint speaks to the server.
@@ -70,15 +70,15 @@ type loneUpstream struct {
 	handshake bool
 	// servers are those that speak so.
 	servers []string
-	start   func(t *testing.T, server string) (directive string, passed func() ([]talk.Frame, error))
+	start   func(t *testing.T, server string) (directive string, passed func() ([]mcptest.Frame, error))
 }
 
 var loneUpstreams = []loneUpstream{
-	{"http", false, []string{"go", "typescript", "raw"}, func(t *testing.T, server string) (string, func() ([]talk.Frame, error)) {
-		tap := new(talk.Tap)
+	{"http", false, []string{"go", "typescript", "raw"}, func(t *testing.T, server string) (string, func() ([]mcptest.Frame, error)) {
+		tap := new(mcptest.Tap)
 		return "to " + serveHandler(t, tap.Proxy(startLone(t, server))) + "/mcp", tapped(tap)
 	}},
-	{"stdio", false, []string{"go", "typescript", "raw"}, func(t *testing.T, server string) (string, func() ([]talk.Frame, error)) {
+	{"stdio", false, []string{"go", "typescript", "raw"}, func(t *testing.T, server string) (string, func() ([]mcptest.Frame, error)) {
 		switch server {
 		case "typescript":
 			return tappedProgram(t, "node", filepath.Join(integration.NeedNode(t), "talk-server-v2.mjs"), "stdio")
@@ -87,17 +87,17 @@ var loneUpstreams = []loneUpstream{
 		}
 		return tappedProgram(t, command(t, server)...)
 	}},
-	{"stdio with a handshake", true, []string{"typescript", "raw"}, func(t *testing.T, server string) (string, func() ([]talk.Frame, error)) {
+	{"stdio with a handshake", true, []string{"typescript", "raw"}, func(t *testing.T, server string) (string, func() ([]mcptest.Frame, error)) {
 		if server == "raw" {
 			server = "lone handshake"
 		}
 		return tappedProgram(t, command(t, server)...)
 	}},
-	{"legacy SSE", true, []string{"go", "typescript", "raw"}, func(t *testing.T, server string) (string, func() ([]talk.Frame, error)) {
-		tap := new(talk.Tap)
+	{"legacy SSE", true, []string{"go", "typescript", "raw"}, func(t *testing.T, server string) (string, func() ([]mcptest.Frame, error)) {
+		tap := new(mcptest.Tap)
 		origin := ""
 		if server == "raw" {
-			origin = serveHandler(t, talk.NewLoneServer(true))
+			origin = serveHandler(t, mcptest.NewLoneServer(true))
 		} else {
 			origin = startTalk(t, server)
 		}
@@ -108,9 +108,10 @@ var loneUpstreams = []loneUpstream{
 // Rules D1, D3, D5: the conversation of 2026-07-28, with every kind of server. At the
 // client's end passes the same as with no bridge between these peers and HTTP between
 // them. At the server's end passes the same as at the client's: to the byte where that
-// is Streamable HTTP; but for ids where clients share a program, see [talk.Numbered];
+// is Streamable HTTP; but for ids, and for who asks for a subscription, where clients
+// share a program, see [mcptest.Numbered] and [mcptest.InNobodysName];
 // and but for what is translated where the server begins with a handshake, see
-// [talk.Crossing] and [talk.WithoutChoices].
+// [mcptest.Crossing] and [mcptest.WithoutChoices].
 func TestConversationAlone(t *testing.T) {
 	for _, s := range loneSpeakers {
 		for _, server := range s.servers {
@@ -126,7 +127,7 @@ func TestConversationAlone(t *testing.T) {
 					directive, passed := up.start(t, server)
 					addr := testcaddy.Addr(testcaddy.FreePort(t))
 					testcaddy.Run(t, conversationSite(addr, directive))
-					tap := new(talk.Tap)
+					tap := new(mcptest.Tap)
 					if err := s.speak(t, serveHandler(t, tap.Proxy("http://"+addr))+"/mcp"); err != nil {
 						t.Fatalf("%v\nlog:\n%s", err, strings.Join(testcaddy.Logs(), "\n"))
 					}
@@ -145,7 +146,7 @@ func TestConversationAlone(t *testing.T) {
 // transcriptOf is the transcript of requests that each stand for themselves. Left out is
 // how a subscription ends: clients close its stream, and say so or not, in any order
 // and as late as their own end; a server answers to nobody.
-func transcriptOf(frames []talk.Frame) talk.Transcript {
+func transcriptOf(frames []mcptest.Frame) mcptest.Transcript {
 	type message struct {
 		ID     json.RawMessage `json:"id"`
 		Method string          `json:"method"`
@@ -154,7 +155,7 @@ func transcriptOf(frames []talk.Frame) talk.Transcript {
 		} `json:"params"`
 	}
 	listens := make(map[string]bool) // ids of the newest requests
-	return talk.NewTranscript(slices.DeleteFunc(slices.Clone(frames), func(f talk.Frame) bool {
+	return mcptest.NewTranscript(slices.DeleteFunc(slices.Clone(frames), func(f mcptest.Frame) bool {
 		var m message
 		_ = json.Unmarshal([]byte(f.Raw), &m) // params of another shape are of no interest
 		switch {
@@ -171,9 +172,9 @@ func transcriptOf(frames []talk.Frame) talk.Transcript {
 
 // compare compares both ends with each other, and the client's with the conversation
 // without a bridge.
-func (up loneUpstream) compare(t *testing.T, pair string, client, atServer, want []talk.Frame) {
+func (up loneUpstream) compare(t *testing.T, pair string, client, atServer, want []mcptest.Frame) {
 	t.Helper()
-	same := func(what string, got, want []talk.Frame) {
+	same := func(what string, got, want []mcptest.Frame) {
 		t.Helper()
 		if diff := transcriptOf(got).Diff(transcriptOf(want)); diff != "" {
 			t.Errorf("%s:\n%s", what, diff)
@@ -182,29 +183,29 @@ func (up loneUpstream) compare(t *testing.T, pair string, client, atServer, want
 	const atClient, ends = "at the client's end it differs from the one without a bridge", "the server's end differs from the client's"
 	switch {
 	case up.handshake:
-		same(atClient, talk.WithoutChoices(client), talk.WithoutChoices(withoutRefusedNotifications(want)))
-		same(ends, talk.Crossing(atServer), talk.Crossing(client))
+		same(atClient, mcptest.WithoutChoices(client), mcptest.WithoutChoices(withoutRefusedNotifications(want)))
+		same(ends, mcptest.Crossing(atServer), mcptest.Crossing(client))
 	case up.name == "http":
 		same(atClient, client, want)
 		same(ends, atServer, client)
 	default:
 		same(atClient, client, withoutRefusedNotifications(want))
-		same(ends, talk.Numbered(withoutProbe(atServer)), talk.Numbered(client))
+		same(ends, mcptest.Numbered(withoutProbe(atServer)), mcptest.Numbered(mcptest.InNobodysName(client)))
 	}
 }
 
 // withoutRefusedNotifications leaves out the errors that answer no request: the Go SDK's
 // server wants fields of notifications that the TypeScript SDK's client does not send.
 // The bridge wants none, for the revision has no notifications of clients over HTTP.
-func withoutRefusedNotifications(frames []talk.Frame) []talk.Frame {
-	return slices.DeleteFunc(slices.Clone(frames), func(f talk.Frame) bool {
+func withoutRefusedNotifications(frames []mcptest.Frame) []mcptest.Frame {
+	return slices.DeleteFunc(slices.Clone(frames), func(f mcptest.Frame) bool {
 		return !f.Up && strings.Contains(f.Raw, `"error"`) && !strings.Contains(f.Raw, `"id"`)
 	})
 }
 
 // withoutProbe leaves out the first request to a program, and its answer: the bridge
 // asks it for its revision.
-func withoutProbe(frames []talk.Frame) []talk.Frame {
+func withoutProbe(frames []mcptest.Frame) []mcptest.Frame {
 	if len(frames) < 2 || !strings.Contains(frames[0].Raw, `"server/discover"`) || !strings.Contains(frames[1].Raw, `"supportedVersions"`) {
 		return frames
 	}
@@ -212,7 +213,7 @@ func withoutProbe(frames []talk.Frame) []talk.Frame {
 }
 
 // nativesAlone are the conversations without a bridge.
-var nativesAlone = make(map[string][]talk.Frame)
+var nativesAlone = make(map[string][]mcptest.Frame)
 
 // whatIsSaidAlone is what the conversation has to have in it.
 var whatIsSaidAlone = map[bool][]said{
@@ -262,11 +263,11 @@ var whatIsSaidAlone = map[bool][]said{
 }
 
 // nativeAlone returns what passes between the same peers with nothing between them.
-func nativeAlone(t *testing.T, speaker, server string, speak func(*testing.T, string) error) []talk.Frame {
+func nativeAlone(t *testing.T, speaker, server string, speak func(*testing.T, string) error) []mcptest.Frame {
 	t.Helper()
 	key := speaker + " " + server
 	if nativesAlone[key] == nil {
-		tap := new(talk.Tap)
+		tap := new(mcptest.Tap)
 		if err := speak(t, serveHandler(t, tap.Proxy(startLone(t, server)))+"/mcp"); err != nil {
 			t.Fatalf("without a bridge: %v", err)
 		}
@@ -275,7 +276,7 @@ func nativeAlone(t *testing.T, speaker, server string, speak func(*testing.T, st
 			t.Fatalf("without a bridge %d messages have passed", len(frames))
 		}
 		for _, text := range whatIsSaidAlone[server == "raw"] {
-			if !slices.ContainsFunc(frames, func(f talk.Frame) bool { return f.Up == text.up && strings.Contains(f.Raw, text.text) }) {
+			if !slices.ContainsFunc(frames, func(f mcptest.Frame) bool { return f.Up == text.up && strings.Contains(f.Raw, text.text) }) {
 				t.Errorf("without a bridge: nobody says %.100s", text.text)
 			}
 		}

@@ -30,6 +30,7 @@ type walk struct {
 	Last             step
 	Cookies          []string
 	Requests, Errors []string
+	Violations       []string // of the pages of this project, by axe
 }
 
 // visit drives the page in Chromium.
@@ -38,7 +39,7 @@ func visit(t *testing.T, page string, options ...string) walk {
 	folder, chromium := integration.NeedNode(t), integration.NeedChromium(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", append([]string{"page.mjs", chromium, page, t.TempDir()}, options...)...) //nolint:gosec // all are the test's own
+	cmd := exec.CommandContext(ctx, "node", append([]string{"page.mjs", chromium, page, t.TempDir()}, options...)...)
 	cmd.Dir = folder
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -109,6 +110,9 @@ func TestPageInChromium(t *testing.T) {
 	s := startStage(t, stage.Options{Program: []string{self, "serve", "demo"}})
 	got := visit(t, s.Page)
 	got.check(t, s.Private())
+	if len(got.Violations) > 0 {
+		t.Errorf("axe finds\n%s", strings.Join(got.Violations, "\n"))
+	}
 	if len(got.After) != 3 || got.Consents["sse"].Origin != s.Issuer() || !strings.Contains(got.Consents["sse"].Text, s.SSE) {
 		t.Errorf("after the logins: %v, consent %v", got.After, got.Consents["sse"])
 	}

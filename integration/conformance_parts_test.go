@@ -13,11 +13,11 @@ import (
 	"os/exec"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -27,7 +27,7 @@ func startConformanceServer(t *testing.T, program string, flags ...string) strin
 	t.Helper()
 	addr := testcaddy.Addr(testcaddy.FreePort(t))
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, append(flags, "-http", addr)...) //nolint:gosec // the test's own
+	cmd := exec.CommandContext(ctx, program, append(flags, "-http", addr)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -35,16 +35,15 @@ func startConformanceServer(t *testing.T, program string, flags ...string) strin
 		cancel()
 		_ = cmd.Wait()
 	})
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		conn, err := net.Dial("tcp", addr) //nolint:noctx // loopback
-		if err == nil {
-			_ = conn.Close()
-			return addr
+	mcptest.Poll(t, patience, func() string {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			return err.Error()
 		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+		_ = conn.Close()
+		return ""
+	})
+	return addr
 }
 
 // sseServer puts a program that speaks over standard input and output on HTTP+SSE,
@@ -79,7 +78,7 @@ func (s *sseServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *sseServer) stream(w http.ResponseWriter, r *http.Request) error {
-	child, err := (&mcp.CommandTransport{Command: exec.Command(s.program)}).Connect(r.Context()) //nolint:gosec // the test's own
+	child, err := (&mcp.CommandTransport{Command: exec.Command(s.program)}).Connect(r.Context())
 	if err != nil {
 		return err
 	}
@@ -134,14 +133,14 @@ func runBehindBridge(program, server string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(program, "http://"+public+at.Path) //nolint:gosec,noctx // the suite ends it
+	cmd := exec.Command(program, "http://"+public+at.Path)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return errors.Join(cmd.Run(), caddy.Stop())
 }
 
 // bridge runs a bridge on a port of its own and returns its host.
 func bridge(upstream, path string) (host string, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}

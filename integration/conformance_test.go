@@ -33,7 +33,7 @@ const (
 func buildConformance(t *testing.T, name string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), name)
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/modelcontextprotocol/go-sdk/conformance/"+name) //nolint:gosec // the test's own
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/modelcontextprotocol/go-sdk/conformance/"+name)
 	cmd.Dir = ".."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", name, err, out)
@@ -55,7 +55,7 @@ func runSuite(t *testing.T, arguments ...string) verdicts {
 	defer cancel()
 	out := t.TempDir()
 	arguments = append([]string{"conformance.mjs"}, append(arguments, "--suite", "all", "--output-dir", out)...)
-	cmd := exec.CommandContext(ctx, "node", arguments...) //nolint:gosec // the test's own
+	cmd := exec.CommandContext(ctx, "node", arguments...)
 	cmd.Dir = integration.NeedNode(t)
 	cmd.WaitDelay = time.Second
 	said, err := cmd.CombinedOutput() // a check that fails is an error as well
@@ -85,7 +85,7 @@ func (v verdicts) read(out, path string) error {
 	if folder == nil {
 		return fmt.Errorf("what scenario is %q of?", path)
 	}
-	raw, err := os.ReadFile(filepath.Join(out, path)) //nolint:gosec // the suite's own
+	raw, err := os.ReadFile(filepath.Join(out, path))
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/integration"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/talk"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -54,13 +54,13 @@ var speakers = []speaker{
 			streamable: &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: &http.Client{Transport: tr}},
 			legacySSE:  &mcp.SSEClientTransport{Endpoint: url, HTTPClient: &http.Client{Transport: tr}},
 		}[down.kind]
-		_, err := talk.ConverseInSession(t.Context(), over)
+		_, err := mcptest.ConverseInSession(t.Context(), over)
 		return err
 	}},
 	{"typescript", []string{"go", "typescript"}, func(t *testing.T, down downstream, url string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, "node", "converse.mjs", map[transport]string{streamable: "streamable", legacySSE: "sse"}[down.kind], url) //nolint:gosec // the test's own
+		cmd := exec.CommandContext(ctx, "node", "converse.mjs", map[transport]string{streamable: "streamable", legacySSE: "sse"}[down.kind], url)
 		cmd.Dir = integration.NeedNode(t)
 		out, err := cmd.CombinedOutput()
 		if err != nil || !bytes.Contains(out, []byte(`"grown":"small"`)) {
@@ -69,19 +69,19 @@ var speakers = []speaker{
 		return nil
 	}},
 	{"raw", []string{"raw"}, func(t *testing.T, down downstream, url string) error {
-		return (&talk.RawClient{URL: url, Legacy: down.kind == legacySSE}).Converse(t.Context())
+		return (&mcptest.RawClient{URL: url, Legacy: down.kind == legacySSE}).Converse(t.Context())
 	}},
 }
 
 // startTalk starts a server of the conversation over HTTP and returns its origin.
 func startTalk(t *testing.T, server string) string {
 	t.Helper()
-	var h http.Handler = new(talk.RawServer)
+	var h http.Handler = new(mcptest.RawServer)
 	switch server {
 	case "typescript":
 		return startNodeTalk(t, "talk-server.mjs")
 	case "go":
-		newServer := func(*http.Request) *mcp.Server { return talk.NewServer() }
+		newServer := func(*http.Request) *mcp.Server { return mcptest.NewServer() }
 		mux := http.NewServeMux()
 		mux.Handle("/mcp", mcp.NewStreamableHTTPHandler(newServer, nil))
 		mux.Handle("/sse", mcp.NewSSEHandler(newServer, nil))
@@ -102,7 +102,7 @@ func serveHandler(t *testing.T, h http.Handler) string {
 
 func startNodeTalk(t *testing.T, program string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "node", program, "http") //nolint:gosec // the test's own
+	cmd := exec.CommandContext(t.Context(), "node", program, "http")
 	cmd.Dir = integration.NeedNode(t)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe() // ends with the test
@@ -145,25 +145,25 @@ func command(t *testing.T, server string) []string {
 // and what has passed the tap.
 type upstream struct {
 	name  string
-	start func(t *testing.T, server string) (directive string, passed func() ([]talk.Frame, error))
+	start func(t *testing.T, server string) (directive string, passed func() ([]mcptest.Frame, error))
 }
 
 var upstreams = []upstream{
-	{"http", func(t *testing.T, server string) (string, func() ([]talk.Frame, error)) {
-		tap := new(talk.Tap)
+	{"http", func(t *testing.T, server string) (string, func() ([]mcptest.Frame, error)) {
+		tap := new(mcptest.Tap)
 		return "to " + serveHandler(t, tap.Proxy(startTalk(t, server))) + "/mcp", tapped(tap)
 	}},
-	{"legacy SSE", func(t *testing.T, server string) (string, func() ([]talk.Frame, error)) {
-		tap := new(talk.Tap)
+	{"legacy SSE", func(t *testing.T, server string) (string, func() ([]mcptest.Frame, error)) {
+		tap := new(mcptest.Tap)
 		return "to sse+" + serveHandler(t, tap.Proxy(startTalk(t, server))) + "/sse", tapped(tap)
 	}},
-	{"stdio", func(t *testing.T, server string) (string, func() ([]talk.Frame, error)) {
+	{"stdio", func(t *testing.T, server string) (string, func() ([]mcptest.Frame, error)) {
 		return tappedProgram(t, command(t, server)...)
 	}},
 }
 
 // tappedProgram returns what the directive says of a program behind a tap.
-func tappedProgram(t *testing.T, command ...string) (directive string, passed func() ([]talk.Frame, error)) {
+func tappedProgram(t *testing.T, command ...string) (directive string, passed func() ([]mcptest.Frame, error)) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "tap")
 	self, err := os.Executable()
@@ -174,8 +174,8 @@ func tappedProgram(t *testing.T, command ...string) (directive string, passed fu
 	for _, a := range append([]string{self, "tap", file}, command...) {
 		fmt.Fprintf(&quoted, " %q", a)
 	}
-	return "stdio" + quoted.String() + " {\n\t\tenv PATH\n\t}", func() ([]talk.Frame, error) {
-		frames, err := talk.ReadTap(file)
+	return "stdio" + quoted.String() + " {\n\t\tenv PATH\n\t}", func() ([]mcptest.Frame, error) {
+		frames, err := mcptest.ReadTap(file)
 		if err == nil {
 			err = os.Remove(file)
 		}
@@ -183,8 +183,8 @@ func tappedProgram(t *testing.T, command ...string) (directive string, passed fu
 	}
 }
 
-func tapped(tap *talk.Tap) func() ([]talk.Frame, error) {
-	return func() ([]talk.Frame, error) {
+func tapped(tap *mcptest.Tap) func() ([]mcptest.Frame, error) {
+	return func() ([]mcptest.Frame, error) {
 		frames, _ := tap.Take()
 		return frames, nil
 	}
@@ -194,12 +194,12 @@ func tapped(tap *talk.Tap) func() ([]talk.Frame, error) {
 // the client never used, before it opens a GET stream or takes a DELETE for a server
 // of HTTP+SSE, which would otherwise not be asked whether it still takes the client's
 // credentials (rule D4). Its answer may come after the session.
-func withoutOwn(server, client []talk.Frame) []talk.Frame {
+func withoutOwn(server, client []mcptest.Frame) []mcptest.Frame {
 	type message struct {
 		ID     json.RawMessage `json:"id"`
 		Method string          `json:"method"`
 	}
-	read := func(f talk.Frame) (m message) {
+	read := func(f mcptest.Frame) (m message) {
 		_ = json.Unmarshal([]byte(f.Raw), &m) // params of another shape are of no interest
 		return m
 	}
@@ -209,7 +209,7 @@ func withoutOwn(server, client []talk.Frame) []talk.Frame {
 			asked[string(m.ID)] = true
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(server), func(f talk.Frame) bool {
+	return slices.DeleteFunc(slices.Clone(server), func(f mcptest.Frame) bool {
 		m := read(f)
 		ping, answer := f.Up && m.Method == "ping", !f.Up && m.Method == ""
 		return (ping || answer) && !asked[string(m.ID)]
@@ -218,7 +218,7 @@ func withoutOwn(server, client []talk.Frame) []talk.Frame {
 
 // Rules D1, D3: one conversation, with everything that either side may say, over
 // every pair of transports. At either end of the bridge passes the same, to the byte,
-// and the same as with no bridge between these peers; see [talk.Transcript] for the
+// and the same as with no bridge between these peers; see [mcptest.Transcript] for the
 // order, and [withoutOwn] for what a bridge asks itself.
 func TestConversation(t *testing.T) {
 	for _, s := range speakers {
@@ -257,10 +257,10 @@ http://%s {
 }
 
 // converse has one conversation through the bridge, and compares it.
-func converse(t *testing.T, s speaker, server string, down downstream, bridge string, passed func() ([]talk.Frame, error)) {
+func converse(t *testing.T, s speaker, server string, down downstream, bridge string, passed func() ([]mcptest.Frame, error)) {
 	t.Helper()
 	want := native(t, s, server, down)
-	tap := new(talk.Tap)
+	tap := new(mcptest.Tap)
 	if err := s.speak(t, down, serveHandler(t, tap.Proxy(bridge))+down.path); err != nil {
 		t.Errorf("%v\nlog:\n%s", err, strings.Join(testcaddy.Logs(), "\n"))
 	}
@@ -269,11 +269,11 @@ func converse(t *testing.T, s speaker, server string, down downstream, bridge st
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := talk.NewTranscript(client)
+	got := mcptest.NewTranscript(client)
 	if diff := got.Diff(want); diff != "" {
 		t.Errorf("at the client's end it differs from the one without a bridge:\n%s", diff)
 	}
-	if diff := talk.NewTranscript(withoutOwn(atServer, client)).Diff(got); diff != "" {
+	if diff := mcptest.NewTranscript(withoutOwn(atServer, client)).Diff(got); diff != "" {
 		t.Errorf("the server's end differs from the client's:\n%s", diff)
 	}
 	if down.kind == streamable && statuses["DELETE 204"]+statuses["DELETE 200"] != 1 {
@@ -338,15 +338,15 @@ var whatIsSaidRaw = []said{
 }
 
 // natives are the conversations without a bridge.
-var natives = make(map[string]talk.Transcript)
+var natives = make(map[string]mcptest.Transcript)
 
 // native returns the transcript of the same peers with nothing between them, over the
 // transport of the client's.
-func native(t *testing.T, s speaker, server string, down downstream) talk.Transcript {
+func native(t *testing.T, s speaker, server string, down downstream) mcptest.Transcript {
 	t.Helper()
 	key := s.name + " " + server + " " + down.name
 	if natives[key] == nil {
-		tap := new(talk.Tap)
+		tap := new(mcptest.Tap)
 		if err := s.speak(t, down, serveHandler(t, tap.Proxy(startTalk(t, server)))+down.native); err != nil {
 			t.Fatalf("without a bridge: %v", err)
 		}
@@ -359,11 +359,11 @@ func native(t *testing.T, s speaker, server string, down downstream) talk.Transc
 			said = whatIsSaidRaw
 		}
 		for _, text := range said {
-			if !slices.ContainsFunc(frames, func(f talk.Frame) bool { return f.Up == text.up && strings.Contains(f.Raw, text.text) }) {
+			if !slices.ContainsFunc(frames, func(f mcptest.Frame) bool { return f.Up == text.up && strings.Contains(f.Raw, text.text) }) {
 				t.Errorf("without a bridge: nobody says %s", text.text)
 			}
 		}
-		natives[key] = talk.NewTranscript(frames)
+		natives[key] = mcptest.NewTranscript(frames)
 	}
 	return natives[key]
 }
@@ -382,12 +382,12 @@ func TestConversationsAtOnce(t *testing.T) {
 			for _, down := range downstreams {
 				want := native(t, raw, "raw", down)
 				for range clients {
-					tap := new(talk.Tap)
+					tap := new(mcptest.Tap)
 					at := serveHandler(t, tap.Proxy("http://"+addr)) + down.path
 					wg.Go(func() {
 						err := raw.speak(t, down, at)
 						frames, _ := tap.Take()
-						if diff := talk.NewTranscript(frames).Diff(want); err != nil || diff != "" {
+						if diff := mcptest.NewTranscript(frames).Diff(want); err != nil || diff != "" {
 							t.Errorf("from %s: %v\n%s", down.name, err, diff)
 						}
 					})

@@ -64,7 +64,7 @@ func TestDoctorDemo(t *testing.T) {
 			f := plainFront(t)
 			run(t, f, kind, demo.Options{AutoConsent: true}, "cors {\n\t\t\tallow_origins "+anyPage+"\n\t\t}")
 			r := consult(t, doctor.Options{URL: f.public, Origin: anyPage, Login: true, Browse: agree(t)})
-			says(t, r, doctor.Healthy, "", "Clients reach the login.", "PKCE with S256", "the token is accepted", "tools/list is answered")
+			says(t, r, doctor.Healthy, "", "Login works: signed in, opened a session with \"demo 1\"", "4 tools", "PKCE with S256", "the token is accepted", "tools/list is answered")
 		})
 	}
 	t.Run("plain reverse_proxy", func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestDoctorDemo(t *testing.T) {
 		t.Cleanup(func() { _ = d.Close() })
 		testcaddy.Run(t, "{\n\tauto_https off\n}\nhttp://"+plain+" {\n\treverse_proxy "+d.Origin()+"\n}")
 		r := consult(t, doctor.Options{URL: "http://" + plain + "/mcp", Upstream: d.MCPURL(), Origin: anyPage})
-		says(t, r, doctor.Broken, "preflight.answered", "It is the server's own", "resource is "+d.MCPURL()+", but clients are at")
+		says(t, r, doctor.Broken, "preflight.answered", "The cause is the server", "the OAuth metadata says this server is "+d.MCPURL()+", but clients use")
 	})
 }
 
@@ -138,11 +138,11 @@ func TestDoctorElsewhere(t *testing.T) {
 		rule   string // of the first warning
 		says   []string
 	}{
-		"server-everything":           {[]string{everything, "streamableHttp"}, "PORT", "/mcp", "", []string{"need no login.", "mcp-servers/everything", "the session is kept", "pass server/discover"}},
-		"server-everything, HTTP+SSE": {[]string{everything, "sse"}, "PORT", "/sse", "", []string{"need no login.", "an HTTP+SSE server (2024-11-05) answers"}},
-		"SDK, with a login":           {[]string{sdk + "simpleStreamableHttp.js", "--oauth"}, "MCP_PORT", "/mcp", "preflight.origin", []string{"reach the login.", "no token was sent", "PKCE with S256", "clients register dynamically"}},
-		"SDK, without a login":        {[]string{sdk + "simpleStreamableHttp.js"}, "MCP_PORT", "/mcp", "preflight.origin", []string{"need no login.", "simple-streamable-http-server"}},
-		"SDK, wrong path":             {[]string{sdk + "simpleStreamableHttp.js"}, "MCP_PORT", "/", "endpoint.path", []string{"there is nothing at"}},
+		"server-everything":           {[]string{everything, "streamableHttp"}, "PORT", "/mcp", "", []string{"No login required: opened a session with \"mcp-servers/everything", "the session is kept", "pass server/discover"}},
+		"server-everything, HTTP+SSE": {[]string{everything, "sse"}, "PORT", "/sse", "", []string{"No login required:", "an HTTP+SSE server (2024-11-05) answers"}},
+		"SDK, with a login":           {[]string{sdk + "simpleStreamableHttp.js", "--oauth"}, "MCP_PORT", "/mcp", "challenge.error", []string{"Clients can start the login.", "no token was sent", "PKCE with S256", "clients register dynamically"}},
+		"SDK, without a login":        {[]string{sdk + "simpleStreamableHttp.js"}, "MCP_PORT", "/mcp", "preflight.origin", []string{"No login required: opened a session with \"simple-streamable-http-server"}},
+		"SDK, wrong path":             {[]string{sdk + "simpleStreamableHttp.js"}, "MCP_PORT", "/wrong", "endpoint.path", []string{"there is no MCP endpoint at this path"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := port(t)
@@ -165,7 +165,7 @@ func TestDoctorElsewhere(t *testing.T) {
 		at := port(t)
 		startServer(t, exec.CommandContext(t.Context(), program, "-http", "127.0.0.1:"+at), nil, at)
 		r := consult(t, doctor.Options{URL: "http://127.0.0.1:" + at + "/"})
-		says(t, r, doctor.Healthy, "preflight.answered", "need no login.", "ok: everything answers", "the session is kept", "answered with 405")
+		says(t, r, doctor.Healthy, "preflight.answered", "No login required: opened a session with \"everything", "ok: everything answers", "the session is kept", "gets 405")
 	})
 	t.Run("a website", func(t *testing.T) {
 		folder := t.TempDir()
@@ -175,7 +175,7 @@ func TestDoctorElsewhere(t *testing.T) {
 		addr := testcaddy.Addr(testcaddy.FreePort(t))
 		testcaddy.Run(t, "{\n\tauto_https off\n}\nhttp://"+addr+" {\n\troot "+folder+"\n\tfile_server\n\t@page path /app*\n\trewrite @page /index.html\n\trespond /hello \"hello\"\n}")
 		for path, rule := range map[string]string{"/": "endpoint.path", "/mcp": "endpoint.path", "/app/mcp": "endpoint.path", "/hello": "endpoint.mcp"} {
-			says(t, consult(t, doctor.Options{URL: "http://" + addr + path}), doctor.Broken, rule, "give the URL of the MCP endpoint itself")
+			says(t, consult(t, doctor.Options{URL: "http://" + addr + path}), doctor.Broken, rule, "MCP endpoint")
 		}
 	})
 }

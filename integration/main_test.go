@@ -9,7 +9,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/talk"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 )
 
 // TestMain has the test binary be another program where a test starts it as one.
@@ -30,7 +30,7 @@ func runAs() {
 	if len(os.Args) > 2 {
 		switch os.Args[1] {
 		case "tap":
-			if err := talk.RunTap(os.Args[2], os.Args[3:]); err != nil {
+			if err := mcptest.RunTap(os.Args[2], os.Args[3:]); err != nil {
 				os.Exit(1)
 			}
 			os.Exit(0)
@@ -39,11 +39,11 @@ func runAs() {
 			case "demo":
 				_ = demo.ServeProgram(context.Background())
 			case "raw":
-				new(talk.RawServer).ServeStdio()
+				new(mcptest.RawServer).ServeStdio()
 			case "lone", "lone handshake":
-				talk.NewLoneServer(os.Args[2] != "lone").ServeStdio()
+				mcptest.NewLoneServer(os.Args[2] != "lone").ServeStdio()
 			default:
-				_ = talk.NewServer().Run(context.Background(), &mcp.StdioTransport{})
+				_ = mcptest.NewServer().Run(context.Background(), &mcp.StdioTransport{})
 			}
 			os.Exit(0)
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,17 +22,19 @@ import (
 type statusView struct {
 	Said, Live, Text, Background string
 	Sections                     map[string]struct {
-		Text, Verdict string
-		Steps         map[string]step
+		Text, Row, Verdict string
+		Steps              map[string]step
 	}
-	Overflow   int
-	Owned      bool
-	Violations []string
+	Open, Order, Pause []string
+	Overflow           int
+	Owned              bool
+	Violations         []string
 }
 
 // statusVisit is what status.mjs reports.
 type statusVisit struct {
 	Views    map[string]statusView
+	Fits     map[string]int // healthy endpoints on one screen, by its width
 	Requests []struct{ Method, URL, Authorization string }
 	Errors   []string
 }
@@ -49,7 +52,7 @@ func visitStatus(t *testing.T, page string) statusVisit {
 	folder, chromium := integration.NeedNode(t), integration.NeedChromium(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "status.mjs", chromium, page, t.TempDir(), operator, password) //nolint:gosec // all are the test's own
+	cmd := exec.CommandContext(ctx, "node", "status.mjs", chromium, page, t.TempDir(), operator, password)
 	cmd.Dir = folder
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -91,12 +94,13 @@ func TestStatusPageInChromium(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var sites [6]string
+	var sites [7]string
 	for i := range sites {
 		sites[i] = "http://" + testcaddy.Addr(testcaddy.FreePort(t))
 	}
-	own, other, refusing, injecting, plain, program := sites[0], sites[1], sites[2], sites[3], sites[4], sites[5]
-	testcaddy.Run(t, strings.NewReplacer("OWN", own, "OTHER", other, "REFUSING", refusing, "INJECTING", injecting, "PLAIN", plain, "PROGRAM", program, "SELF", self,
+	own, other, refusing, injecting, plain, program, down := sites[0], sites[1], sites[2], sites[3], sites[4], sites[5], sites[6]
+	nothing := testcaddy.Addr(testcaddy.FreePort(t))
+	testcaddy.Run(t, strings.NewReplacer("OWN", own, "OTHER", other, "REFUSING", refusing, "INJECTING", injecting, "PLAIN", plain, "PROGRAM", program, "DOWN", down, "NOTHING", nothing, "SELF", self,
 		"DEMO", d.Origin(), "BAD", bad.URL, "HASH", passwordHash).Replace(`{
 	auto_https off
 }
@@ -127,6 +131,9 @@ PLAIN {
 		challenge relay
 	}
 }
+DOWN {
+	mcp_auth_bridge NOTHING
+}
 PROGRAM {
 	bind 127.0.0.1
 	mcp_auth_bridge {
@@ -134,17 +141,17 @@ PROGRAM {
 	}
 }`))
 	wants := []statusWant{
-		{own, "works", "Request", "works", "it says nothing of pages elsewhere"},
+		{own, "works", "Request", "works", "that says nothing about other pages"},
 		{other, "works", "Request", "works", "A script on " + own + " reads the status."},
 		{other, "works", "Challenge", "works", `resource_metadata="` + other + "/.well-known/oauth-protected-resource/mcp"},
 		{other, "works", "Metadata", "works", "is for " + other + "/mcp."},
 		{other, "works", "Authorization server", "works", "A script reads the metadata of " + d.Issuer()},
 		{refusing, "fails", "Request", "fails", "allow_origins " + own},
-		{refusing, "fails", "Challenge", "skipped", ""},
 		{injecting, "fails", "Challenge", "look", "it names no metadata"},
 		{injecting, "fails", "Metadata", "fails", "HTTP 404"},
-		{program, "works", "Request", "works", "HTTP 200: the endpoint asks for no login."},
+		{program, "works", "Request", "works", "HTTP 200: the endpoint requires no login."},
 		{plain, "fails", "Challenge", "works", d.Origin()},
+		{down, "fails", "Request", "fails", "HTTP 502 instead of 401"},
 	}
 	got := visitStatus(t, own+"/mcp-status")
 	backgrounds := make(map[string]bool)
@@ -162,10 +169,38 @@ PROGRAM {
 			if text := view.Sections[program+"/mcp"].Text; !strings.Contains(text, " 0 sessions") {
 				t.Errorf("a session of the checks is left:\n%s", text)
 			}
-			if view.Said != "Checked: 3 of 6 work from this browser." || view.Live != "polite" {
+			for at, texts := range map[string][]string{
+				down:     {"Failing", nothing, "upstream " + nothing + " does not answer (refused)", "From this browser: Upstream error (502)"},
+				refusing: {"Needs attention", d.Origin()[len("http://"):], "1 refused origin", "From this browser: This page's origin is refused"},
+				other:    {"OK", "From this browser: A login can start from this browser"},
+			} {
+				for _, want := range texts {
+					if row := view.Sections[at+"/mcp"].Row; !strings.Contains(row, want) {
+						t.Errorf("the row of %s lacks %q:\n%s", at, want, row)
+					}
+				}
+			}
+			if text := view.Sections[down+"/mcp"].Text; !strings.Contains(text, "Not reached: challenge, metadata, authorization server.") || strings.Contains(text, "Refused origins") {
+				t.Errorf("steps that are not reached, or empty parts, are not folded:\n%s", text)
+			}
+			if slices.Contains(view.Open, other+"/mcp") || !slices.Contains(view.Open, down+"/mcp") {
+				t.Errorf("open are %q", view.Open)
+			}
+			if !slices.Equal(view.Pause, []string{"Pause updates, As of", "Resume updates, Paused at", "Pause updates, As of"}) {
+				t.Errorf("the button says %q", view.Pause)
+			}
+			if view.Said != "Checked: 3 of 7 work from this browser." || view.Live != "polite" {
 				t.Errorf("it says %q, %s", view.Said, view.Live)
 			}
 		})
+	}
+	if order := got.Views["1280 dark"].Order; !slices.IsSortedFunc(order, func(a, b string) int {
+		return strings.Index("failing attention ok", a) - strings.Index("failing attention ok", b)
+	}) || order[0] != "failing" {
+		t.Errorf("trouble is not first: %q", order)
+	}
+	if got.Fits["360"] < 3 || got.Fits["1280"] < 5 {
+		t.Errorf("healthy endpoints on one screen: %v", got.Fits)
 	}
 	if len(backgrounds) != 2 {
 		t.Errorf("dark and light have the backgrounds %v", backgrounds)

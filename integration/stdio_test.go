@@ -29,7 +29,7 @@ func talkTo(t *testing.T, folder, version, url string, what ...string) talked {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", append([]string{"talk.mjs", version, url}, what...)...) //nolint:gosec // the test's own
+	cmd := exec.CommandContext(ctx, "node", append([]string{"talk.mjs", version, url}, what...)...)
 	cmd.Dir = folder
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -23,7 +23,7 @@ type nodeServer struct{ Origin, MCP string }
 // authorization server on the same origin. It ends with the test.
 func startNodeServer(t *testing.T, options ...string) nodeServer {
 	t.Helper()
-	cmd := exec.Command("node", append([]string{"server-v1.mjs"}, options...)...) //nolint:gosec,noctx // it ends when its stdin does
+	cmd := exec.Command("node", append([]string{"server-v1.mjs"}, options...)...)
 	cmd.Dir = integration.NeedNode(t)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -67,7 +67,7 @@ type seenByServer struct {
 
 func (s nodeServer) seen(t *testing.T) seenByServer {
 	t.Helper()
-	res, err := http.Get(s.Origin + "/seen") //nolint:noctx // a test of its own server
+	res, err := http.Get(s.Origin + "/seen")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +280,7 @@ http://%s {
 	}
 	t.Run("a client of 2025-03-26", func(t *testing.T) {
 		// It knows nothing but the origin of the endpoint.
-		res, err := http.Get("http://" + addr + "/.well-known/oauth-authorization-server") //nolint:noctx // it ends with the server
+		res, err := http.Get("http://" + addr + "/.well-known/oauth-authorization-server")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -82,7 +82,7 @@ func (m *machine) command(c *contender, port int, sse string) (*exec.Cmd, error)
 		server = sse
 	}
 	if c.script != "" {
-		cmd := exec.Command(m.node, append([]string{m.script(c)}, c.arguments(port, server)...)...) //nolint:gosec,noctx // ended by its group
+		cmd := exec.Command(m.node, append([]string{m.script(c)}, c.arguments(port, server)...)...)
 		cmd.Env = os.Environ()
 		if c.env != nil {
 			cmd.Env = append(cmd.Env, c.env(port)...)
@@ -93,7 +93,7 @@ func (m *machine) command(c *contender, port int, sse string) (*exec.Cmd, error)
 	if err := os.WriteFile(path, []byte(m.caddyfile(c, port, server)), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(m.caddy, "run", "--config", path, "--adapter", "caddyfile") //nolint:gosec,noctx // ended by its group
+	cmd := exec.Command(m.caddy, "run", "--config", path, "--adapter", "caddyfile")
 	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+m.dir, "XDG_DATA_HOME="+m.dir)
 	return cmd, nil
 }

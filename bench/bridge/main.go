@@ -49,6 +49,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 type options struct {
@@ -123,13 +125,8 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if o.caddy == "" {
-		o.caddy = filepath.Join(dir, "caddy")
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", o.caddy, "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/cmd/caddy") //nolint:gosec // a path of its own
-		cmd.Stderr = os.Stderr
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("go build: %w", err)
-		}
+	if o.caddy, err = benchkit.Build(ctx, o.caddy, dir); err != nil {
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {

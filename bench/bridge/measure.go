@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 // passes is the number of parts that the calls of a round are made in.
@@ -74,14 +75,14 @@ func (t *target) calls(ctx context.Context, n int, until time.Time) error {
 
 // pass returns the CPU time that n calls take.
 func (t *target) pass(ctx context.Context, n int) (time.Duration, error) {
-	before, err := cpuTime(t.cmd.Process.Pid)
+	before, err := benchkit.CPUTime(t.cmd.Process.Pid)
 	if err != nil {
 		return 0, err
 	}
 	if err := t.calls(ctx, n, time.Time{}); err != nil {
 		return 0, err
 	}
-	after, err := cpuTime(t.cmd.Process.Pid)
+	after, err := benchkit.CPUTime(t.cmd.Process.Pid)
 	return after - before, err
 }
 
@@ -137,17 +138,3 @@ func (m *machine) steady(ctx context.Context, t *target) (int64, error) {
 	}
 	return sum / readings, nil
 }
-
-// spread is a median and what it is the median of.
-type spread struct{ median, low, high float64 }
-
-func spreadOf(values []float64) spread {
-	values = slices.Sorted(slices.Values(values))
-	n := len(values)
-	if n == 0 {
-		return spread{math.NaN(), math.NaN(), math.NaN()}
-	}
-	return spread{(values[n/2] + values[(n-1)/2]) / 2, values[0], values[n-1]}
-}
-
-func (s spread) String() string { return fmt.Sprintf("%.2f (%.1f-%.1f)", s.median, s.low, s.high) }

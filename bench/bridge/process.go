@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +9,9 @@ import (
 	"net"
 	"os/exec"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 // How long a process may take until it serves, and until it has ended.
@@ -24,13 +24,13 @@ const (
 type process struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
-	said   *tail
+	said   *benchkit.Tail
 	exited chan struct{}
 }
 
 // start starts a process. What it says is kept for an error.
 func start(cmd *exec.Cmd, stdout io.Writer) (*process, error) {
-	p := &process{cmd: cmd, said: new(tail), exited: make(chan struct{})}
+	p := &process{cmd: cmd, said: new(benchkit.Tail), exited: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = io.Writer(p.said), p.said
 	if stdout != nil {
 		cmd.Stdout = stdout
@@ -63,32 +63,10 @@ func (p *process) stop() {
 	<-p.exited
 }
 
-// tail keeps the end of what a process says.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, p...)
-	if len(t.b) > 8<<10 {
-		t.b = append([]byte(nil), t.b[len(t.b)-4<<10:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(bytes.TrimSpace(t.b))
-}
-
 // startSSE starts the HTTP+SSE server and returns the address of its event stream.
 func (m *machine) startSSE() (*process, string, error) {
 	r, w := io.Pipe()
-	p, err := start(exec.Command(m.self, asSSE), w) //nolint:gosec,noctx // ended by its group
+	p, err := start(exec.Command(m.self, asSSE), w)
 	if err != nil {
 		return nil, "", err
 	}
@@ -115,7 +93,7 @@ type target struct {
 
 // start starts a contender and opens the sessions that calls are made in.
 func (m *machine) start(ctx context.Context, c *contender, sse string) (*target, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

@@ -7,21 +7,7 @@ import (
 	"os/exec"
 	"strconv"
 	"syscall"
-	"time"
-	"unsafe"
 )
-
-// cpuTime returns the CPU time that a process has used, in all its threads and
-// without its children (clock_getcpuclockid).
-func cpuTime(pid int) (time.Duration, error) {
-	const cpuClockSched = 2
-	var ts syscall.Timespec
-	clock := int32(^pid<<3 | cpuClockSched) //nolint:gosec // as the kernel wants it
-	if _, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, uintptr(clock), uintptr(unsafe.Pointer(&ts)), 0); errno != 0 {
-		return 0, errno
-	}
-	return time.Duration(ts.Nano()), nil
-}
 
 // resident returns the proportional set size of a process, in bytes.
 func resident(pid int) (int64, error) {

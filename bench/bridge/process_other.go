@@ -5,12 +5,9 @@ package main
 import (
 	"errors"
 	"os/exec"
-	"time"
 )
 
 var errLinux = errors.New("the process tables are read on Linux only")
-
-func cpuTime(int) (time.Duration, error) { return 0, errLinux }
 
 func resident(int) (int64, error) { return 0, errLinux }
 

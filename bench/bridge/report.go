@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 // results are the samples of each contender, one a round.
@@ -22,12 +24,12 @@ func newResults() *results { return &results{make(map[*contender][]sample)} }
 func (r *results) add(c *contender, s sample) { r.samples[c] = append(r.samples[c], s) }
 
 // ratio compares two contenders round by round.
-func (r *results) ratio(c, own *contender, value func(sample) float64) spread {
+func (r *results) ratio(c, own *contender, value func(sample) float64) benchkit.Spread {
 	var ratios []float64
 	for round, s := range r.samples[c] {
 		ratios = append(ratios, value(s)/value(r.samples[own][round]))
 	}
-	return spreadOf(ratios)
+	return benchkit.SpreadOf(ratios)
 }
 
 func (s sample) cpuValue() float64    { return float64(s.cpu.Nanoseconds()) }
@@ -50,15 +52,15 @@ func (r *results) report(w io.Writer, o *options) error {
 			continue
 		}
 		cpu, memory := r.ratio(c, own, sample.cpuValue), r.ratio(c, own, sample.memoryValue)
-		_, _ = fmt.Fprintf(w, row, c.pair, c.name, cpu, memory)
+		_, _ = fmt.Fprintf(w, row, c.pair, c.name, cpu.Text(2), memory.Text(2))
 		if o.verbose {
 			r.figures(w, c)
 		}
-		if o.cpu > 0 && !(cpu.median >= o.cpu) {
-			failures = append(failures, fmt.Errorf("%s needs only %.2f times the CPU time, not %.2f", c.name, cpu.median, o.cpu))
+		if o.cpu > 0 && !(cpu.Median >= o.cpu) {
+			failures = append(failures, fmt.Errorf("%s needs only %.2f times the CPU time, not %.2f", c.name, cpu.Median, o.cpu))
 		}
-		if o.memory > 0 && !(memory.median >= o.memory) {
-			failures = append(failures, fmt.Errorf("%s needs only %.2f times the memory, not %.2f", c.name, memory.median, o.memory))
+		if o.memory > 0 && !(memory.Median >= o.memory) {
+			failures = append(failures, fmt.Errorf("%s needs only %.2f times the memory, not %.2f", c.name, memory.Median, o.memory))
 		}
 	}
 	return errors.Join(failures...)
@@ -119,5 +121,5 @@ func (m *machine) writeProfile(ctx context.Context, t *target, kind string) erro
 		return err
 	}
 	name, _, _ := strings.Cut(kind, "?")
-	return errors.Join(os.MkdirAll(m.profile, 0o755), os.WriteFile(filepath.Join(m.profile, t.name+"."+name+".pprof"), body, 0o600)) //nolint:gosec // the operator's folder
+	return errors.Join(os.MkdirAll(m.profile, 0o755), os.WriteFile(filepath.Join(m.profile, t.name+"."+name+".pprof"), body, 0o600))
 }

@@ -66,7 +66,7 @@ func serveProgram() error {
 // serveSSE speaks HTTP+SSE until standard input ends, which it does with the
 // program that started it. It prints the address of the event stream.
 func serveSSE() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}

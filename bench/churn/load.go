@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,8 +13,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 const (
@@ -118,7 +118,7 @@ func (l *load) request(ctx context.Context, method, path, ask string, pad int) (
 		},
 		GotFirstResponseByte: func() { a.answered.Store(true) },
 	})
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+l.caddy.site+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+l.caddy.Site+path, body)
 	if err != nil {
 		panic(err) // of constants
 	}
@@ -150,7 +150,7 @@ func (l *load) unanswered(a *attempt, err error) {
 	switch {
 	case a.answered.Load():
 		l.fail("answer cut in its header", "%s: %v", a.id, err)
-	case !closedByServer(err):
+	case !benchkit.ClosedByServer(err):
 		l.fail("no answer", "%s: %v", a.id, err)
 	case a.born >= l.caddy.begun.Load():
 		l.fail("connection closed without a reload", "%s: %v", a.id, err)
@@ -179,13 +179,6 @@ func (l *load) settleClosed() {
 		}
 	}
 	l.closed = nil
-}
-
-// closedByServer reports whether a connection was closed by the other side.
-func closedByServer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
-		errors.Is(err, net.ErrClosed) || // by Go's client, which has seen its end
-		strings.Contains(err.Error(), "server closed idle connection")
 }
 
 // settled counts a request that has got its answer.
@@ -255,7 +248,7 @@ func (l *load) call(path, ask string, pad int) {
 		status, lines := http.StatusOK, []string(nil)
 		switch ask {
 		case askRefuse:
-			addr := l.caddy.site
+			addr := l.caddy.Site
 			if l.caddy.plain {
 				addr = l.up.addr
 			}
@@ -263,7 +256,7 @@ func (l *load) call(path, ask string, pad int) {
 		case askBare:
 			status = http.StatusUnauthorized
 			if !l.caddy.plain {
-				lines = []string{`Bearer resource_metadata="http://` + l.caddy.site + wellKnown + path + `"`}
+				lines = []string{`Bearer resource_metadata="http://` + l.caddy.Site + wellKnown + path + `"`}
 			}
 		}
 		if path == second && res.StatusCode == http.StatusNotFound && body == noEndpoint {
@@ -284,7 +277,7 @@ func (l *load) call(path, ask string, pad int) {
 
 // metadata asks for the metadata of the first endpoint.
 func (l *load) metadata() {
-	addr := l.caddy.site
+	addr := l.caddy.Site
 	if l.caddy.plain {
 		addr = l.up.addr
 	}

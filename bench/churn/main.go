@@ -38,9 +38,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -48,6 +46,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 // What counts as a leak beyond the state before the load.
@@ -137,13 +137,8 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if o.caddy == "" {
-		o.caddy = filepath.Join(dir, "caddy")
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", o.caddy, "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/cmd/caddy")
-		cmd.Stderr = os.Stderr
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("go build: %w", err)
-		}
+	if o.caddy, err = benchkit.Build(ctx, o.caddy, dir); err != nil {
+		return err
 	}
 	up, err := startUpstream()
 	if err != nil {
@@ -154,7 +149,7 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	defer c.kill()
+	defer c.Kill()
 	return prove(ctx, o, c, up)
 }
 
@@ -197,26 +192,26 @@ func prove(ctx context.Context, o *options, c *caddy, up *upstream) error {
 	if n := len(reloads); n > 0 {
 		fmt.Printf("%8d  reloads, %d ms in the median, %d ms at most\n", n, reloads[n/2].Milliseconds(), reloads[n-1].Milliseconds())
 	}
-	fmt.Printf("%8d  requests to the admin API sent again: it closed the connection around a reload\n", c.again.Load())
+	fmt.Printf("%8d  requests to the admin API sent again: it closed the connection around a reload\n", c.Again.Load())
 	fmt.Printf("\n%-24s %8s %8s\n", "", "before", "after")
 	row := func(name string, a, b int) { fmt.Printf("%-24s %8d %8d\n", name, a, b) }
-	row("goroutines", before.goroutines, after.goroutines)
-	row("descriptors", before.descriptors, after.descriptors)
-	row("heap, KiB", before.heap, after.heap)
-	row("resident, KiB", before.rss, after.rss)
+	row("goroutines", before.Goroutines, after.Goroutines)
+	row("descriptors", before.Descriptors, after.Descriptors)
+	row("heap, KiB", before.Heap, after.Heap)
+	row("resident, KiB", before.RSS, after.RSS)
 	row("upstream's handlers", 0, int(up.open.Load()))
 	row("upstream's connections", 0, int(up.conns.Load()))
-	if after.goroutines > before.goroutines+goroutineMargin {
-		t.fail("goroutines leaked", "%d more\n\t%s", after.goroutines-before.goroutines, strings.Join(after.grown(&before), "\n\t"))
+	if after.Goroutines > before.Goroutines+goroutineMargin {
+		t.fail("goroutines leaked", "%d more\n\t%s", after.Goroutines-before.Goroutines, strings.Join(after.Grown(&before), "\n\t"))
 	}
-	if after.descriptors > before.descriptors+descriptorMargin {
-		t.fail("descriptors leaked", "%d more", after.descriptors-before.descriptors)
+	if after.Descriptors > before.Descriptors+descriptorMargin {
+		t.fail("descriptors leaked", "%d more", after.Descriptors-before.Descriptors)
 	}
-	if after.heap > before.heap+heapMargin {
-		t.fail("memory leaked", "%d KiB more on the heap", after.heap-before.heap)
+	if after.Heap > before.Heap+heapMargin {
+		t.fail("memory leaked", "%d KiB more on the heap", after.Heap-before.Heap)
 	}
 	end(ctx, c, up, t)
-	if log := c.logged("panic"); log != "" {
+	if log := c.Logged("panic"); log != "" {
 		t.fail("panic", "%s", log)
 	}
 	return report(t)
@@ -301,26 +296,26 @@ func churn(ctx context.Context, l *load, workers, streams, reloads int) error {
 // settle loads a configuration without the second endpoint, so that nothing
 // else is left, waits until Caddy holds no more than before (nil: any), and no
 // less from one look to the next, and measures it.
-func settle(ctx context.Context, c *caddy, up *upstream, before *usage) (usage, error) {
+func settle(ctx context.Context, c *caddy, up *upstream, before *benchkit.Usage) (benchkit.Usage, error) {
 	for ok := true; ok; ok = c.done.Load()%2 == 1 {
 		if err := c.reload(ctx); err != nil {
-			return usage{}, err
+			return benchkit.Usage{}, err
 		}
 	}
-	var last usage
+	var last benchkit.Usage
 	same := 0
-	err := poll(ctx, settleLimit, func() error {
+	err := benchkit.Poll(ctx, settleLimit, func() error {
 		if n := up.conns.Load(); n > 0 {
 			return fmt.Errorf("%d connections to the upstream are open", n)
 		}
-		u, err := c.count(ctx)
+		u, err := c.Count(ctx)
 		if err != nil {
-			return errFinal{err}
+			return benchkit.Stop(err)
 		}
-		if same++; u.goroutines != last.goroutines || u.descriptors != last.descriptors {
+		if same++; u.Goroutines != last.Goroutines || u.Descriptors != last.Descriptors {
 			last, same = u, 0
 		}
-		if before != nil && (u.goroutines > before.goroutines+goroutineMargin || u.descriptors > before.descriptors+descriptorMargin) {
+		if before != nil && (u.Goroutines > before.Goroutines+goroutineMargin || u.Descriptors > before.Descriptors+descriptorMargin) {
 			return errors.New("caddy holds more than before")
 		}
 		if same < 20 {
@@ -328,11 +323,11 @@ func settle(ctx context.Context, c *caddy, up *upstream, before *usage) (usage, 
 		}
 		return nil
 	})
-	var final errFinal
+	var final benchkit.Final
 	if ctx.Err() != nil || errors.As(err, &final) {
-		return usage{}, err
+		return benchkit.Usage{}, err
 	}
-	return c.measure(ctx) // which shows what is too much
+	return c.Measure(ctx) // which shows what is too much
 }
 
 // end ends Caddy while a stream is open.
@@ -345,7 +340,7 @@ func end(ctx context.Context, c *caddy, up *upstream, t *tally) {
 		defer close(left)
 		l.follow(ctx, http.MethodGet, first, 0, &fresh)
 	}()
-	err := poll(ctx, silence, func() error {
+	err := benchkit.Poll(ctx, silence, func() error {
 		if fresh.Load() < 2 {
 			return errors.New("it has no events")
 		}
@@ -354,7 +349,7 @@ func end(ctx context.Context, c *caddy, up *upstream, t *tally) {
 	if err != nil {
 		t.fail("stream before SIGTERM", "%v", err)
 	}
-	took, err := c.terminate(grace + endMargin)
+	took, err := c.Terminate(grace + endMargin)
 	if err != nil {
 		t.fail("SIGTERM", "%v", err)
 		return

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 const (
@@ -208,7 +210,7 @@ func (l *load) watch(ctx context.Context) (*watchers, error) {
 // waitFresh waits until each stream of the first endpoint that has not ended
 // has had n events since the last reload.
 func (w *watchers) waitFresh(ctx context.Context, n int64) error {
-	return poll(ctx, time.Duration(n)*tick+silence, func() error {
+	return benchkit.Poll(ctx, time.Duration(n)*tick+silence, func() error {
 		for _, one := range w.first {
 			if !one.ended.Load() && one.fresh.Load() < n {
 				return errors.New("a stream that was open through the reloads has no new events")

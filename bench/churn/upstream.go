@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 // What the client and the upstream agree on.
@@ -99,7 +101,7 @@ func (u *upstream) arrived(id string) {
 
 // waitClosed waits until no handler runs.
 func (u *upstream) waitClosed(ctx context.Context) error {
-	return poll(ctx, settleLimit, func() error {
+	return benchkit.Poll(ctx, settleLimit, func() error {
 		if n := u.open.Load(); n > 0 {
 			return fmt.Errorf("%d handlers of the upstream are still open", n)
 		}

@@ -15,24 +15,22 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 const (
-	workers      = 8
-	startTimeout = 20 * time.Second
+	workers = 8
 	// margin is what the resident memory may grow by between the first tenth
-	// of the requests and the last, in bytes: the heap of a busy Go program
+	// of the requests and the last, in KiB: the heap of a busy Go program
 	// breathes.
-	margin = 64 << 20
+	margin = 64 << 10
 )
 
 func main() {
@@ -53,11 +51,8 @@ func run(ctx context.Context, binary string, n int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if binary == "" {
-		binary = filepath.Join(dir, "caddy")
-		if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/caddy").CombinedOutput(); err != nil { //nolint:gosec // fixed words
-			return fmt.Errorf("building Caddy: %w\n%s", err, out)
-		}
+	if binary, err = benchkit.Build(ctx, binary, dir); err != nil {
+		return err
 	}
 	up, err := startUpstream(ctx)
 	if err != nil {
@@ -68,20 +63,20 @@ func run(ctx context.Context, binary string, n int) (err error) {
 	if err != nil {
 		return err
 	}
-	defer c.stop()
+	defer c.Kill()
 
-	var before int64
+	var before int
 	for i, part := range []int{n / 10, n - n/10} {
-		if err := flood(ctx, c.addr, i*(n/10), part); err != nil {
+		if err := flood(ctx, c.Site, i*(n/10), part); err != nil {
 			return err
 		}
-		rss, err := c.rss()
+		rss, err := c.RSS()
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%9d requests: %d MiB resident\n", i*(n/10)+part, rss>>20)
+		fmt.Printf("%9d requests: %d MiB resident\n", i*(n/10)+part, rss>>10)
 		if i == 1 && rss-before > margin {
-			return fmt.Errorf("the resident memory grew by %d MiB", (rss-before)>>20)
+			return fmt.Errorf("the resident memory grew by %d MiB", (rss-before)>>10)
 		}
 		before = rss
 	}
@@ -217,24 +212,13 @@ func startUpstream(ctx context.Context) (*upstream, error) {
 	return u, nil
 }
 
-// caddy is the process that is measured.
-type caddy struct {
-	addr string
-	cmd  *exec.Cmd
-}
-
-func startCaddy(ctx context.Context, binary, dir, upstream string) (*caddy, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+func startCaddy(ctx context.Context, binary, dir, upstream string) (*benchkit.Caddy, error) {
+	c, err := benchkit.NewCaddy(dir)
 	if err != nil {
 		return nil, err
 	}
-	c := &caddy{addr: l.Addr().String()}
-	if err := l.Close(); err != nil {
-		return nil, err
-	}
-	_, port, _ := net.SplitHostPort(c.addr)
-	config := filepath.Join(dir, "Caddyfile")
-	caddyfile := fmt.Sprintf(`{
+	_, port, _ := net.SplitHostPort(c.Site)
+	return c, c.Start(ctx, binary, fmt.Sprintf(`{
 	admin off
 	auto_https off
 	persist_config off
@@ -256,43 +240,5 @@ http://:%s {
 		respond 200
 	}
 }
-`, dir, port, upstream)
-	if err := os.WriteFile(config, []byte(caddyfile), 0o600); err != nil {
-		return nil, err
-	}
-	c.cmd = exec.CommandContext(ctx, binary, "run", "--config", config, "--adapter", "caddyfile") //nolint:gosec // the operator's
-	c.cmd.Stderr = os.Stderr
-	if err := c.cmd.Start(); err != nil {
-		return nil, err
-	}
-	for deadline := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.addr)
-		if err == nil {
-			return c, conn.Close()
-		}
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			c.stop()
-			return nil, fmt.Errorf("starting Caddy: %w", err)
-		}
-	}
-}
-
-func (c *caddy) stop() {
-	_ = c.cmd.Process.Signal(syscall.SIGTERM)
-	_ = c.cmd.Wait()
-}
-
-// rss returns the resident memory in bytes.
-func (c *caddy) rss() (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
-	if err != nil {
-		return 0, fmt.Errorf("reading the memory of Caddy, which needs Linux: %w", err)
-	}
-	for line := range strings.Lines(string(raw)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-			return kilobytes << 10, err
-		}
-	}
-	return 0, errors.New("the system does not say how much memory Caddy has")
+`, dir, port, upstream))
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,25 +13,26 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 // child is a process that the program has started. It is ended by its handle.
 type child struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
-	stderr *tail
+	stderr *benchkit.Tail
 	exited chan struct{}
 }
 
 // start starts cmd and follows it. The child ends with ctx.
 func start(cmd *exec.Cmd) (*child, error) {
-	c := &child{cmd: cmd, stderr: new(tail), exited: make(chan struct{})}
+	c := &child{cmd: cmd, stderr: new(benchkit.Tail), exited: make(chan struct{})}
 	cmd.Stderr = c.stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second
-	endWithParent(cmd)
+	benchkit.EndWithParent(cmd)
 	var err error
 	if c.stdin, err = cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -67,28 +67,6 @@ func (c *child) err(cause error) error {
 		return fmt.Errorf("%w\nits log ends in:\n%s", cause, log)
 	}
 	return cause
-}
-
-// tail keeps the end of what a child writes.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, p...)
-	if len(t.b) > 8<<10 {
-		t.b = append([]byte(nil), t.b[len(t.b)-4<<10:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(bytes.TrimSpace(t.b))
 }
 
 type upstreamChild struct {
@@ -131,14 +109,14 @@ type target struct {
 // machine is what targets are started with.
 type machine struct {
 	caddy, dir string
-	unobserved string // runs the second configuration; empty: caddy does
+	against    string // runs the second configuration; if it is empty, caddy does
 	upstream   string
 }
 
 // binary returns what runs a configuration.
 func (m *machine) binary(index int) string {
-	if index == byHand && m.unobserved != "" {
-		return m.unobserved
+	if index == byHand && m.against != "" {
+		return m.against
 	}
 	return m.caddy
 }
@@ -183,7 +161,10 @@ func (m *machine) tryStart(ctx context.Context, index int) (*target, error) {
 	c := configurations[index]
 	t := &target{index: index, name: c.name}
 	var err error
-	if t.admin, t.addr, err = freeAddrs(); err != nil {
+	if t.admin, err = benchkit.FreeAddr(); err != nil {
+		return nil, err
+	}
+	if t.addr, err = benchkit.FreeAddr(); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(m.dir, c.name+".Caddyfile")
@@ -202,21 +183,6 @@ func (m *machine) tryStart(ctx context.Context, index int) (*target, error) {
 		return nil, fmt.Errorf("%s: %w", c.name, t.err(err))
 	}
 	return t, nil
-}
-
-// freeAddrs returns two loopback addresses that nothing listens on.
-func freeAddrs() (a, b string, err error) {
-	first, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", err
-	}
-	defer func() { _ = first.Close() }()
-	second, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", err
-	}
-	defer func() { _ = second.Close() }()
-	return first.Addr().String(), second.Addr().String(), nil
 }
 
 // startTimeout bounds how long a child may take until it serves.

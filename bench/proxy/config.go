@@ -67,21 +67,10 @@ var configurations = []configuration{
 `},
 }
 
-// observation makes the second configuration the same as the third, to be run by a
-// build that observes nothing, with an access log that the third adds to.
-func observation() {
-	site := configurations[bridge].site
-	const logged = `
-	log {
-		output discard
-	}
-`
-	appended := logged
-	for _, name := range []string{"endpoint", "target", "method", "name", "session", "challenge.action", "challenge.error"} {
-		appended += "\tlog_append mcp_" + strings.ReplaceAll(name, ".", "_") + " {http.mcp_auth_bridge." + name + "}\n"
-	}
-	configurations[byHand] = configuration{"unobserved", logged + site}
-	configurations[bridge] = configuration{"bridge", appended + site}
+// compareBuilds makes the second configuration the same as the third, to be run by another
+// build.
+func compareBuilds() {
+	configurations[byHand] = configuration{"before", configurations[bridge].site}
 	for _, tc := range measured {
 		tc.needs[byHand] = tc.needs[bridge]
 	}

@@ -33,9 +33,8 @@
 // answer is wrong, short or missing, or if the median of bridge/headers is over
 // -limit.
 //
-// With -observation the second configuration is the bridge as well, run by a build
-// that counts, remembers and tells nothing of what it does, and whose access log has
-// none of its placeholders: then "bridge/unobserved" is what observation costs.
+// With -against BINARY the second configuration is the bridge as well, run by another
+// build, such as one of the commit before: then "bridge/before" is the ratio of both builds.
 //
 // With -truncation N it measures nothing: it sends N requests of mixed sizes to
 // the bridge (or to what -through names) at once, among them such that the
@@ -45,7 +44,7 @@
 //	go run ./bench/proxy
 //	go run ./bench/proxy -case sse -rounds 15
 //	go run ./bench/proxy -case challenge -profile DIR
-//	go run ./bench/proxy -observation -limit 1.10
+//	go run ./bench/proxy -against /path/to/caddy -limit 1.01
 //	go run ./bench/proxy -truncation 100000
 package main
 
@@ -55,12 +54,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 // concurrency is the number of connections that requests are sent over.
@@ -68,8 +68,7 @@ const concurrency = 8
 
 type options struct {
 	caddy      string
-	unobserved string
-	observe    bool
+	against    string
 	rounds     int
 	cases      string
 	requests   float64
@@ -88,11 +87,11 @@ func main() {
 	var o options
 	var upstream bool
 	flag.StringVar(&o.caddy, "caddy", "", "Caddy `binary` to measure (default: built from ./cmd/caddy)")
-	flag.BoolVar(&o.observe, "observation", false, "compare with a build that observes nothing, in place of the lines written by hand")
+	flag.StringVar(&o.against, "against", "", "Caddy `binary` of another build to compare the bridge with, in place of the lines written by hand")
 	flag.IntVar(&o.rounds, "rounds", 9, "measured rounds of each case, beyond the warm-up")
 	flag.StringVar(&o.cases, "case", "", "measure only cases whose name contains one of these, `names` separated by commas")
 	flag.Float64Var(&o.requests, "requests", 1, "`factor` on the number of requests in a round; 1 is about half a second of CPU time")
-	flag.Float64Var(&o.limit, "limit", 0, "fail if the median of bridge/headers, or bridge/unobserved, is over this in any case (0: no limit)")
+	flag.Float64Var(&o.limit, "limit", 0, "fail if the median of bridge/headers, or bridge/before, is over this in any case (0: no limit)")
 	flag.StringVar(&o.profile, "profile", "", "afterwards write profiles of each case and configuration into this `directory`")
 	flag.IntVar(&o.truncation, "truncation", 0, "count truncated answers among `N` requests instead")
 	flag.StringVar(&o.through, "through", "bridge", "`configuration` that -truncation sends its requests to")
@@ -144,23 +143,19 @@ func run(ctx context.Context, o *options) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 	if o.caddy == "" {
 		o.caddy = filepath.Join(dir, "caddy")
-		if err := buildCaddy(ctx, o.caddy); err != nil {
+		if err := benchkit.BuildAt(ctx, o.caddy); err != nil {
 			return err
 		}
 	}
-	if o.observe {
-		observation()
-		o.unobserved = filepath.Join(dir, "caddy-unobserved")
-		if err := buildCaddy(ctx, o.unobserved, "-tags", "mcp_auth_bridge_unobserved"); err != nil {
-			return err
-		}
+	if o.against != "" {
+		compareBuilds()
 	}
 	up, err := startUpstream(ctx)
 	if err != nil {
 		return err
 	}
 	defer up.stop()
-	m := machine{caddy: o.caddy, unobserved: o.unobserved, dir: dir, upstream: up.addr}
+	m := machine{caddy: o.caddy, against: o.against, dir: dir, upstream: up.addr}
 	if o.truncation > 0 {
 		return countTruncated(ctx, &m, o.through, o.truncation)
 	}
@@ -180,7 +175,7 @@ func measure(ctx context.Context, o *options, m *machine, selected []*testCase) 
 		if got.failed > 0 {
 			failures = append(failures, fmt.Errorf("%s: %d answers were wrong, short or missing, first: %w", tc.name, got.failed, got.first))
 		}
-		if median := got.ratio(bridge, byHand).median; o.limit > 0 && median > o.limit {
+		if median := got.ratio(bridge, byHand).Median; o.limit > 0 && median > o.limit {
 			failures = append(failures, fmt.Errorf("%s: median of bridge/%s is %.3f, over %.3f", tc.name, configurations[byHand].name, median, o.limit))
 		}
 		if o.profile != "" {
@@ -190,17 +185,6 @@ func measure(ctx context.Context, o *options, m *machine, selected []*testCase) 
 		}
 	}
 	return errors.Join(failures...)
-}
-
-// buildCaddy builds the binary with the module of the working directory.
-func buildCaddy(ctx context.Context, path string, flags ...string) error {
-	args := append([]string{"build", "-o", path}, flags...)
-	cmd := exec.CommandContext(ctx, "go", append(args, "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/cmd/caddy")...)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("go build: %w", err)
-	}
-	return nil
 }
 
 func selectCases(names string) ([]*testCase, error) {

@@ -4,9 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 // calibration is the CPU time that plain is to need for its requests of one
@@ -37,12 +38,12 @@ type measurement struct {
 
 // run measures n requests to one target.
 func (m *measurement) run(ctx context.Context, t *target, l *load, n int) (time.Duration, error) {
-	before, err := cpuTime(t.cmd.Process.Pid)
+	before, err := benchkit.CPUTime(t.cmd.Process.Pid)
 	if err != nil {
 		return 0, err
 	}
 	result := l.run(ctx, []*testCase{m.tc}, n)[0]
-	after, err := cpuTime(t.cmd.Process.Pid)
+	after, err := benchkit.CPUTime(t.cmd.Process.Pid)
 	if err != nil {
 		return 0, err
 	}
@@ -158,27 +159,13 @@ func (m *measurement) round(ctx context.Context, mach *machine, round int) ([3]s
 	return samples, nil
 }
 
-// spread is a median and what it is the median of.
-type spread struct{ median, low, high float64 }
-
-func spreadOf(values []float64) spread {
-	values = slices.Sorted(slices.Values(values))
-	n := len(values)
-	if n == 0 {
-		return spread{math.NaN(), math.NaN(), math.NaN()}
-	}
-	return spread{(values[n/2] + values[(n-1)/2]) / 2, values[0], values[n-1]}
-}
-
-func (s spread) String() string { return fmt.Sprintf("%.3f (%.2f-%.2f)", s.median, s.low, s.high) }
-
 // ratio compares the CPU time of two configurations, round by round.
-func (m *measurement) ratio(i, j int) spread {
+func (m *measurement) ratio(i, j int) benchkit.Spread {
 	var ratios []float64
 	for round, s := range m.samples[i] {
 		ratios = append(ratios, float64(s.cpu)/float64(m.samples[j][round].cpu))
 	}
-	return spreadOf(ratios)
+	return benchkit.SpreadOf(ratios)
 }
 
 // perRequest is the median of what one request takes.
@@ -187,7 +174,7 @@ func (m *measurement) perRequest(i int, value func(sample) float64) float64 {
 	for _, s := range m.samples[i] {
 		values = append(values, value(s)/float64(m.requests))
 	}
-	return spreadOf(values).median
+	return benchkit.SpreadOf(values).Median
 }
 
 const row = "%-10s %8s  %-18s %-18s %-18s  %-17s %-20s\n"
@@ -205,6 +192,6 @@ func (m *measurement) print(w io.Writer) {
 		return fmt.Sprintf(format, m.perRequest(plain, value), m.perRequest(byHand, value), m.perRequest(bridge, value))
 	}
 	_, _ = fmt.Fprintf(w, row, m.tc.name, fmt.Sprint(m.requests),
-		m.ratio(byHand, plain), m.ratio(bridge, plain), m.ratio(bridge, byHand),
+		m.ratio(byHand, plain).Text(3), m.ratio(bridge, plain).Text(3), m.ratio(bridge, byHand).Text(3),
 		all("%.0f/%.0f/%.0f", objects), all("%.0f/%.0f/%.0f", bytes))
 }

@@ -32,13 +32,13 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 const (
@@ -106,21 +106,14 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if o.caddy == "" {
-		o.caddy = filepath.Join(dir, "caddy")
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", o.caddy, "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/cmd/caddy")
-		cmd.Stderr = os.Stderr
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("go build: %w", err)
-		}
+	if o.caddy, err = benchkit.Build(ctx, o.caddy, dir); err != nil {
+		return err
 	}
 	c, err := startCaddy(ctx, o.caddy, dir)
-	if c != nil {
-		defer c.kill()
-	}
 	if err != nil {
 		return err
 	}
+	defer c.Kill()
 	t := &tally{counts: make(map[string]int)}
 	warm := &options{sessions: min(o.sessions, 50), workers: o.workers, every: min(o.every, 300*time.Millisecond)}
 	churn(ctx, warm, c, t)
@@ -146,11 +139,11 @@ func run(ctx context.Context, o *options) error {
 		before, after int
 		margin        int
 	}{
-		{"goroutines", before.goroutines, after.goroutines, goroutineMargin},
-		{"descriptors", before.descriptors, after.descriptors, descMargin},
-		{"children", before.children, after.children, 0},
-		{"heap, KiB", before.heap, after.heap, heapMargin},
-		{"resident, KiB", before.rss, after.rss, after.rss},
+		{"goroutines", before.Goroutines, after.Goroutines, goroutineMargin},
+		{"descriptors", before.Descriptors, after.Descriptors, descMargin},
+		{"children", before.Children, after.Children, 0},
+		{"heap, KiB", before.Heap, after.Heap, heapMargin},
+		{"resident, KiB", before.RSS, after.RSS, after.RSS},
 	} {
 		fmt.Printf("%-16s %8d %8d\n", row.name, row.before, row.after)
 		if row.after > row.before+row.margin {
@@ -312,20 +305,20 @@ func leave(ctx context.Context, c *caddy, client *http.Client, t *tally, n int) 
 
 // settle loads a configuration without the second endpoint and waits until Caddy holds
 // no more than before (nil: any), and no other than a while ago.
-func settle(ctx context.Context, c *caddy, before *usage) (u usage, err error) {
+func settle(ctx context.Context, c *caddy, before *benchkit.Usage) (u benchkit.Usage, err error) {
 	if err := c.reload(ctx, 2-c.config.Load()%2); err != nil {
 		return u, err
 	}
-	var last usage
+	var last benchkit.Usage
 	same := 0
-	_ = poll(ctx, time.Minute, func() error {
-		if u, err = c.measure(ctx); err != nil {
+	_ = benchkit.Poll(ctx, time.Minute, func() error {
+		if u, err = c.Measure(ctx); err != nil {
 			return err
 		}
-		if same++; u.goroutines != last.goroutines || u.descriptors != last.descriptors {
+		if same++; u.Goroutines != last.Goroutines || u.Descriptors != last.Descriptors {
 			last, same = u, 0
 		}
-		if same < 20 || u.children > 0 || before != nil && (u.goroutines > before.goroutines+goroutineMargin || u.descriptors > before.descriptors+descMargin) {
+		if same < 20 || u.Children > 0 || before != nil && (u.Goroutines > before.Goroutines+goroutineMargin || u.Descriptors > before.Descriptors+descMargin) {
 			return errors.New("it is not over")
 		}
 		return nil
@@ -359,13 +352,12 @@ func terminate(ctx context.Context, c *caddy, t *tally) {
 	if s != nil {
 		go func() { _, _, _ = s.call(ctx, "hang") }()
 	}
-	started := time.Now()
-	_ = c.cmd.Process.Signal(syscall.SIGTERM)
-	if err := c.wait(grace + 5*time.Second); err != nil {
+	took, err := c.Terminate(grace + 5*time.Second)
+	if err != nil {
 		t.fail("SIGTERM: %w", err)
 		return
 	}
-	fmt.Printf("ended %.1f s after SIGTERM, with a program that takes no notice of it\n", time.Since(started).Seconds())
+	fmt.Printf("ended %.1f s after SIGTERM, with a program that takes no notice of it\n", took.Seconds())
 	if err := waitGone(ctx, 0, pids...); err != nil {
 		t.fail("after SIGTERM: %w", err)
 	}
@@ -377,7 +369,7 @@ func killed(ctx context.Context, c *caddy, t *tally) {
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	pids := open(ctx, c, client, t, "", "", "")
-	c.kill()
+	c.Kill()
 	if err := waitGone(ctx, 5*time.Second, pids...); err != nil {
 		t.fail("after SIGKILL: %w", err)
 	}

@@ -53,7 +53,7 @@ func serve() {
 			signal.Ignore(syscall.SIGTERM)
 			stubborn = true
 		case m.Params.Do == "fork":
-			cmd := exec.Command(os.Args[0]) //nolint:gosec // this program
+			cmd := exec.Command(os.Args[0])
 			cmd.Env = []string{serverMode + "=hold"}
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 			if cmd.Start() != nil {

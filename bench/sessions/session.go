@@ -32,7 +32,7 @@ type answer struct {
 func (s *session) ask(ctx context.Context, method, body string) (a answer, err error) {
 	for attempts := 0; ; attempts++ {
 		var req *http.Request
-		if req, err = http.NewRequestWithContext(ctx, method, "http://"+s.c.site+s.path, strings.NewReader(body)); err != nil {
+		if req, err = http.NewRequestWithContext(ctx, method, "http://"+s.c.Site+s.path, strings.NewReader(body)); err != nil {
 			return a, err
 		}
 		req.Header.Set("Content-Type", "application/json")

@@ -1,23 +1,24 @@
 // Package challenge parses, edits and prints WWW-Authenticate field lines
-// without losing a byte of what it does not change.
+// without losing a byte of what it does not change. It has no policy: which
+// challenges are edited, and with what, is decided in bridge/challenge.go.
 //
 // The grammar is that of RFC 9110 section 11: a comma-separated list of
 // challenges, each a scheme alone, with a token68, or with parameters. A line
-// that follows the grammar is read by it. Lines that servers send in spite of
-// it are read too, where the reading is plain: clients that look for one
-// parameter accept them, and an edge that does not would pass on an internal
-// URL. Lenient are:
+// that follows the grammar is parsed by it. Lines that break the grammar are
+// parsed too if their meaning is clear: clients that look for one parameter
+// accept them, and a proxy that does not would pass on an internal URL. The
+// differences:
 //
 //   - a comma may be missing wherever white space stands in for it;
 //   - a value without quotes may hold anything but white space, a comma or a
-//     quote, so that it may be a URL or nothing; "Bearer realm=" has such a
-//     parameter, although the grammar has a padded token68 there;
-//   - a quoted string may hold quotes that are not escaped: it ends at the
-//     first quote after which the rest of the line can be read;
+//     quote, so it may be a URL or empty; "Bearer realm=" has such a
+//     parameter, although by the grammar it has a padded token68;
+//   - a quoted string may contain quotes that are not escaped: it ends at the
+//     first quote after which the rest of the line parses;
 //   - bytes above 0x7f may stand in any value.
 //
-// Control characters other than the tab are never read. What cannot be read
-// has an error and stays as it is.
+// Control characters other than the tab are always an error. A line with an
+// error stays as it is.
 package challenge
 
 import (
@@ -25,20 +26,20 @@ import (
 	"strings"
 )
 
-// The bounds of what is read, for a line is the upstream's to choose. A line
-// beyond one of them has an error, and an edit leaves it as it is.
+// Bounds of a line, because the upstream chooses it. A line beyond one of them
+// has an error, and an edit leaves it as it is.
 const (
 	// MaxLine bounds the length of a line, in bytes.
 	MaxLine = 64 << 10
 	// MaxChallenges bounds the challenges of a line.
 	MaxChallenges = 256
-	// MaxParams bounds the parameters of a line, over all its challenges. It
-	// bounds by how much the values that an edit writes lengthen a line.
+	// MaxParams bounds the parameters of a line, over all its challenges, and
+	// so by how much an edit can lengthen a line.
 	MaxParams = 1024
 )
 
-// The causes for which a line is not understood. They are all that Line.Err
-// returns, never wrapped, and their texts hold nothing of the line.
+// The errors of Line.Err. They are never wrapped, and their texts have nothing
+// from the line.
 var (
 	// ErrControlCharacter means that the line holds a control character other
 	// than the tab (RFC 9110 section 5.5). None of its challenges is read.
@@ -56,7 +57,7 @@ var (
 	ErrTooManyParams = errors.New("too many parameters")
 	// ErrNoScheme means that the line begins with a parameter.
 	ErrNoScheme = errors.New("parameter without a scheme")
-	// ErrSyntax means that a character stands where none of its kind can.
+	// ErrSyntax means that a character is not allowed where it stands.
 	ErrSyntax = errors.New("unexpected character")
 )
 
@@ -71,13 +72,12 @@ type Line struct {
 // String returns the line as it was given to Parse, byte for byte.
 func (l Line) String() string { return l.text }
 
-// Err returns why the line was not understood: one of this package's errors,
-// or nil.
+// Err returns why the line did not parse: one of this package's errors, or nil.
 func (l Line) Err() error { return l.err }
 
-// Challenges returns the challenges of the line in order. If Err is not nil,
-// they are those before the place that was not understood, and the last of them
-// may lack parameters. The caller must not change them.
+// Challenges returns the challenges of the line in order. If Err is not nil, these are the
+// challenges before the error, and the last of them may lack parameters. The caller must not
+// change them.
 func (l Line) Challenges() []Challenge { return l.challenges }
 
 // Challenge is one challenge (RFC 9110 section 11.3).
@@ -103,7 +103,7 @@ type Param struct {
 	// Value is the value without its quotes and with its quoted pairs (RFC
 	// 9110 section 5.6.4) resolved. It may be empty.
 	Value string
-	// Quoted tells the value in quotes from the value without.
+	// Quoted is true if the value was in quotes.
 	Quoted bool
 	// start and end are the offsets of the value, its quotes included.
 	start, end int
@@ -124,9 +124,9 @@ func (c Challenge) Param(name string) (string, bool) {
 	return "", false
 }
 
-// takesParams reports whether the challenges of a scheme have parameters by its
-// specification and never a token68. After such a scheme "realm=" is a parameter
-// without a value; after any other one, by the grammar, a padded token68.
+// takesParams reports whether a scheme always has parameters by its specification, and never
+// a token68. After such a scheme "realm=" is a parameter without a value; after any other it
+// is a padded token68, as the grammar says.
 func takesParams(scheme string) bool {
 	for _, s := range [...]string{"Bearer", "DPoP", "Basic", "Digest"} {
 		if strings.EqualFold(scheme, s) {
@@ -136,14 +136,14 @@ func takesParams(scheme string) bool {
 	return false
 }
 
-// Parse reads a line, in time linear in its length. It accepts any string; see
-// Line.Err for what it makes of one that it does not understand.
+// Parse parses a line, in time linear in its length. It accepts any string; see Line.Err for
+// lines that do not parse.
 func Parse(s string) Line {
 	l, _ := parse(s)
 	return l
 }
 
-// parse is Parse, and returns the work that it took.
+// parse is Parse. It also returns the work that it took.
 func parse(s string) (Line, int) {
 	l := Line{text: s}
 	if len(s) > MaxLine {
@@ -159,8 +159,8 @@ func parse(s string) (Line, int) {
 	if l.err == nil || strings.IndexByte(s, '"') < 0 {
 		return l, sc.work
 	}
-	// A quoted string may have ended too early. Where that is not what makes
-	// the line unreadable, the error is that of the first reading.
+	// A quoted string may have ended too early. If the line does not parse with
+	// other ends either, the error of the first attempt is returned.
 	quotes := sc.farQuotes()
 	challenges, err := sc.challenges(func(i int) int { return int(quotes[i]) })
 	if err == nil {

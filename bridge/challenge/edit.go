@@ -5,14 +5,12 @@ import (
 	"strings"
 )
 
-// parameter is the name of the parameter that an edit is about (RFC 9728
-// section 5.1).
+// parameter is the name of the parameter that is edited (RFC 9728 section 5.1).
 const parameter = "resource_metadata"
 
-// Quote returns s as a quoted-string (RFC 9110 section 5.6.4). It escapes the
-// quote and the backslash, and nothing else, as senders should. Control
-// characters other than the tab, which a quoted-string cannot hold, it leaves
-// out: no text ends the line.
+// Quote returns s as a quoted-string (RFC 9110 section 5.6.4). It escapes only the quote and
+// the backslash, as senders should. It drops control characters other than the tab, which a
+// quoted-string cannot contain, so that no text can end the line.
 func Quote(s string) string {
 	var b strings.Builder
 	b.Grow(len(s) + 2)
@@ -34,18 +32,17 @@ func Quote(s string) string {
 // Edit says what to do to the challenges of a response. The zero value changes
 // nothing.
 type Edit struct {
-	// Map is given the value of each resource_metadata parameter of the lines
-	// that parse, whatever its scheme and its place, and returns what is to
-	// stand in its place, or false for it to stay. Default: nil, all stay.
+	// Map is called with the value of each resource_metadata parameter in the lines that
+	// parse, for any scheme and place. It returns the new value, or false to keep the old
+	// one. Default: nil, all stay.
 	Map func(string) (string, bool)
-	// Metadata is the URL that the first Bearer or DPoP challenge without a
-	// token68 gains as its resource_metadata parameter, if no challenge of the
-	// response has one. Default: empty, nothing is added or inserted.
+	// Metadata is the URL that is added as resource_metadata to the first Bearer or DPoP
+	// challenge without a token68, if no challenge of the response has the parameter.
+	// Default: empty, nothing is added or inserted.
 	Metadata string
-	// Insert says that, if there is no Bearer or DPoP challenge to gain
-	// Metadata, a Bearer challenge of its own with it goes before all lines:
-	// there are clients that read a header only if it begins with Bearer.
-	// Default: false.
+	// Insert says that, if there is no Bearer or DPoP challenge to add Metadata to, a Bearer
+	// challenge with it is inserted before all lines. Some clients read a header only if it
+	// begins with Bearer. Default: false.
 	Insert bool
 	// Realm is the realm of the inserted challenge. Default: empty, none.
 	Realm string
@@ -54,32 +51,29 @@ type Edit struct {
 	Scope []string
 }
 
-// Report says what Apply did and saw.
+// Report says what Apply did and found.
 type Report struct {
 	// Rewritten counts the values that Map replaced.
 	Rewritten int
 	// Added tells that a challenge gained the parameter, and Inserted that a
 	// challenge was inserted. They exclude each other and Rewritten.
 	Added, Inserted bool
-	// HasMetadata tells that the lines as given name the parameter: a challenge
-	// has it, or a line that is not understood may have it.
+	// HasMetadata is true if a challenge of the given lines has the parameter, or a line
+	// that does not parse may have it.
 	HasMetadata bool
-	// HasBearer tells that the lines as given that parse hold a Bearer or DPoP
-	// challenge.
+	// HasBearer is true if the given lines that parse have a Bearer or DPoP challenge.
 	HasBearer bool
 	// Unparsed holds the error of each line that did not parse, in order.
 	Unparsed []error
 }
 
-// Apply edits the WWW-Authenticate field lines of one response, in their order.
-// It returns lines itself where nothing changes, and else a copy; it never
-// changes lines.
+// Apply edits the WWW-Authenticate field lines of one response, in their order. It returns
+// lines itself if nothing changes, and else a copy; it never changes lines.
 //
-// Lines are neither joined nor split, and of a line only the value of
-// resource_metadata changes, which always comes out as a quoted-string: no URL
-// is a token. A line that does not parse stays as it is. If it names the
-// parameter, nothing is added or inserted, for a client may find it there and
-// there must not be two.
+// Lines are neither joined nor split. Only the value of resource_metadata changes, and it is
+// always written as a quoted-string, because a URL is not a token. A line that does not
+// parse stays as it is. If it contains the name of the parameter, nothing is added or
+// inserted: a client may find the parameter there, and there must not be two.
 func (e Edit) Apply(lines []string) ([]string, Report) {
 	var (
 		r      Report
@@ -122,7 +116,7 @@ func (e Edit) Apply(lines []string) ([]string, Report) {
 	return out, r
 }
 
-// mapLine returns the line with its values mapped, and whether there are any.
+// mapLine returns the line with its values mapped, and whether it has any.
 func (e Edit) mapLine(l Line, r *Report) (string, bool) {
 	var b strings.Builder
 	pos := 0
@@ -168,8 +162,8 @@ func (e Edit) addTo(l Line) (string, bool) {
 		rest := strings.TrimLeft(l.text[c.end:], ows)
 		switch {
 		case rest != "" && rest[0] != ',':
-			// Without a comma, what follows may as well be more words of the
-			// last value, so that only the place before all others is safe.
+			// Without a comma the rest of the line may be more words of the
+			// last value, so the parameter is added before all others.
 			return l.text[:c.schemeEnd] + " " + p + "," + l.text[c.schemeEnd:], true
 		case len(c.Params) == 0:
 			p = " " + p
@@ -193,11 +187,11 @@ func (e Edit) challenge() string {
 	return line + parameter + "=" + Quote(e.Metadata)
 }
 
-// gains reports whether the challenge is of a scheme that metadata is added to.
+// gains reports whether metadata is added to challenges of this scheme.
 func (c Challenge) gains() bool { return c.Is("Bearer") || c.Is("DPoP") }
 
-// swallowed reports whether a value holds a quote which is not escaped, so that
-// its end was guessed, and names the parameter.
+// swallowed reports whether a value contains the name of the parameter and a quote that is
+// not escaped, so that the end of the value was guessed.
 func (l Line) swallowed(p Param) bool {
 	if !p.Quoted {
 		return false
@@ -214,7 +208,7 @@ func (l Line) swallowed(p Param) bool {
 	return false
 }
 
-// names reports whether a text names the parameter.
+// names reports whether a text contains the name of the parameter.
 func names(text string) bool {
 	return strings.Contains(strings.ToLower(text), parameter)
 }

@@ -2,10 +2,10 @@ package challenge
 
 import "strings"
 
-// Replace returns the line with values replaced, for those who only look at it: value
-// is given each parameter and returns what is to stand in its place, which is quoted,
-// or false for it to stay; token is given each token68. A line that does not parse has
-// no values that could be told apart: it is the caller's.
+// Replace returns the line with values replaced, for display. value is called with each
+// parameter and returns the new value, which is quoted, or false to keep the old one. token
+// is called with each token68. A line that does not parse is returned as it is; the caller
+// has to handle it.
 func (l Line) Replace(value func(p Param) (string, bool), token func(string) string) string {
 	var b strings.Builder
 	pos := 0

@@ -22,8 +22,8 @@ func isToken68(c byte) bool {
 	return isAlphanumeric(c) || strings.IndexByte("-._~+/", c) >= 0
 }
 
-// isValue reports whether c stands in a value without quotes. The quote does
-// not, or the second half of a quoted string that was cut in two could be read.
+// isValue reports whether c may be in a value without quotes. A quote may not, or the second
+// half of a quoted string that was cut in two would parse.
 func isValue(c byte) bool {
 	return c != '"' && strings.IndexByte(separators, c) < 0
 }
@@ -36,7 +36,7 @@ func isControl(c byte) bool {
 // scanner reads a line.
 type scanner struct {
 	s string
-	// work counts the bytes looked at, those looked at twice twice.
+	// work counts the bytes that were looked at, including repeated looks.
 	work int
 }
 
@@ -65,17 +65,17 @@ func (sc *scanner) separated(i int) bool {
 
 // item is a scheme with its token68, or a parameter.
 type item struct {
-	// word is the offset behind the scheme or the name.
+	// word is the offset after the scheme or the name.
 	word int
-	// param tells a parameter from a scheme.
+	// param is true for a parameter, and false for a scheme.
 	param bool
-	// value is the offset of the token68 or the value, and end that behind it.
-	// The end of a quoted value is not known yet.
+	// value is the offset of the token68 or the value, and end is the offset
+	// after it. For a quoted value end is not set yet.
 	value, end int
 	quoted     bool
 }
 
-// item reads the item at i. It reports false where there is none.
+// item parses the item at i. It returns false if there is none.
 func (sc *scanner) item(i int) (item, bool) {
 	s := sc.s
 	it := item{word: sc.span(i, isToken)}
@@ -104,8 +104,8 @@ func (sc *scanner) item(i int) (item, bool) {
 	return it, true
 }
 
-// token68 returns the offset behind the token68 at i, or i where there is none:
-// what follows must be a comma or the end, or it is a word of something else.
+// token68 returns the offset after the token68 at i, or i if there is none. A token68 must
+// be followed by a comma or the end of the line.
 func (sc *scanner) token68(i int) int {
 	end := sc.skip(sc.span(i, isToken68), "=")
 	if next := sc.skip(end, ows); next < len(sc.s) && sc.s[next] != ',' {
@@ -120,16 +120,16 @@ func isEmptyParam(token68 string) bool {
 	return ok && !strings.ContainsAny(name, "=/")
 }
 
-// A quoted string that holds quotes which are not escaped ends at one of them, at
-// the first after which the whole rest of the line can be read. But for the
-// first quote of all, where a line that follows the grammar ends the string, that
-// one must not look like the begin of another string, as in a="b" c=" it does:
-// what is behind it would else decide whether it is one, and a parameter added
-// there would change the reading of those before it.
+// A quoted string that contains quotes which are not escaped ends at the first quote
+// after which the whole rest of the line parses. That quote must not look like the
+// beginning of another string, as in a="b" c=", except for the very first one, where a
+// line that follows the grammar ends the string. Otherwise the text after the quote
+// would decide what it is, and adding a parameter there would change how the
+// parameters before it are read.
 
-// nearQuote returns the offset of the quote that ends the quoted string whose
-// text begins at i, or -1: the first that a separator or the end of the line
-// follows. Where the line can be read so, that is its only reading.
+// nearQuote returns the offset of the quote that ends the quoted string whose text begins at
+// i, or -1. It is the first quote before a separator or the end of the line. If the line
+// parses this way, this is its only meaning.
 func (sc *scanner) nearQuote(i int) int {
 	start, first := i, true
 	for ; i < len(sc.s); i++ {
@@ -148,16 +148,15 @@ func (sc *scanner) nearQuote(i int) int {
 	return -1
 }
 
-// farQuotes returns for each offset of the line that of the quote that ends the
-// quoted string whose text begins there, or -1. It goes through the line from
-// its end, so that all that an offset depends on is known by then, and reads
-// each item once.
+// farQuotes returns, for each offset, the offset of the quote that ends the quoted string
+// whose text begins there, or -1. It goes through the line from its end, so that each result
+// depends only on known ones and each item is parsed once.
 func (sc *scanner) farQuotes() []int32 {
 	s := sc.s
 	quotes := make([]int32, len(s)+1)
 	quotes[len(s)] = -1
-	// good tells for each separator, and for the end of the line, whether the
-	// line can be read from there on where an item ended there.
+	// good is true for a separator, or the end of the line, if the rest of the
+	// line parses after an item that ends there.
 	good := make([]bool, len(s)+1)
 	good[len(s)] = true
 	// later is the nearest quote that can be an end without being the first.
@@ -191,7 +190,7 @@ func (sc *scanner) farQuotes() []int32 {
 	return quotes
 }
 
-// opens reports whether the quote at i looks like the begin of a quoted string.
+// opens reports whether the quote at i looks like the beginning of a quoted string.
 func (sc *scanner) opens(i int) bool {
 	start := i
 	for i > 0 && strings.IndexByte(ows, sc.s[i-1]) >= 0 {

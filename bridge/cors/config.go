@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
 // Bounds of [Config.MaxAge].
@@ -21,18 +23,17 @@ const (
 // maxErrorValue bounds, in bytes, how much of a value an error repeats.
 const maxErrorValue = 200
 
-var errStar = errors.New("allows every origin and stands alone; remove it or the others")
+var errStar = errors.New("allows every origin; remove it or the others")
 
-// Config is the operator's word. The zero value is the default policy: the
-// endpoint's own origin, and loopback origins where the request's host is
-// loopback.
+// Config is what the operator configures. The zero value is the default policy: the
+// endpoint's own origin, and loopback origins if the request's host is loopback.
 type Config struct {
 	// AllowOrigins are the origins that may call the endpoint: exact ones
 	// ("https://app.example.com"), every subdomain at any depth and one port
-	// ("https://*.example.com", which does not include example.com), or "*"
-	// alone, which includes the origin "null". A list takes the place of the
-	// loopback origins of the default policy; the endpoint's own origin stays
-	// allowed beside it. Default: none.
+	// ("https://*.example.com", which does not include example.com), every host of a scheme
+	// of apps or extensions ("moz-extension://*"), or "*" alone, which includes the origin
+	// "null". A list replaces the loopback origins of the default policy; the endpoint's own
+	// origin stays allowed. Default: none.
 	AllowOrigins []string
 	// AllowHeaders are request header names that a page may send beyond the
 	// built-in ones. Default: none.
@@ -77,6 +78,7 @@ type Policy struct {
 	exact    map[string]bool // by normal form
 	patterns []pattern
 
+	allowed        map[string]bool // request header names, lower case
 	allowHeaders   string
 	exposeHeaders  string
 	maxAge         string
@@ -96,6 +98,7 @@ func New(cfg Config) (*Policy, error) {
 		maxAge:         seconds(cmp.Or(cfg.MaxAge, DefaultMaxAge)),
 		privateNetwork: cfg.PrivateNetwork,
 	}
+	p.allowed = lowerNames(builtinRequest, cfg.AllowHeaders)
 	if p.privateNetwork {
 		p.preflightVary += ", " + requestPrivateNetwork
 	}
@@ -106,7 +109,7 @@ func New(cfg Config) (*Policy, error) {
 		}
 	}
 	for _, s := range cfg.Own {
-		check("own origin", s, p.add(s))
+		check("own origin", s, addOrigin(p, s))
 	}
 	others := false
 	for _, s := range cfg.AllowOrigins {
@@ -115,7 +118,7 @@ func New(cfg Config) (*Policy, error) {
 			continue
 		}
 		others = true
-		check("allow_origins", s, p.add(s))
+		check("allow_origins", s, addOrigin(p, s))
 	}
 	if p.all && others {
 		check("allow_origins", "*", errStar)
@@ -133,8 +136,8 @@ func New(cfg Config) (*Policy, error) {
 	return p, nil
 }
 
-// add allows an origin or a pattern.
-func (p *Policy) add(s string) error {
+// addOrigin allows an origin or a pattern.
+func addOrigin(p *Policy, s string) error {
 	if isPattern(s) {
 		compiled, err := parsePattern(s)
 		if err != nil {
@@ -143,7 +146,7 @@ func (p *Policy) add(s string) error {
 		p.patterns = append(p.patterns, compiled)
 		return nil
 	}
-	o, err := ParseOrigin(s)
+	o, err := origin.ParseTuple(s)
 	if err != nil {
 		return hint(s, err)
 	}
@@ -151,17 +154,18 @@ func (p *Policy) add(s string) error {
 	return nil
 }
 
-// hint adds to err what s was probably meant to be, if that is plain.
+// hint adds to err what s was probably meant to be, if that is clear.
 func hint(s string, err error) error {
 	meant := ""
 	switch {
-	case errors.Is(err, errNoScheme):
+	case errors.Is(err, origin.ErrNoScheme):
 		host, _, _ := strings.Cut(s, ":")
-		if meant = "https://" + s; Loopback(host) {
+		if meant = "https://" + s; origin.IsLoopback(host) {
 			meant = "http://" + s
 		}
-	case errors.Is(err, errPath):
-		meant = strings.TrimRight(s, "/")
+		meant = withoutPath(meant)
+	case errors.Is(err, origin.ErrPath):
+		meant = withoutPath(s)
 	}
 	if meant == "" {
 		return err
@@ -170,13 +174,20 @@ func hint(s string, err error) error {
 		if _, bad := parsePattern(meant); bad != nil {
 			return err
 		}
-	} else if _, bad := ParseOrigin(meant); bad != nil {
+	} else if _, bad := origin.ParseTuple(meant); bad != nil {
 		return err
 	}
 	return fmt.Errorf("%w; write %q", err, meant)
 }
 
-// checkMaxAge tells why d cannot be a max-age; 0 stands for the default.
+// withoutPath returns what stands before the path of a URL.
+func withoutPath(s string) string {
+	scheme, rest, _ := strings.Cut(s, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return scheme + "://" + host
+}
+
+// checkMaxAge returns why d cannot be a max-age, or nil. 0 stands for the default.
 func checkMaxAge(d time.Duration) error {
 	switch {
 	case d < 0:

@@ -26,7 +26,7 @@ func TestNewErrors(t *testing.T) {
 		want []string
 	}{
 		{"path", Config{AllowOrigins: []string{"https://example.com/path"}}, []string{
-			`allow_origins: "https://example.com/path": an origin has no path`,
+			`allow_origins: "https://example.com/path": an origin has no path; write "https://example.com"`,
 		}},
 		{"trailing slash", Config{AllowOrigins: []string{"https://example.com/"}}, []string{
 			`allow_origins: "https://example.com/": an origin has no path; write "https://example.com"`,
@@ -51,11 +51,11 @@ func TestNewErrors(t *testing.T) {
 		}},
 		{"empty", Config{AllowOrigins: []string{""}}, []string{`allow_origins: "": is empty`}},
 		{"star beside others", Config{AllowOrigins: []string{"https://example.com", "*"}}, []string{
-			`allow_origins: "*": allows every origin and stands alone; remove it or the others`,
+			`allow_origins: "*": allows every origin; remove it or the others`,
 		}},
 		{"every host", Config{AllowOrigins: []string{"https://*", "http://*:3000"}}, []string{
-			`allow_origins: "https://*": covers every host; write * alone to allow every origin`,
-			`allow_origins: "http://*:3000": covers every host; write * alone to allow every origin`,
+			`allow_origins: "https://*": covers every host; write * to allow every origin`,
+			`allow_origins: "http://*:3000": covers every host; write * to allow every origin`,
 		}},
 		{"public suffix", Config{AllowOrigins: []string{"https://*.com", "https://*.co.uk", "https://*.github.io", "https://*.unlisted"}}, []string{
 			`allow_origins: "https://*.com": anyone can get a host below the public suffix com`,
@@ -63,10 +63,16 @@ func TestNewErrors(t *testing.T) {
 			`allow_origins: "https://*.github.io": anyone can get a host below the public suffix github.io`,
 			`allow_origins: "https://*.unlisted": anyone can get a host below the public suffix unlisted`,
 		}},
+		{"wildcard with a path", Config{AllowOrigins: []string{"moz-extension://*/", "https://*/mcp", "moz-extension://*:443", "moz-extension://*a"}}, []string{
+			`allow_origins: "moz-extension://*/": an origin has no path; write "moz-extension://*"`,
+			`allow_origins: "https://*/mcp": an origin has no path`,
+			`allow_origins: "moz-extension://*:443": the host of an app or extension has no subdomains; write it in full, or * in its place for all of the scheme`,
+			`allow_origins: "moz-extension://*a": the host of an app or extension has no subdomains; write it in full, or * in its place for all of the scheme`,
+		}},
 		{"wildcard elsewhere", Config{AllowOrigins: []string{"https://a.*.example.com", "https://*a.example.com", "https://*.*.example.com"}}, []string{
-			`allow_origins: "https://a.*.example.com": a wildcard stands alone as the first label, as in https://*.example.com`,
-			`allow_origins: "https://*a.example.com": a wildcard stands alone as the first label, as in https://*.example.com`,
-			`allow_origins: "https://*.*.example.com": a wildcard stands alone as the first label, as in https://*.example.com`,
+			`allow_origins: "https://a.*.example.com": a wildcard must be the whole first label, as in https://*.example.com`,
+			`allow_origins: "https://*a.example.com": a wildcard must be the whole first label, as in https://*.example.com`,
+			`allow_origins: "https://*.*.example.com": a wildcard must be the whole first label, as in https://*.example.com`,
 		}},
 		{"wildcard port", Config{AllowOrigins: []string{"http://localhost:*"}}, []string{
 			`allow_origins: "http://localhost:*": has no valid port; a port is a number from 1 to 65535`,
@@ -76,7 +82,7 @@ func TestNewErrors(t *testing.T) {
 			`allow_origins: "http://*.[::1]": an IP address has no subdomains`,
 		}},
 		{"wildcard of an extension", Config{AllowOrigins: []string{"chrome-extension://*.example.com"}}, []string{
-			`allow_origins: "chrome-extension://*.example.com": a wildcard stands in http and https origins alone`,
+			`allow_origins: "chrome-extension://*.example.com": the host of an app or extension has no subdomains; write it in full, or * in its place for all of the scheme`,
 		}},
 		{"newline stays one line", Config{AllowOrigins: []string{"https://a.example\nb"}}, []string{
 			`allow_origins: "https://a.example\nb": has a space, a control character or another character that no origin has`,
@@ -89,7 +95,7 @@ func TestNewErrors(t *testing.T) {
 		}},
 		{"request headers", Config{AllowHeaders: []string{"X-Ok", "*", "X Y", "", "Cookie", "sec-fetch-site", "Proxy-Authorization", "ORIGIN", "Host"}}, []string{
 			`allow_headers: "*": names must be listed one by one`,
-			`allow_headers: "X Y": is no header name`,
+			`allow_headers: "X Y": is not a header name`,
 			`allow_headers: "": is empty`,
 			`allow_headers: "Cookie": browsers let no page set this header`,
 			`allow_headers: "sec-fetch-site": browsers let no page set this header`,
@@ -99,7 +105,7 @@ func TestNewErrors(t *testing.T) {
 		}},
 		{"exposed headers", Config{ExposeHeaders: []string{"X-Ok", "*", "a,b", "Set-Cookie"}}, []string{
 			`expose_headers: "*": names must be listed one by one`,
-			`expose_headers: "a,b": is no header name`,
+			`expose_headers: "a,b": is not a header name`,
 			`expose_headers: "Set-Cookie": browsers let no page read this header`,
 		}},
 		{"negative age", Config{MaxAge: -time.Second}, []string{`max_age: "-1s": must not be negative`}},

@@ -1,6 +1,11 @@
 package cors
 
-import "testing"
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
 
 // Requests as the caller computes them.
 var (
@@ -29,6 +34,16 @@ func (r Request) site(value string) Request {
 	return r
 }
 
+func (r Request) browser() Request {
+	r.Browser = true
+	return r
+}
+
+func (r Request) navigating() Request {
+	r.Navigation = true
+	return r
+}
+
 func TestDecideDefault(t *testing.T) {
 	p := mustNew(t, Config{Own: []string{"https://mcp.example.com", "https://alias.example.com"}})
 	for _, c := range []struct {
@@ -38,7 +53,12 @@ func TestDecideDefault(t *testing.T) {
 	}{
 		{"B3 no origin passes", remote, Pass},
 		{"B3 no origin passes, unknown host", unknown, Pass},
-		{"B3 no origin passes in a cross-site request", remote.site("cross-site"), Pass},
+		{"B4 no origin, cross-site", remote.site("cross-site"), Refused},
+		{"B4 no origin, cross-site, loopback", local.site("cross-site"), Refused},
+		{"B4 no origin, cross-site, trusted proxy", proxied.site("cross-site"), Refused},
+		{"B4 no origin, cross-site navigation", remote.site("cross-site").navigating(), Pass},
+		{"B4 no origin, same-site", remote.site("same-site"), Pass},
+		{"B4 cross-site with an allowed origin", remote.from("https://alias.example.com").site("cross-site"), Allow},
 		{"B3 own origin", remote.from("https://mcp.example.com"), Allow},
 		{"B3 own origin in upper case", remote.from("HTTPS://MCP.example.com"), Allow},
 		{"B3 own origin with its default port", remote.from("https://mcp.example.com:443"), Allow},
@@ -62,11 +82,19 @@ func TestDecideDefault(t *testing.T) {
 		{"B3 foreign origin on loopback", local.from("https://evil.example"), Refused},
 		{"B3 name that looks like localhost", local.from("http://localhost.evil.example"), Refused},
 		{"B4 no origin, no browser", rebinding, Pass},
+		{"B4 no origin, browser", rebinding.browser(), Refused},
+		{"B4 no origin, browser that navigates", rebinding.browser().site("none").navigating(), Refused},
+		{"B4 no origin, browser, by address", localIP.browser(), Pass},
+		{"B4 no origin, browser, trusted proxy", Request{PublicOrigin: "http://evil.example", LoopbackLocal: true, TrustedProxy: true}.browser(), Pass},
+		{"B4 no origin, browser, configured host", configured.browser(), Pass},
+		{"B4 no origin, browser, loopback host", local.browser(), Pass},
+		{"B4 no origin, browser, not on a loopback address", unknown.browser(), Pass},
+		{"B4 no origin, browser, no usable host", Request{LoopbackLocal: true}.browser(), Refused},
 		{"B4 no origin, same-origin", rebinding.site("same-origin"), Refused},
 		{"B4 no origin, typed address", rebinding.site("none"), Refused},
 		{"B4 same origin", rebinding.from("http://evil.example:8080"), Refused},
 		{"B4 same origin with the header", rebinding.from("http://evil.example:8080").site("same-origin"), Refused},
-		{"B4 same origin by address", localIP.from("http://192.168.1.5:8080"), Refused},
+		{"B4 same origin by address", localIP.from("http://192.168.1.5:8080"), Allow},
 		{"B4 trusted proxy, same origin by address", proxied.from("http://192.168.1.5:8080"), Allow},
 		{"B4 trusted proxy, no origin", proxied.site("same-origin"), Pass},
 		{"B4 configured host behind a local proxy", configured.from("https://mcp.example.com"), Allow},
@@ -153,6 +181,55 @@ func TestDecideList(t *testing.T) {
 				t.Errorf("Decide(%+v) = %v; want %v", c.in, got, c.want)
 			}
 		})
+	}
+}
+
+// Rules B1, B3: the host of an app or a browser extension is opaque. Browsers send it and
+// compare it byte for byte, so that is how it is allowed and answered.
+func TestOpaqueOriginsKeepTheirCase(t *testing.T) {
+	const safari, firefox = "safari-web-extension://6F9619FF-8B86-D011-B42D-00C04FC964FF", "moz-extension://7c2b0d1e-5a5c-4c55-9d7c-2f5f0f0e9a11"
+	for _, c := range []struct {
+		name, allowed, origin string
+		want                  Decision
+		header                string
+	}{
+		{"B1 upper case", safari, safari, Allow, safari},
+		{"B3 lower case is another", safari, strings.ToLower(safari), Refused, ""},
+		{"B3 upper case is another", strings.ToLower(safari), safari, Refused, ""},
+		{"B1 all of a scheme", "safari-web-extension://*", safari, Allow, safari},
+		{"B1 all of a scheme, as operators write it", "Moz-Extension://*", firefox, Allow, firefox},
+		{"B3 all of a scheme is no other scheme", "moz-extension://*", safari, Refused, ""},
+		{"B3 all of a scheme is no web page", "moz-extension://*", "https://moz-extension", Refused, ""},
+		{"B3 all of a scheme has a host", "moz-extension://*", "moz-extension://", Refused, ""},
+		{"B1 every origin", "*", safari, Allow, "*"},
+		{"B1 web pages are in lower case", "https://App.example.com", "https://app.example.com", Allow, "https://app.example.com"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := mustNew(t, Config{AllowOrigins: []string{c.allowed}})
+			if got := p.Decide(remote.from(c.origin)); got != c.want {
+				t.Fatalf("Decide(%q) = %v; want %v", c.origin, got, c.want)
+			}
+			if c.want != Allow {
+				return
+			}
+			h := make(http.Header)
+			p.SetHeaders(h, c.origin)
+			if got := h.Get(allowOrigin); got != c.header {
+				t.Errorf("%s = %q; want %q", allowOrigin, got, c.header)
+			}
+			r := preflight(t)
+			r.Header.Set("Origin", c.origin)
+			w := httptest.NewRecorder()
+			p.Preflight(w, r)
+			if got := w.Header().Get(allowOrigin); got != c.header {
+				t.Errorf("preflight: %s = %q; want %q", allowOrigin, got, c.header)
+			}
+		})
+	}
+	for _, bad := range []string{"https://*", "http://*", "file://*", "moz-extension://*:80", "moz-extension://*x", "moz-extension://**", "1x://*", "://*"} {
+		if _, err := New(Config{AllowOrigins: []string{bad}}); err == nil {
+			t.Errorf("%q is allowed; want an error", bad)
+		}
 	}
 }
 

@@ -210,8 +210,12 @@ func FuzzPreflight(f *testing.F) {
 // FuzzDecide checks the decision against a slow one, written for this policy
 // alone: nothing is allowed that it does not allow.
 func FuzzDecide(f *testing.F) {
-	for _, c := range originCases {
-		f.Add(c.in, uint8(0xff))
+	for _, s := range []string{
+		"HTTPS://App.Example.COM:443", "http://[0:0:0:0:0:0:0:1]", "http://[::ffff:127.0.0.1]", "http://127.1", "http://0x7f000001",
+		"safari-web-extension://6F9619FF", "app://Host.:443", "app://:80", "null", "*", "file://", "//example.com",
+		"https://example.com.", "https://example.com/", "https://user@example.com", "https://example.com:0443", "https://*.example.com",
+	} {
+		f.Add(s, uint8(0xff))
 	}
 	for _, s := range hostileOrigins {
 		if len(s) < 1000 {
@@ -276,7 +280,7 @@ func slowAllows(r Request, listed bool) bool {
 	if key == slowKey("https://mcp.example.com") {
 		return true
 	}
-	rebound := r.LoopbackLocal && !r.LoopbackHost && !r.HostConfigured && !r.TrustedProxy
+	rebound := r.LoopbackLocal && !r.LoopbackHost && !r.IPOrLocalhost && !r.HostConfigured && !r.TrustedProxy
 	if key == slowKey(r.PublicOrigin) && (r.HostConfigured || r.IPOrLocalhost) && !rebound {
 		return true
 	}

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
 // Names of header fields, in the form that http.Header has them.
@@ -21,32 +23,30 @@ const (
 	requestPrivateNetwork = accessControl + "Request-Private-Network"
 )
 
-// SetHeaders puts the one Access-Control-Allow-Origin and the one
-// Access-Control-Expose-Headers of an allowed origin on h, in place of what
-// stands there. Where every origin is allowed it is "*". What is no origin gets
-// no header.
+// SetHeaders sets Access-Control-Allow-Origin and Access-Control-Expose-Headers for an
+// allowed origin, in place of existing ones. If every origin is allowed the value is "*".
+// For a text that is not an origin it sets nothing.
 //
-// The values get an array of their own for each response, because servers edit
-// header values in place.
-func (p *Policy) SetHeaders(h http.Header, origin string) {
+// The values get an array of their own for each response, because servers edit header values
+// in place.
+func (p *Policy) SetHeaders(h http.Header, from string) {
 	if p.all {
-		origin = "*"
-	} else if !p.exact[origin] {
-		o, err := ParseOrigin(origin)
+		from = "*"
+	} else if !p.exact[from] {
+		o, err := origin.ParseTuple(from)
 		if err != nil {
 			return
 		}
-		origin = o.text
+		from = o.String()
 	}
-	values := []string{origin, p.exposeHeaders}
+	values := []string{from, p.exposeHeaders}
 	h[allowOrigin] = values[0:1:1]
 	h[exposeHeaders] = values[1:2:2]
 }
 
-// SetVary puts Origin into the Vary field of h, once. It belongs on every
-// response of an endpoint, also on those to requests without Origin: a cache
-// must not give them to a page (Fetch standard, "CORS protocol and HTTP
-// caches").
+// SetVary adds Origin to the Vary field of h, once. Every response of an endpoint
+// needs it, also those to requests without Origin: a cache must not give them to a
+// page (Fetch standard, "CORS protocol and HTTP caches").
 func SetVary(h http.Header) {
 	lines := h["Vary"]
 	for _, line := range lines {
@@ -57,8 +57,8 @@ func SetVary(h http.Header) {
 	h["Vary"] = append(lines[:len(lines):len(lines)], "Origin")
 }
 
-// Drop removes from h what an upstream says of CORS: every Access-Control-*
-// field, and the element Origin of Vary, whose other elements stay.
+// Drop removes the upstream's CORS headers from h: every Access-Control-* field, and
+// the element Origin of Vary.
 func Drop(h http.Header) {
 	dropAccessControl(h)
 	dropVaryOrigin(h)
@@ -93,8 +93,8 @@ func dropVaryOrigin(h http.Header) {
 	}
 }
 
-// hasElement reports whether a list (RFC 9110 section 5.6.1) has an element,
-// without regard to case.
+// hasElement reports whether a list (RFC 9110 section 5.6.1) has an element, in
+// any case.
 func hasElement(list, element string) bool {
 	for more := true; more; {
 		var e string
@@ -106,7 +106,7 @@ func hasElement(list, element string) bool {
 	return false
 }
 
-// withoutElement returns a list without an element and without empty ones; a
+// withoutElement returns a list without an element and without empty elements. A
 // list that does not have the element is returned as it is.
 func withoutElement(list, element string) string {
 	if !hasElement(list, element) {
@@ -134,6 +134,9 @@ func trimOWS(s string) string { return strings.Trim(s, " \t") }
 // not valid. The code is that of the MCP SDKs: a server error of JSON-RPC 2.0
 // section 5.1. It repeats nothing that the request said.
 const refusal = `{"jsonrpc":"2.0","error":{"code":-32000,"message":"Forbidden: the origin of this request is not allowed"}}` + "\n"
+
+// IsRefusal reports whether a body is that of [Refuse].
+func IsRefusal(body []byte) bool { return string(body) == refusal }
 
 // Refuse answers a request that [Policy.Decide] refused: 403 with a JSON-RPC
 // error, and no Access-Control-* field, so that the page learns nothing.

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// What public resources are answered. "*" covers no Authorization (Fetch
-// standard, "CORS non-wildcard request-header name"), so that it is named.
+// The CORS headers of public resources. "*" does not include Authorization (Fetch
+// standard, "CORS non-wildcard request-header name"), so it is listed as well.
 const (
 	openMethods = "GET, HEAD, POST, PUT, DELETE"
 	openHeaders = "*, Authorization"
@@ -23,19 +23,19 @@ func OpenHeaders(h http.Header) {
 	h[exposeHeaders] = values[1:2:2]
 }
 
-// OpenPreflight answers the preflight of a public resource: 204, every origin,
-// every header that was asked for.
+// OpenPreflight answers the preflight of a public resource with 204. It allows every
+// origin and every header that was asked for.
 func OpenPreflight(w http.ResponseWriter, r *http.Request) {
 	(*Policy)(nil).OpenPreflight(w, r)
 }
 
-// OpenPreflight is the function of that name, and besides allows pages of
-// public sites to read the resource on a private network where the policy does
-// so for the endpoint. A nil policy does not.
+// OpenPreflight is like the function [OpenPreflight]. If the policy allows pages of
+// public sites to call the endpoint on a private network, it allows them to read the
+// resource there as well. A nil policy does not.
 func (p *Policy) OpenPreflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	OpenHeaders(h)
-	// Names are repeated besides, for browsers that do not know "*".
+	// The names are listed as well, for browsers that do not support "*".
 	var allowed strings.Builder
 	allowed.WriteString(openHeaders)
 	asked(r.Header, func(name string) {

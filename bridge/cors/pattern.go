@@ -3,68 +3,80 @@ package cors
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
-)
 
-// privateSuffixes are single names that stand for networks of one's own, so
-// that every host below them belongs to the operator: RFC 6761, RFC 6762
-// section 3 and appendix G, RFC 8375, and .internal as reserved by ICANN.
-var privateSuffixes = []string{
-	"localhost", "local", "internal", "test", "home.arpa",
-	"intranet", "private", "corp", "home", "lan",
-}
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
+)
 
 var (
-	errWildScheme = errors.New("a wildcard stands in http and https origins alone")
+	errWildScheme = errors.New("the host of an app or extension has no subdomains; write it in full, or * in its place for all of the scheme")
+	errWildFile   = errors.New("local files have the origin null, which only `*` allows")
 	errWildIP     = errors.New("an IP address has no subdomains")
-	errWildAll    = errors.New("covers every host; write * alone to allow every origin")
+	errWildAll    = errors.New("covers every host; write * to allow every origin")
 )
 
-// pattern is every subdomain, at any depth, of one host: not the host itself,
-// and at one port alone.
+// pattern matches every subdomain, at any depth, of one host at one port, but not the host
+// itself. Without a suffix it matches every host of a scheme of apps or browser extensions.
 type pattern struct {
 	scheme string
-	suffix string // of the host, with its leading dot
-	port   uint16 // as in Origin
+	suffix string // of the host, with its leading dot; empty: every host
+	port   uint16 // as in [origin.Tuple]
 }
 
-// isPattern reports whether s is meant as scheme://*.host.
+// isPattern reports whether s is written like scheme://*.host, or like scheme://* with a
+// scheme of apps or extensions.
 func isPattern(s string) bool {
 	_, rest, ok := strings.Cut(s, "://")
 	return ok && strings.HasPrefix(rest, "*")
 }
 
-// parsePattern parses scheme://*.host[:port].
+// parsePattern parses scheme://*.host[:port], and scheme://* for extensions of browsers that
+// give them another host in each installation (moz-extension).
 func parsePattern(s string) (pattern, error) {
 	scheme, rest, _ := strings.Cut(s, "://")
+	scheme, app := origin.AppScheme(scheme)
+	if rest == "*" && app {
+		if scheme == "file" {
+			return pattern{}, errWildFile
+		}
+		return pattern{scheme: scheme}, nil
+	}
 	host, ok := strings.CutPrefix(rest, "*.")
 	if !ok {
+		if strings.Contains(rest, "/") {
+			return pattern{}, origin.ErrPath
+		}
+		if app {
+			return pattern{}, errWildScheme
+		}
 		if rest == "*" || strings.HasPrefix(rest, "*:") {
 			return pattern{}, errWildAll
 		}
-		return pattern{}, errBadPattern
+		return pattern{}, origin.ErrWildcard
 	}
-	base, err := ParseOrigin(scheme + "://" + host)
+	base, err := origin.ParseTuple(scheme + "://" + host)
 	switch {
 	case err != nil:
 		return pattern{}, err
-	case base.scheme != "http" && base.scheme != "https":
+	case !base.Web():
 		return pattern{}, errWildScheme
 	}
-	if _, ip := address(bare(base.host)); ip {
+	if origin.IsIP(base.Host()) {
 		return pattern{}, errWildIP
 	}
-	suffix, _ := publicsuffix.PublicSuffix(base.host)
-	if suffix == base.host && !slices.Contains(privateSuffixes, suffix) {
+	suffix, _ := publicsuffix.PublicSuffix(base.Host())
+	if suffix == base.Host() && !origin.IsPrivateSuffix(suffix) {
 		return pattern{}, fmt.Errorf("anyone can get a host below the public suffix %s", suffix)
 	}
-	return pattern{scheme: base.scheme, suffix: "." + base.host, port: base.port}, nil
+	return pattern{scheme: base.Scheme(), suffix: "." + base.Host(), port: base.Port()}, nil
 }
 
-func (p pattern) match(o Origin) bool {
-	return p.scheme == o.scheme && p.port == o.port &&
-		len(o.host) > len(p.suffix) && strings.HasSuffix(o.host, p.suffix)
+func (p pattern) match(o origin.Tuple) bool {
+	if p.suffix == "" {
+		return p.scheme == o.Scheme()
+	}
+	return p.scheme == o.Scheme() && p.port == o.Port() &&
+		len(o.Host()) > len(p.suffix) && strings.HasSuffix(o.Host(), p.suffix)
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -171,5 +172,50 @@ func checkHeader(t *testing.T, h http.Header, want map[string]string) {
 		if _, ok := want[name]; !ok {
 			t.Errorf("%s = %q; want no such field", name, h[name])
 		}
+	}
+}
+
+// Rule B2: what a preflight asks for in vain can be told to the operator.
+func TestDenied(t *testing.T) {
+	var many []string
+	for i := range 3 * maxDenied {
+		many = append(many, "x-"+strconv.Itoa(i))
+	}
+	for _, c := range []struct {
+		name   string
+		config Config
+		lines  []string
+		want   []Denied
+	}{
+		{"nothing", Config{}, []string{requestHeaders + ": authorization, content-type,mcp-protocol-version, MCP-PARAM-city"}, nil},
+		{"header fields", Config{}, []string{requestHeaders + ": authorization,traceparent,x-api-key,X-API-Key"}, []Denied{{WantHeader, "Traceparent"}, {WantHeader, "X-Api-Key"}}},
+		{"some are allowed", Config{AllowHeaders: []string{"X-API-KEY"}}, []string{requestHeaders + ": traceparent,x-api-key"}, []Denied{{WantHeader, "Traceparent"}}},
+		{"on several lines", Config{}, []string{requestHeaders + ": a", requestHeaders + ": b"}, []Denied{{WantHeader, "A"}, {WantHeader, "B"}}},
+		{"what is no name", Config{}, []string{requestHeaders + ": a b, \x00, "}, nil},
+		{"a parameter without a name", Config{}, []string{requestHeaders + ": mcp-param-"}, []Denied{{WantHeader, "Mcp-Param-"}}},
+		{"a method", Config{}, []string{requestMethod + ": PATCH"}, []Denied{{WantMethod, "PATCH"}}},
+		{"a method that needs no leave", Config{}, []string{requestMethod + ": HEAD"}, nil},
+		{"what is no method", Config{}, []string{requestMethod + ": a b"}, nil},
+		{"private network", Config{}, []string{requestPrivateNetwork + ": true"}, []Denied{{Want: WantPrivateNetwork}}},
+		{"private network, allowed", Config{PrivateNetwork: true}, []string{requestPrivateNetwork + ": true"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := preflight(t)
+			for _, line := range c.lines {
+				name, _, _ := strings.Cut(line, ": ")
+				r.Header.Del(name)
+			}
+			for _, line := range c.lines {
+				name, value, _ := strings.Cut(line, ": ")
+				r.Header.Add(name, value)
+			}
+			if got := mustNew(t, c.config).Denied(r.Header); !slices.Equal(got, c.want) {
+				t.Errorf("Denied = %v; want %v", got, c.want)
+			}
+		})
+	}
+	r := preflight(t, requestHeaders+": "+strings.Join(many, ","))
+	if got := mustNew(t, Config{}).Denied(r.Header); len(got) != maxDenied {
+		t.Errorf("%d are told; want at most %d", len(got), maxDenied)
 	}
 }

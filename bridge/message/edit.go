@@ -3,6 +3,8 @@ package message
 import (
 	"bytes"
 	"encoding/json"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
 )
 
 // find returns where the member name of the object that starts at i has its value.
@@ -10,13 +12,13 @@ func find(raw []byte, i int, name string) (start, end int, ok bool) {
 	if i >= len(raw) || raw[i] != '{' {
 		return 0, 0, false
 	}
-	for i = skipSpace(raw, i+1); raw[i] != '}'; i = skipSpace(raw, i) {
+	for i = jsontext.SkipSpace(raw, i+1); raw[i] != '}'; i = jsontext.SkipSpace(raw, i) {
 		if raw[i] == ',' {
-			i = skipSpace(raw, i+1)
+			i = jsontext.SkipSpace(raw, i+1)
 		}
-		nameEnd := skipString(raw, i)
-		start = skipSpace(raw, skipSpace(raw, nameEnd)+1)
-		end = skipValue(raw, start)
+		nameEnd := jsontext.SkipString(raw, i)
+		start = jsontext.SkipSpace(raw, jsontext.SkipSpace(raw, nameEnd)+1)
+		end = jsontext.SkipValue(raw, start)
 		if named(raw[i:nameEnd], name) {
 			return start, end, true
 		}
@@ -38,7 +40,7 @@ func named(quoted []byte, name string) bool {
 // Get returns the value of the member at path, as it is written, of an object that
 // [Parse] was happy with; nil where there is none.
 func Get(raw []byte, path ...string) []byte {
-	start, end := skipSpace(raw, 0), len(raw)
+	start, end := jsontext.SkipSpace(raw, 0), len(raw)
 	for _, name := range path {
 		var ok bool
 		if start, end, ok = find(raw, start, name); !ok {
@@ -59,7 +61,7 @@ func Text(raw []byte, path ...string) string {
 // is. Objects that are missing on the way are added. Where something on the way is
 // no object, raw is returned as it is.
 func Set(raw, value []byte, path ...string) []byte {
-	at := skipSpace(raw, 0)
+	at := jsontext.SkipSpace(raw, 0)
 	for i, name := range path {
 		start, end, ok := find(raw, at, name)
 		switch {
@@ -106,7 +108,7 @@ func insert(raw []byte, i int, value []byte, path []string) []byte {
 	for range path[1:] {
 		b.WriteByte('}')
 	}
-	if raw[skipSpace(raw, i+1)] != '}' {
+	if raw[jsontext.SkipSpace(raw, i+1)] != '}' {
 		b.WriteByte(',')
 	}
 	return splice(raw, i+1, i+1, b.Bytes())
@@ -121,7 +123,7 @@ func splice(raw []byte, start, end int, value []byte) []byte {
 
 // Remove returns raw without the member at path.
 func Remove(raw []byte, path ...string) []byte {
-	at := skipSpace(raw, 0)
+	at := jsontext.SkipSpace(raw, 0)
 	for _, name := range path[:len(path)-1] {
 		start, _, ok := find(raw, at, name)
 		if !ok {
@@ -136,17 +138,17 @@ func Remove(raw []byte, path ...string) []byte {
 	// The member goes with the comma that follows it, or, where it is the last,
 	// with the one before it.
 	comma := at + 1
-	for i := skipSpace(raw, at+1); ; {
-		nameEnd := skipString(raw, i)
-		end := skipValue(raw, skipSpace(raw, skipSpace(raw, nameEnd)+1))
-		next := skipSpace(raw, end)
+	for i := jsontext.SkipSpace(raw, at+1); ; {
+		nameEnd := jsontext.SkipString(raw, i)
+		end := jsontext.SkipValue(raw, jsontext.SkipSpace(raw, jsontext.SkipSpace(raw, nameEnd)+1))
+		next := jsontext.SkipSpace(raw, end)
 		if named(raw[i:nameEnd], name) {
 			if raw[next] == ',' {
-				return splice(raw, i, skipSpace(raw, next+1), nil)
+				return splice(raw, i, jsontext.SkipSpace(raw, next+1), nil)
 			}
 			return splice(raw, comma, next, nil)
 		}
 		comma = next
-		i = skipSpace(raw, next+1)
+		i = jsontext.SkipSpace(raw, next+1)
 	}
 }

@@ -9,9 +9,9 @@ import (
 // lastID is an id as the last member of an object, at the end of a text.
 var lastID = regexp.MustCompile(`[,{]\s*"id"\s*:\s*("(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*)\s*\}\s*$`)
 
-// Lost returns the id, as it is written, of a response of which only the first and
-// the last bytes are known, or which is broken; nothing where it cannot be told, or
-// where it may be something else than a response.
+// Lost returns the id, as it is written, of a response that is not valid JSON, or of which
+// only the first and the last bytes are known. It returns nil if it does not find the id, or
+// if the text may be something else than a response.
 func Lost(begin, end []byte) []byte {
 	id, response := beginOf(begin)
 	if !response {
@@ -31,8 +31,7 @@ func Lost(begin, end []byte) []byte {
 	return id
 }
 
-// beginOf reads the members that a text begins with, and says whether they are those
-// of a response.
+// beginOf reads the first members of a text. response is set if they are those of a response.
 func beginOf(text []byte) (id []byte, response bool) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -44,15 +43,16 @@ func beginOf(text []byte) (id []byte, response bool) {
 		if err != nil || !ok {
 			break
 		}
-		switch name {
-		case "method":
-			return nil, false
-		case "result", "error":
+		if name == "result" || name == "error" {
 			response = true
 		}
 		var value json.RawMessage
-		// What ends with the text may go on behind it.
-		if d.Decode(&value) != nil || d.InputOffset() >= int64(len(text)) {
+		// A value that ends where the text ends may be longer.
+		broken := d.Decode(&value) != nil || d.InputOffset() >= int64(len(text))
+		if name == "method" && (broken || string(value) != "null") { // some write every member
+			return nil, false
+		}
+		if broken {
 			break
 		}
 		if name == "id" {

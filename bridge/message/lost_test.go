@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestLost(t *testing.T) {
+func TestTheIDOfABrokenResponseIsFound(t *testing.T) {
 	long := strings.Repeat("x", 3000)
 	for _, tt := range []struct{ name, text, want string }{
 		{"id first", `{"jsonrpc":"2.0","id":5,"result":"` + long + `"}`, "5"},

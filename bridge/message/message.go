@@ -1,17 +1,20 @@
-// Package message reads what a bridge has to know of JSON-RPC messages, and
-// leaves their bytes alone: which of request, notification and response one is,
-// its id in a form that can be compared, and what it refers to. Unknown members
-// and methods, numbers of any size and the order of members stay as they are.
+// Package message parses JSON-RPC messages as far as a bridge needs it: whether a message is
+// a request, a notification or a response, its id in a form that can be compared, and what
+// it refers to. It does not change the bytes: unknown members and methods, large numbers and
+// the order of members stay as they are.
 package message
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"math/big"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
 )
 
 // Kind says what a message is (JSON-RPC 2.0 sections 4 and 5).
@@ -24,8 +27,8 @@ const (
 	Response
 )
 
-// Key is an id or a progress token in a form that can be compared: equal values
-// are equal keys, however they are written. The empty key is none.
+// Key is an id or a progress token in a form that can be compared: equal values have equal
+// keys, however they are written. The empty key means that there is no id.
 type Key string
 
 // Message is what is known of one message.
@@ -34,75 +37,139 @@ type Message struct {
 	Raw    []byte
 	Kind   Kind
 	Method string
-	// ID of a request or response. Null, which a response to what could not be
-	// read has, is none.
+	// ID is that of a request or response. It is empty for null, which is the id of a
+	// response to a message that could not be parsed.
 	ID Key
-	// RawID is ID as it is written.
+	// RawID is ID as it is written, a part of Raw.
 	RawID []byte
-	// Progress is the token of the progress that a request asks for, or that a
-	// notifications/progress has.
+	// Progress is the progress token of a request or of a notifications/progress.
 	Progress Key
-	// Cancels is the id of the request that a notifications/cancelled is about.
+	// RawProgress is Progress as it is written.
+	RawProgress []byte
+	// Cancels is the id of the request that a notifications/cancelled cancels.
 	Cancels Key
 	// Version is the protocolVersion of an initialize request, or of its result.
 	Version string
-	// Failed says that a response is an error.
+	// Failed is set if a response is an error.
 	Failed bool
+	// InPlace is set if the bridge has written a response because that of the server could
+	// not be handed on.
+	InPlace bool
+	// Lookalike is the first member whose name differs from a known one only in case, or nil.
+	Lookalike *Lookalike
 }
 
-// Reasons why a text is no message.
+// Reasons why a text is not a message.
 var (
 	ErrSyntax    = errors.New("is not JSON")
 	ErrDuplicate = errors.New("has a member twice")
-	ErrShape     = errors.New("is no JSON-RPC 2.0 message")
+	ErrShape     = errors.New("is not a JSON-RPC 2.0 message")
 	ErrID        = errors.New("has an id that is neither a string nor a number")
 	ErrDepth     = errors.New("is nested too deeply")
 	ErrEmpty     = errors.New("is an empty batch")
+	ErrLong      = errors.New("is a batch of too many messages")
+	ErrMembers   = errors.New("has too many members in one object")
 )
 
-// maxDepth bounds the nesting of a message.
-const maxDepth = 512
+const (
+	// maxDepth bounds the nesting of a message.
+	maxDepth = 512
+	// maxMembers bounds the members of a message, of its params and of its _meta.
+	maxMembers = 512
+)
 
 // IsBatch reports whether raw looks like a batch (MCP specification 2025-03-26).
 func IsBatch(raw []byte) bool {
-	i := skipSpace(raw, 0)
+	i := jsontext.SkipSpace(raw, 0)
 	return i < len(raw) && raw[i] == '['
 }
 
-// Batch returns the messages of a batch.
-func Batch(raw []byte) ([][]byte, error) {
+// Elements returns the elements of a JSON array, which may have at most that many.
+func Elements(raw []byte, most int) ([][]byte, error) {
 	if err := check(raw); err != nil {
 		return nil, err
 	}
+	return elements(raw, most)
+}
+
+// elements is [Elements] for a text that check has accepted.
+func elements(raw []byte, most int) ([][]byte, error) {
 	if !IsBatch(raw) {
 		return nil, ErrShape
 	}
-	i := skipSpace(raw, skipSpace(raw, 0)+1)
+	i := jsontext.SkipSpace(raw, jsontext.SkipSpace(raw, 0)+1)
 	if raw[i] == ']' {
 		return nil, ErrEmpty
 	}
 	var all [][]byte
 	for {
-		end := skipValue(raw, i)
+		if len(all) == most {
+			return nil, ErrLong
+		}
+		end := jsontext.SkipValue(raw, i)
 		all = append(all, raw[i:end:end])
-		if i = skipSpace(raw, end); raw[i] == ']' {
+		if i = jsontext.SkipSpace(raw, end); raw[i] == ']' {
 			return all, nil
 		}
-		i = skipSpace(raw, i+1)
+		i = jsontext.SkipSpace(raw, i+1)
 	}
 }
 
-// Parse reads one message. Names of members are compared with their case, and
-// none may stand twice: another reader could see another one. Raw is not copied.
+// ParseAll parses one message, or a batch of at most that many (MCP specification
+// 2025-03-26). If one element of a batch is not a message, the whole batch is an error. Raw
+// of each message has no line ends, so that it can be sent as a line or as an event.
+func ParseAll(text []byte, most int) ([]Message, error) {
+	if !IsBatch(text) {
+		m, err := Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		m.Raw = Line(m.Raw)
+		return []Message{m}, nil
+	}
+	if err := check(text); err != nil {
+		return nil, err
+	}
+	raws, err := elements(text, most)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Message, 0, len(raws))
+	for _, raw := range raws {
+		m, err := parse(raw)
+		if err != nil {
+			return nil, err
+		}
+		m.Raw = Line(m.Raw)
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// Parse parses one message. Names of members are case-sensitive. A name that occurs twice is
+// an error, because two readers could take different ones. Raw is not copied.
 func Parse(raw []byte) (Message, error) {
 	if err := check(raw); err != nil {
 		return Message{}, err
 	}
+	return parse(raw)
+}
+
+// OnParse is called with the text of each message that is parsed. Only tests set it, to check
+// that a message is parsed once, where it enters the bridge.
+var OnParse func(raw []byte)
+
+// parse is [Parse] for a text that check has accepted.
+func parse(raw []byte) (Message, error) {
+	if OnParse != nil {
+		OnParse(raw)
+	}
 	m := Message{Raw: raw}
 	var version, method, params, result []byte
 	hasID := false
-	err := members(raw, func(name string, value []byte) error {
-		switch name {
+	err := members(raw, func(name, value []byte) error {
+		m.Lookalike = cmp.Or(m.Lookalike, lookalike(inMessage, name))
+		switch string(name) {
 		case "jsonrpc":
 			version = value
 		case "id":
@@ -133,7 +200,7 @@ func Parse(raw []byte) (Message, error) {
 		if hasID {
 			m.Kind = Request
 			if m.ID == "" {
-				return Message{}, ErrID // null, which no answer could be told by
+				return Message{}, ErrID // null: an answer with it would not name its request
 			}
 		}
 		if err = m.readParams(params); err != nil {
@@ -148,8 +215,8 @@ func Parse(raw []byte) (Message, error) {
 	return m, nil
 }
 
-// readParams reads what params refer to. What has another shape than MCP gives
-// it is the receiver's business.
+// readParams reads what params refer to. It ignores members whose types are not those of MCP;
+// the receiver refuses them.
 func (m *Message) readParams(params []byte) error {
 	if len(params) == 0 || params[0] != '{' {
 		return nil
@@ -157,37 +224,45 @@ func (m *Message) readParams(params []byte) error {
 	if m.Method == "initialize" {
 		m.Version = versionOf(params)
 	}
-	return members(params, func(name string, value []byte) error {
+	return members(params, func(name, value []byte) error {
+		m.Lookalike = cmp.Or(m.Lookalike, lookalike(inParams, name))
 		switch {
-		case name == "progressToken" && m.Method == "notifications/progress":
-			_ = m.Progress.read(value)
-		case name == "requestId" && m.Method == "notifications/cancelled":
+		case string(name) == "progressToken" && m.Method == "notifications/progress":
+			m.readProgress(value)
+		case string(name) == "requestId" && m.Method == "notifications/cancelled":
 			_ = m.Cancels.read(value)
-		case name == "_meta" && m.Kind == Request && value[0] == '{':
-			return members(value, func(name string, value []byte) error {
-				if name == "progressToken" {
-					_ = m.Progress.read(value)
-				}
-				return nil
-			})
+		case string(name) == "_meta" && value[0] == '{':
+			return m.readMeta(value)
 		}
 		return nil
 	})
 }
 
-// versionOf returns the member protocolVersion of an object, if it is a string.
-func versionOf(object []byte) string {
-	version := ""
-	if len(object) == 0 || object[0] != '{' {
-		return ""
-	}
-	_ = members(object, func(name string, value []byte) error {
-		if name == "protocolVersion" && value[0] == '"' {
-			_ = json.Unmarshal(value, &version)
+// readMeta reads params._meta.
+func (m *Message) readMeta(meta []byte) error {
+	return members(meta, func(name, value []byte) error {
+		m.Lookalike = cmp.Or(m.Lookalike, lookalike(inMeta, name))
+		if m.Kind == Request && string(name) == "progressToken" {
+			m.readProgress(value)
 		}
 		return nil
 	})
-	return version
+}
+
+// readProgress reads a progress token. It ignores a value that is neither a string nor a
+// number.
+func (m *Message) readProgress(value []byte) {
+	if m.Progress, m.RawProgress = KeyOf(value), value; m.Progress == "" {
+		m.RawProgress = nil
+	}
+}
+
+// versionOf returns the member protocolVersion of an object, if it is a string.
+func versionOf(object []byte) string {
+	if len(object) == 0 || object[0] != '{' {
+		return ""
+	}
+	return Text(object, "protocolVersion")
 }
 
 // read reads an id or a token.
@@ -212,9 +287,8 @@ func (k *Key) read(value []byte) error {
 // maxExponent bounds what is calculated to compare numbers.
 const maxExponent = 400
 
-// number returns the one way to write a JSON number's value: 1, 1.0 and 10e-1 are
-// one id. A number with a fraction or an exponent that is beyond reason is compared
-// as it is written.
+// number returns the normal form of a JSON number: 1, 1.0 and 10e-1 are the same id. A number
+// that is very long, or has a very large exponent, is returned as it is written.
 func number(text string) string {
 	if !strings.ContainsAny(text, ".eE") {
 		if text == "-0" {
@@ -223,7 +297,7 @@ func number(text string) string {
 		return text
 	}
 	if len(text) > maxExponent {
-		return text // what follows takes the square of its length
+		return text // SetString takes time with the square of the length
 	}
 	if i := strings.IndexAny(text, "eE"); i >= 0 {
 		if n, err := strconv.Atoi(text[i+1:]); err != nil || n > maxExponent || n < -maxExponent {
@@ -236,121 +310,30 @@ func number(text string) string {
 	return text
 }
 
-// check reports whether raw is JSON that is sound to walk.
+// check returns an error if raw is not valid JSON, or is nested too deeply.
 func check(raw []byte) error {
-	if !utf8.Valid(raw) || !json.Valid(raw) {
+	if !utf8.Valid(raw) || !isJSON(bytes.Trim(raw, " \t\r\n")) {
 		return ErrSyntax
 	}
-	depth := 0
-	for i := 0; i < len(raw); i++ {
-		switch raw[i] {
-		case '"':
-			i = skipString(raw, i) - 1
-		case '{', '[':
-			if depth++; depth > maxDepth {
-				return ErrDepth
-			}
-		case '}', ']':
-			depth--
-		}
+	if bytes.Count(raw, []byte("{"))+bytes.Count(raw, []byte("[")) <= maxDepth {
+		return nil
+	}
+	if jsontext.Depth(raw) > maxDepth {
+		return ErrDepth
 	}
 	return nil
 }
 
-// members calls each for the members of a JSON object that check was happy with.
-func members(raw []byte, each func(name string, value []byte) error) error {
-	i := skipSpace(raw, 0)
-	if raw[i] != '{' {
-		return ErrShape
+// isJSON reports whether a text without leading and trailing white space is JSON.
+func isJSON(raw []byte) bool {
+	if len(raw) > 0 && (raw[0] == '{' || raw[0] == '[') {
+		return IsContainer(raw)
 	}
-	var seen map[string]struct{}
-	var few [8]string
-	n := 0
-	for i = skipSpace(raw, i+1); raw[i] != '}'; i = skipSpace(raw, i) {
-		if raw[i] == ',' {
-			i = skipSpace(raw, i+1)
-		}
-		end := skipString(raw, i)
-		name := string(raw[i+1 : end-1])
-		if strings.IndexByte(name, '\\') >= 0 {
-			if err := json.Unmarshal(raw[i:end], &name); err != nil {
-				return ErrSyntax
-			}
-		}
-		for _, other := range few[:min(n, len(few))] {
-			if other == name {
-				return ErrDuplicate
-			}
-		}
-		if n < len(few) {
-			few[n] = name
-		} else {
-			if seen == nil {
-				seen = make(map[string]struct{})
-			}
-			if _, twice := seen[name]; twice {
-				return ErrDuplicate
-			}
-			seen[name] = struct{}{}
-		}
-		n++
-		start := skipSpace(raw, skipSpace(raw, end)+1)
-		i = skipValue(raw, start)
-		if err := each(name, raw[start:i:i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return json.Valid(raw)
 }
 
-// skipString returns the end of the string that starts at i.
-func skipString(raw []byte, i int) int {
-	for i++; ; {
-		n := bytes.IndexAny(raw[i:], `"\`)
-		if i += n; raw[i] == '"' {
-			return i + 1
-		}
-		i += 2
-	}
-}
-
-// skipValue returns the end of the value that starts at i.
-func skipValue(raw []byte, i int) int {
-	switch raw[i] {
-	case '"':
-		return skipString(raw, i)
-	case '{', '[':
-		for open := 0; ; i++ {
-			switch raw[i] {
-			case '"':
-				i = skipString(raw, i) - 1
-			case '{', '[':
-				open++
-			case '}', ']':
-				if open--; open == 0 {
-					return i + 1
-				}
-			}
-		}
-	}
-	for ; i < len(raw); i++ {
-		switch raw[i] {
-		case ',', '}', ']', ' ', '\t', '\r', '\n':
-			return i
-		}
-	}
-	return i
-}
-
-func skipSpace(raw []byte, i int) int {
-	for i < len(raw) && (raw[i] == ' ' || raw[i] == '\t' || raw[i] == '\r' || raw[i] == '\n') {
-		i++
-	}
-	return i
-}
-
-// Line returns raw without raw line ends, which JSON has only between tokens:
-// one line, as the stdio transport and event streams want it.
+// Line returns raw with spaces in place of line ends, which JSON allows only between tokens.
+// The stdio transport and event streams need a message on one line.
 func Line(raw []byte) []byte {
 	if bytes.IndexByte(raw, '\n') < 0 && bytes.IndexByte(raw, '\r') < 0 {
 		return raw
@@ -364,8 +347,8 @@ func Line(raw []byte) []byte {
 	return line
 }
 
-// KeyOf returns the key of an id or token as it is written; none where it is neither
-// a string nor a number.
+// KeyOf returns the key of an id or token as it is written. It is empty if the value is
+// neither a string nor a number.
 func KeyOf(value []byte) Key {
 	var k Key
 	if len(value) == 0 || k.read(value) != nil {
@@ -374,19 +357,17 @@ func KeyOf(value []byte) Key {
 	return k
 }
 
-// Error returns an error response (JSON-RPC 2.0 section 5.1). id is as it was
-// written; empty: null.
+// Error returns the text of an error response (JSON-RPC 2.0 section 5.1). id is as it was
+// written; an empty id becomes null.
 func Error(id []byte, code int, text string) []byte { return ErrorData(id, code, text, nil) }
 
-// ErrorData is [Error] with the member data, which is JSON; nil: without.
+// ErrorData is [Error] with the member data, which is JSON. If data is nil the member is left
+// out.
 func ErrorData(id []byte, code int, text string, data []byte) []byte {
 	if len(id) == 0 {
 		id = []byte("null")
 	}
-	quoted, err := json.Marshal(text)
-	if err != nil {
-		quoted = []byte(`""`)
-	}
+	quoted := quote(text)
 	var b bytes.Buffer
 	b.WriteString(`{"jsonrpc":"2.0","id":`)
 	b.Write(id)
@@ -400,7 +381,14 @@ func ErrorData(id []byte, code int, text string, data []byte) []byte {
 	return b.Bytes()
 }
 
-// Result returns a response with a result (JSON-RPC 2.0 section 5), which is JSON.
+// quote returns a string as JSON.
+func quote(text string) []byte {
+	quoted, _ := json.Marshal(text) // a string does not fail
+	return quoted
+}
+
+// Result returns the text of a response with a result (JSON-RPC 2.0 section 5), which is
+// JSON.
 func Result(id, result []byte) []byte {
 	return bytes.Join([][]byte{[]byte(`{"jsonrpc":"2.0","id":`), id, []byte(`,"result":`), result, []byte("}")}, nil)
 }
@@ -417,8 +405,8 @@ const (
 	CodeHeaderMismatch     = -32020
 	CodeMissingCapability  = -32021
 	CodeUnsupportedVersion = -32022
-	// CodeResourceNotFound is of 2025-11-25 and before; CodeInvalidParams followed it.
+	// CodeResourceNotFound is used up to 2025-11-25; later revisions use CodeInvalidParams.
 	CodeResourceNotFound = -32002
-	// CodeElicitationRequired is of 2025-11-25 alone.
+	// CodeElicitationRequired is used in 2025-11-25 only.
 	CodeElicitationRequired = -32042
 )

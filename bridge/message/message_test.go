@@ -1,14 +1,11 @@
 package message
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // nested returns a request whose arrays are nested so deep that with params and
@@ -176,7 +173,7 @@ var parseCases = []struct {
 	{"id NaN", `{"jsonrpc":"2.0","id":NaN,"method":"x"}`, Message{}, ErrSyntax},
 }
 
-func TestParse(t *testing.T) {
+func TestAMessageIsParsed(t *testing.T) {
 	for _, tc := range parseCases {
 		t.Run(tc.name, func(t *testing.T) {
 			raw := []byte(tc.in)
@@ -211,115 +208,8 @@ func show(m Message) string {
 		m.Kind, m.Method, m.ID, m.RawID, m.Progress, m.Cancels, m.Version, m.Failed, m.Raw)
 }
 
-// ids have on each line the ways to write one id; those of two lines differ.
-var ids = [][]string{
-	{`1`, `1.0`, `10e-1`, `1e0`, `1E+0`, `0.1e1`, `1e-0`, `1.000000`, `0.00001e5`, `1e0000000000000000000000`},
-	{`-1`, `-1.0`, `-10E-1`},
-	{`0`, `-0`, `0.0`, `-0.0`, `0e5`, `-0e-5`, `0E400`},
-	{`10`, `1e1`, `100e-1`},
-	{`1.5`, `15e-1`, `0.15E1`, `1.50`},
-	{`-1.5`},
-	{`0.1`, `1e-1`},
-	{`0.3333333333333333`},
-	{`0.33333333333333331`},
-	{`9007199254740992`, `9007199254740992.0`},
-	{`9007199254740993`, `9007199254740993.0`, `9007199254740993e0`},
-	{`18446744073709551617`},
-	{`1` + strings.Repeat("0", 400), `1e400`, `1E+400`, `10e399`},
-	{`1e-400`, `0.1e-399`},
-	{`1` + strings.Repeat("0", 401), `10e400`},
-	// Beyond reason: as they are written.
-	{`1e401`},
-	{`1E401`}, // 1e401
-	{`0e401`}, // 0
-	{`1e-401`},
-	{`1e99999`},
-	{`1e9223372036854775808`},
-	{`-1e99999999999999999999999`},
-	{`1e-99999999999999999999999`},
-	{`1.` + strings.Repeat("0", 399)},
-	{`"1"`, `"\u0031"`},
-	{`"1.0"`},
-	{`"n1"`},
-	{`"s1"`},
-	{`""`},
-	{`"a"`, `"\u0061"`},
-	{`"A"`, `"\u0041"`},
-	{`" a"`},
-	{`"é"`, `"\u00e9"`, `"\u00E9"`},
-	{`"e` + "\u0301" + `"`, `"e\u0301"`}, // another way to write é, and another string
-	{`"😀"`, `"\ud83d\ude00"`, `"\uD83D\uDE00"`},
-	{`"\""`, `"\u0022"`},
-	{`"\\"`, `"\u005c"`},
-	{`"\\u0061"`},
-	{`"/"`, `"\/"`},
-	{`"\n"`, `"\u000a"`},
-	{`"\\n"`},
-	{`"\u0000"`},
-	{`"null"`},
-	{`"<&>"`, `"\u003c\u0026\u003e"`},
-	// A half of a surrogate pair alone is no character, and JSON has no way to
-	// write one but its escape (RFC 8259 section 8.2). encoding/json reads each as
-	// U+FFFD, so that these ids are one. That refuses a client two such requests
-	// at a time as one id twice, and mixes nothing up: they stay as written.
-	{`"\ufffd"`, "\"\uFFFD\"", `"\ud800"`, `"\ud801"`, `"\udc00"`, `"\uDFFF"`},
-	{`"\udc00\ud800"`, `"\ufffd\ufffd"`},
-	{`"\ud800a"`, `"\ufffda"`},
-}
-
-func TestKeys(t *testing.T) {
-	key := func(t *testing.T, id string) Key {
-		t.Helper()
-		m, err := Parse([]byte(`{"jsonrpc":"2.0","id":` + id + `,"result":{}}`))
-		if err != nil || m.ID == "" || string(m.RawID) != id {
-			t.Fatalf("%.60s: got %.60q, written %.60s, error %v", id, m.ID, m.RawID, err)
-		}
-		// A token and a cancelled request are compared with the same keys.
-		for _, in := range []string{
-			`{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{"progressToken":` + id + `}}}`,
-			`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":` + id + `}}`,
-			`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":` + id + ` }}`,
-		} {
-			other, err := Parse([]byte(in))
-			if err != nil || other.Progress+other.Cancels != m.ID {
-				t.Fatalf("%.100s: got %.60q%.60q, error %v, want %.60q", in, other.Progress, other.Cancels, err, m.ID)
-			}
-		}
-		return m.ID
-	}
-	seen := make(map[Key]string)
-	for _, same := range ids {
-		want := key(t, same[0])
-		if other, twice := seen[want]; twice {
-			t.Errorf("%.60s and %.60s have one key", same[0], other)
-		}
-		seen[want] = same[0]
-		for _, id := range same[1:] {
-			if got := key(t, id); got != want {
-				t.Errorf("%.60s: got %.60q, want %.60q as of %.60s", id, got, want, same[0])
-			}
-		}
-	}
-}
-
-// To make a fraction of a number takes the square of its length: an id of one
-// megabyte took more than a second, and one of these took 100.
-func TestLongNumber(t *testing.T) {
-	digits := strings.Repeat("123456789", 1<<20)
-	for _, id := range []string{"0." + digits, digits + "e-1", digits + ".0E+400"} {
-		begin := time.Now()
-		m, err := Parse([]byte(`{"jsonrpc":"2.0","id":` + id + `,"method":"x"}`))
-		if err != nil || string(m.ID) != "n"+id {
-			t.Errorf("%.20s...: got %.20q..., error %v", id, m.ID, err)
-		}
-		if took := time.Since(begin); took > 10*time.Second {
-			t.Errorf("%.20s...: took %s", id, took)
-		}
-	}
-}
-
-// A name with a half of a surrogate pair is U+FFFD too, and so twice there.
-func TestSurrogateNames(t *testing.T) {
+// Each name with half of a surrogate pair is read as U+FFFD, so that two of them are duplicates.
+func TestNamesWithSurrogatesAreCompared(t *testing.T) {
 	for in, want := range map[string]error{
 		`{"jsonrpc":"2.0","method":"x","\ud800":1,"\udfff":2}`:       ErrDuplicate,
 		`{"jsonrpc":"2.0","method":"x","\ud800":1,"\ufffd":2}`:       ErrDuplicate,
@@ -332,7 +222,7 @@ func TestSurrogateNames(t *testing.T) {
 	}
 }
 
-func TestAliasing(t *testing.T) {
+func TestAppendingToAPartKeepsTheMessage(t *testing.T) {
 	const in = `{"jsonrpc":"2.0","id":12,"method":"ping"}`
 	raw := []byte(in)
 	m, err := Parse(raw)
@@ -350,7 +240,7 @@ func TestAliasing(t *testing.T) {
 
 	const batch = `[1, {"a":2},"3"]`
 	raw = []byte(batch)
-	all, err := Batch(raw)
+	all, err := Elements(raw, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -362,161 +252,6 @@ func TestAliasing(t *testing.T) {
 		if cap(one) != len(one) {
 			t.Errorf("message %d has a capacity of %d, want %d", i, cap(one), len(one))
 		}
-	}
-}
-
-var batchCases = []struct {
-	name string
-	in   string
-	want []string
-	err  error
-}{
-	{"empty", `[]`, nil, ErrEmpty},
-	{"empty with white space", " [\r\n\t ] ", nil, ErrEmpty},
-	{"one", `[{"a":1}]`, []string{`{"a":1}`}, nil},
-	{"several", `[{"a":1},{"b":2},{}]`, []string{`{"a":1}`, `{"b":2}`, `{}`}, nil},
-	{"white space", " [\n{ \"a\" : 1 }\t,\r\n{}\n , [ ] ] \n", []string{`{ "a" : 1 }`, `{}`, `[ ]`}, nil},
-	{"scalars", `[1,-2.5e3 ,"x",true,false ,null]`, []string{`1`, `-2.5e3`, `"x"`, `true`, `false`, `null`}, nil},
-	{"scalars and line ends", "[1\n,2\r,3\t]", []string{`1`, `2`, `3`}, nil},
-	{"nested", `[[],[1,[2]],[[]],{"a":[{"b":[]}]}]`, []string{`[]`, `[1,[2]]`, `[[]]`, `{"a":[{"b":[]}]}`}, nil},
-	{"brackets in strings", `["]","[",{"}]":"{,"},"\"]","\\"]`, []string{`"]"`, `"["`, `{"}]":"{,"}`, `"\"]"`, `"\\"`}, nil},
-	{"512 levels", strings.Repeat("[", 512) + strings.Repeat("]", 512), []string{strings.Repeat("[", 511) + strings.Repeat("]", 511)}, nil},
-	{"513 levels", strings.Repeat("[", 513) + strings.Repeat("]", 513), nil, ErrDepth},
-	{"object", `{"a":1}`, nil, ErrShape},
-	{"empty object", `{}`, nil, ErrShape},
-	{"string", ` "[]"`, nil, ErrShape},
-	{"number", `1`, nil, ErrShape},
-	{"null", `null`, nil, ErrShape},
-	{"nothing", ``, nil, ErrSyntax},
-	{"cut off", `[1,`, nil, ErrSyntax},
-	{"a comma too many", `[1,]`, nil, ErrSyntax},
-	{"two", `[][]`, nil, ErrSyntax},
-	{"garbage behind", `[1]x`, nil, ErrSyntax},
-	{"invalid UTF-8", "[\"\x80\"]", nil, ErrSyntax},
-	{"byte order mark", "\uFEFF[1]", nil, ErrSyntax},
-}
-
-func TestBatch(t *testing.T) {
-	for _, tc := range batchCases {
-		t.Run(tc.name, func(t *testing.T) {
-			all, err := Batch([]byte(tc.in))
-			if !errors.Is(err, tc.err) || (err == nil) != (tc.err == nil) {
-				t.Fatalf("%.200s: got error %v, want %v", tc.in, err, tc.err)
-			}
-			if got, want := fmt.Sprintf("%q", all), fmt.Sprintf("%q", tc.want); got != want {
-				t.Errorf("%.200s: got %.500s, want %.500s", tc.in, got, want)
-			}
-		})
-	}
-}
-
-func TestIsBatch(t *testing.T) {
-	for in, want := range map[string]bool{
-		`[]`:          true,
-		" \t\r\n[{}]": true,
-		`[`:           true, // looks like one
-		`{}`:          false,
-		` {"a":[]}`:   false,
-		`"["`:         false,
-		``:            false,
-		" \n":         false,
-		"\uFEFF[]":    false,
-		"\v[]":        false, // no white space of JSON
-		"\u00A0[]":    false,
-	} {
-		if got := IsBatch([]byte(in)); got != want {
-			t.Errorf("%q: got %t, want %t", in, got, want)
-		}
-	}
-}
-
-var lineCases = []struct{ in, want string }{
-	{``, ``},
-	{`{"a":1}`, `{"a":1}`},
-	{" {\t\"a\" : 1 } ", " {\t\"a\" : 1 } "},
-	{"{\n\t\"a\": 1,\r\n\t\"b\": [\r]\n}\n", "{ \t\"a\": 1,  \t\"b\": [ ] } "},
-	{"{\"a\":\n\"\\n\\r\\u000a\"}", "{\"a\": \"\\n\\r\\u000a\"}"},
-	{"\n", " "},
-	// These end no line of a transport.
-	{"\"\u2028\u2029\u0085\"", "\"\u2028\u2029\u0085\""},
-}
-
-func TestLine(t *testing.T) {
-	for _, tc := range lineCases {
-		raw := []byte(tc.in)
-		line := Line(raw)
-		if string(line) != tc.want {
-			t.Errorf("%q: got %q, want %q", tc.in, line, tc.want)
-		}
-		if string(raw) != tc.in {
-			t.Errorf("%q: was written to: %q", tc.in, raw)
-		}
-		if tc.in == tc.want && len(raw) > 0 && &line[0] != &raw[0] {
-			t.Errorf("%q: is a copy", tc.in)
-		}
-		if json.Valid(raw) && compact(t, line) != compact(t, raw) {
-			t.Errorf("%q: is another value: %q", tc.in, line)
-		}
-	}
-	raw := []byte(`{"a":1}`)
-	if got := testing.AllocsPerRun(10, func() { Line(raw) }); got != 0 {
-		t.Errorf("got %v allocations with nothing to do", got)
-	}
-}
-
-// compact returns a JSON text without the white space between its tokens.
-func compact(t *testing.T, raw []byte) string {
-	t.Helper()
-	var b bytes.Buffer
-	if err := json.Compact(&b, raw); err != nil {
-		t.Fatalf("%q: %v", raw, err)
-	}
-	return b.String()
-}
-
-func TestError(t *testing.T) {
-	for _, tc := range []struct {
-		name, id, text string
-		code           int
-		want           string
-	}{
-		{"a number", `1`, "no", CodeInternal, `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no"}}`},
-		{"an id as written", `10e-1`, "no", CodeServer, `{"jsonrpc":"2.0","id":10e-1,"error":{"code":-32000,"message":"no"}}`},
-		{"an escaped id", `"\u0061\/<"`, "", CodeInvalidRequest, `{"jsonrpc":"2.0","id":"\u0061\/<","error":{"code":-32600,"message":""}}`},
-		{"a big id", `9007199254740993`, "no", 0, `{"jsonrpc":"2.0","id":9007199254740993,"error":{"code":0,"message":"no"}}`},
-		{"no id", ``, "no", CodeParse, `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}`},
-		{"the id null", `null`, "no", CodeParse, `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}`},
-		{"quotes", `1`, "a \"b\" \\ {}", 1, `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"a \"b\" \\ {}"}}`},
-		{"line ends", `1`, "a\r\nb\x00", 1, `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"a\r\nb\u0000"}}`},
-		{"invalid UTF-8", `1`, "a\xffb", 1, `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"a\ufffdb"}}`},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			id := []byte(tc.id)
-			got := Error(id, tc.code, tc.text)
-			if string(got) != tc.want {
-				t.Errorf("got  %s\nwant %s", got, tc.want)
-			}
-			m, err := Parse(got)
-			if err != nil || m.Kind != Response || !m.Failed || string(id) != tc.id {
-				t.Fatalf("got %s, error %v", show(m), err)
-			}
-			if tc.id == "" {
-				id = []byte("null")
-			}
-			if !bytes.Equal(m.RawID, id) {
-				t.Errorf("got id %s, want %s", m.RawID, id)
-			}
-			var decoded struct{ Error struct{ Message string } }
-			if err := json.Unmarshal(got, &decoded); err != nil {
-				t.Fatal(err)
-			}
-			if want := strings.ToValidUTF8(tc.text, "\uFFFD"); decoded.Error.Message != want {
-				t.Errorf("got text %q, want %q", decoded.Error.Message, want)
-			}
-			if !bytes.Equal(Line(got), got) {
-				t.Error("is more than one line")
-			}
-		})
 	}
 }
 
@@ -538,29 +273,6 @@ func BenchmarkParse(b *testing.B) {
 			for b.Loop() {
 				if _, err := Parse(raw); err != nil {
 					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-// BenchmarkBatch walks long scalars, and ids that take the most to compare.
-func BenchmarkBatch(b *testing.B) {
-	for name, one := range map[string]string{
-		"number": "1" + strings.Repeat("234567890", 30),
-		"id":     `{"jsonrpc":"2.0","id":` + strings.Repeat("7", 395) + `e-400,"method":"x"}`,
-	} {
-		raw := []byte("[" + strings.Repeat(one+",", 200) + one + "]")
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetBytes(int64(len(raw)))
-			for b.Loop() {
-				all, err := Batch(raw)
-				if err != nil {
-					b.Fatal(err)
-				}
-				for _, one := range all {
-					_, _ = Parse(one)
 				}
 			}
 		})

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
 // Defaults of the limits in [Config].
@@ -26,9 +29,8 @@ const (
 
 // Config describes the metadata of one endpoint.
 type Config struct {
-	// AuthorizationServers are the issuers that the document names, as they are
-	// written. Where there is one, the document is made from this configuration
-	// alone and nothing is fetched.
+	// AuthorizationServers are the issuers in the document, as written. If there is one, the
+	// document is made from this configuration alone and nothing is fetched.
 	AuthorizationServers []string
 	// ScopesSupported, ResourceName and Set replace members of the upstream's
 	// document in place, or are appended to it.
@@ -47,6 +49,9 @@ type Config struct {
 	// TLS is whether the upstream is spoken to over TLS: the default port of an
 	// address in Dials that has none.
 	TLS bool
+	// EventStream says that the MCP server speaks HTTP+SSE. If such a server answers a POST
+	// without a challenge, discovery also asks for its event stream.
+	EventStream bool
 	// UpstreamPath is the escaped path of the MCP server at the upstream.
 	// Default: "/".
 	UpstreamPath string
@@ -56,58 +61,64 @@ type Config struct {
 
 	// TTL is how long a fetched document is used. Default: 5m.
 	TTL time.Duration
-	// NegativeTTL is how long an upstream is believed to have none. Default: 1m.
+	// NegativeTTL is how long the absence of a document is cached. Default: 1m.
 	NegativeTTL time.Duration
-	// StaleIfError is how long past its TTL a document is used while the
-	// upstream cannot be asked; negative for not at all. Default: 1h.
+	// StaleIfError is how long after its TTL a document is served while the upstream cannot
+	// be asked. A negative value turns this off. Default: 1h.
 	StaleIfError time.Duration
 	// Timeout bounds one discovery with all its requests. Default: 5s.
 	Timeout time.Duration
-	// RetryAfter is how long a failed discovery is not repeated, and what a
-	// client is told to wait. Default: 2s.
+	// RetryAfter is how long to wait before a failed discovery is repeated. Clients get it
+	// in Retry-After. Default: 2s.
 	RetryAfter time.Duration
 	// MaxSize bounds a fetched document, in bytes. Default: 256 KiB.
 	MaxSize int64
-	// MaxEntries bounds the cached documents, one for each fixed public URL, and
-	// the discoveries for these at one time. Default: 64.
+	// MaxEntries bounds three things separately: the cached documents of fixed public URLs,
+	// the discoveries in progress for them, and the cached documents for a query or named by
+	// a challenge. Default: 64.
 	MaxEntries int
-	// MaxFlights bounds the discoveries at one time for public URLs that are not
-	// fixed. Default: 16.
+	// MaxFlights bounds two things separately: the discoveries in progress for public URLs
+	// that are not fixed, and those for a query or for a document that a challenge names.
+	// Default: 16.
 	MaxFlights int
 
-	// Fetch asks the upstream. Without it only a configured document exists.
+	// Fetch sends a request to the upstream. If it is nil there is only a configured
+	// document.
 	Fetch Fetch
-	// ChallengeMetadata returns the resource_metadata of the WWW-Authenticate
-	// field lines of a 401. Without it the upstream's 401 is not asked for.
+	// Seal makes tokens for documents that a challenge names outside the well-known URLs.
+	// Without it such a document is mapped to the well-known URL of the endpoint.
+	Seal Seal
+	// ChallengeMetadata returns the resource_metadata parameter of WWW-Authenticate field
+	// lines. If it is nil the upstream is not asked for a challenge.
 	ChallengeMetadata func(lines []string) (string, bool)
-	// Log is told what an operator should know, each cause once for an endpoint.
-	// It may be called from several goroutines at once.
+	// Log is called for each event that an operator should know, once per cause. It may be
+	// called from several goroutines at once.
 	Log func(Event)
-	// Looked is told what a look into the cache brings, and Fetched what a search
-	// does. Both must not wait. Default: nobody is told.
+	// Looked is called with the result of each cache lookup, and Fetched with the result of
+	// each discovery. Both must not wait. Default: they are not called.
 	Looked  func(CacheResult)
 	Fetched func(FetchResult)
 }
 
-// CacheResult is what a look into the cache brings. The set is closed.
+// CacheResult is the result of a cache lookup. The set is closed.
 type CacheResult string
 
 // The results.
 const (
 	CacheHit   CacheResult = "hit"
 	CacheMiss  CacheResult = "miss"  // the upstream was asked
-	CacheStale CacheResult = "stale" // it gave no answer in time; what there was is used, or nothing
-	CacheBusy  CacheResult = "busy"  // it was not asked: too many searches at one time
+	CacheStale CacheResult = "stale" // it gave no answer in time; the stale entry was used, if any
+	CacheBusy  CacheResult = "busy"  // it was not asked: too many discoveries in progress
 )
 
-// FetchResult is what a search brings. The set is closed.
+// FetchResult is the result of a discovery. The set is closed.
 type FetchResult string
 
 // The results.
 const (
 	FetchFound       FetchResult = "found"
-	FetchAbsent      FetchResult = "absent"      // the upstream definitely has none
-	FetchUnavailable FetchResult = "unavailable" // that could not be found out
+	FetchAbsent      FetchResult = "absent"      // the upstream has no document
+	FetchUnavailable FetchResult = "unavailable" // the upstream could not be asked, or has an invalid document
 )
 
 // Member is one member of the metadata document.
@@ -125,7 +136,7 @@ type Fetch func(ctx context.Context, req FetchRequest) (FetchResponse, error)
 // FetchRequest is one request of a discovery.
 type FetchRequest struct {
 	Method string
-	// Path is the request target: an escaped path, with a query where it has one.
+	// Path is the request target: an escaped path and, if it has one, a query.
 	Path string
 	// Origin is empty for the upstream itself, else one of [Config.Origins] in
 	// the form of [NormalizeOrigin].
@@ -133,7 +144,7 @@ type FetchRequest struct {
 	Header http.Header
 	Body   []byte
 	Public Public
-	// MaxBody is how many bytes of the response's body are wanted; 0: none is
+	// MaxBody is how many bytes of the response's body to read. If it is 0 the body is not
 	// read.
 	MaxBody int64
 }
@@ -149,7 +160,8 @@ type FetchResponse struct {
 	SentHost string
 }
 
-// ownMembers have options of their own, or are computed.
+// ownMembers are members that cannot be set by name: they have options of their own, or are
+// computed.
 var ownMembers = map[string]string{
 	"resource":              "it is the public URL, set public_url or keep_resource",
 	"authorization_servers": "use metadata authorization_servers",
@@ -157,7 +169,7 @@ var ownMembers = map[string]string{
 	"resource_name":         "use metadata resource_name",
 }
 
-// setDefaults fills what was left out and checks that the rest is positive.
+// setDefaults sets defaults, and checks that the other values are positive.
 func (c *Config) setDefaults() error {
 	var errs []error
 	duration := func(option string, d *time.Duration, def time.Duration) {
@@ -191,7 +203,7 @@ func (c *Config) setDefaults() error {
 	if c.UpstreamPath == "" {
 		c.UpstreamPath = "/"
 	}
-	if c.UpstreamPath[0] != '/' || strings.ContainsAny(c.UpstreamPath, "?#") || !cleanText(c.UpstreamPath) {
+	if c.UpstreamPath[0] != '/' || strings.ContainsAny(c.UpstreamPath, "?#") || !origin.CleanText(c.UpstreamPath) {
 		errs = append(errs, fmt.Errorf("upstream_path %q: must be a path that starts with a slash", c.UpstreamPath))
 	} else if _, err := url.PathUnescape(c.UpstreamPath); err != nil {
 		errs = append(errs, fmt.Errorf("upstream_path %q: %w", c.UpstreamPath, err))
@@ -199,13 +211,16 @@ func (c *Config) setDefaults() error {
 	return errors.Join(errs...)
 }
 
-// checkDocument checks what goes into the document.
+// checkDocument checks the members that the configuration sets.
 func (c *Config) checkDocument() error {
 	var errs []error
 	for _, server := range c.AuthorizationServers {
-		l, err := parseLocation(server)
-		if err == nil && (l.query != "" || l.marked) {
-			err = errors.New("must not have a query or a fragment")
+		u, err := origin.Parse(server)
+		switch meant := origin.MeantURL(server); {
+		case err != nil && meant != "":
+			err = fmt.Errorf("%w; write %s", err, meant)
+		case err == nil && (u.Query != "" || u.Fragment):
+			err = errors.New("must not have a query or a fragment; remove it")
 		}
 		if err == nil && !utf8.ValidString(server) {
 			err = errors.New("is not UTF-8")
@@ -216,7 +231,7 @@ func (c *Config) checkDocument() error {
 	}
 	for _, scope := range c.ScopesSupported {
 		if !ValidScope(scope) {
-			errs = append(errs, fmt.Errorf("metadata scopes_supported %q: is no scope (RFC 6749 section 3.3)", scope))
+			errs = append(errs, fmt.Errorf("metadata scopes_supported %q: must be a scope: printable ASCII without spaces, quotes and backslashes (RFC 6749 section 3.3)", scope))
 		}
 	}
 	if !utf8.ValidString(c.ResourceName) {
@@ -226,13 +241,13 @@ func (c *Config) checkDocument() error {
 	for _, m := range c.Set {
 		switch hint := ownMembers[m.Name]; {
 		case m.Name == "" || !utf8.ValidString(m.Name):
-			errs = append(errs, fmt.Errorf("metadata set %q: is no member name", m.Name))
+			errs = append(errs, fmt.Errorf("metadata set %q: must be the name of a member", m.Name))
 		case hint != "":
 			errs = append(errs, fmt.Errorf("metadata set %q: %s", m.Name, hint))
 		case seen[m.Name]:
-			errs = append(errs, fmt.Errorf("metadata set %q: is set twice", m.Name))
+			errs = append(errs, fmt.Errorf("metadata set %q: is set twice; give it only once", m.Name))
 		}
-		if !validJSON(m.Value) {
+		if !jsontext.Valid(m.Value) {
 			errs = append(errs, fmt.Errorf("metadata set %q: value %q is not JSON", m.Name, m.Value))
 		}
 		seen[m.Name] = true
@@ -248,53 +263,4 @@ func ValidScope(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// identity is what the upstream is known by.
-type identity struct {
-	dials   []hostPort
-	origins []location
-	path    string // without a final slash, "" for the root
-}
-
-func (c *Config) identity() (identity, error) {
-	id := identity{path: strings.TrimSuffix(c.UpstreamPath, "/")}
-	var errs []error
-	for _, dial := range c.Dials {
-		var hp hostPort
-		var err error
-		// ":3000" is dialled on this machine: it has a port but no host.
-		if port, ok := strings.CutPrefix(dial, ":"); ok {
-			hp.port, err = parsePort(port)
-		} else {
-			hp, err = parseAuthority(withoutZone(dial), defaultPort(c.TLS))
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("upstream %q: %w", dial, err))
-			continue
-		}
-		id.dials = append(id.dials, hp)
-	}
-	for _, s := range c.Origins {
-		l, err := parseOrigin(s)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("origins: %w", err))
-			continue
-		}
-		id.origins = append(id.origins, l)
-	}
-	return id, errors.Join(errs...)
-}
-
-// withoutZone removes the zone of an IPv6 address: it means something on this
-// machine alone, and no URL of the upstream names it.
-func withoutZone(dial string) string {
-	before, zone, ok := strings.Cut(dial, "%")
-	if !ok || !strings.HasPrefix(dial, "[") {
-		return dial
-	}
-	if i := strings.IndexByte(zone, ']'); i >= 0 {
-		return before + zone[i:]
-	}
-	return dial
 }

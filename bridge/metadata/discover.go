@@ -3,296 +3,416 @@ package metadata
 import (
 	"context"
 	"errors"
-	"mime"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
 // status is what is known of the upstream's document.
 type status int
 
 const (
-	unavailable status = iota // it could not be had
+	unavailable status = iota // it could not be fetched; a later attempt may succeed
+	unusable                  // the upstream has one that is invalid
 	absent                    // the upstream has none
 	found
 )
 
-// outcome is the result of one discovery.
+// outcome is the result of one discovery, or of asking at one place.
 type outcome struct {
 	status status
 	doc    *document
-	server *Server // where it is bridged
+	server *Server // the bridged authorization server; nil if none is bridged
 	source Source
-	reason string // of unavailable, from a closed set
+	from   target // where doc was found
+	named  target // where the upstream's own challenge says that it is
+	reason string // why there is no document, from a closed set
+	// code is the status that a client gets if the document is unavailable. 0 means 503.
+	code int
+	// detail is the resource in a document for another resource, redacted.
+	detail string
+	// unsure is set if status is absent although one place gave no definite answer.
+	unsure bool
+	// event is the event for the operator, if it was not reported yet.
+	event Event
 }
 
 const (
 	maxRedirects = 3
-	// maxChallengeLines bounds the field lines of the upstream's 401.
+	// maxChallengeLines bounds the field lines of the upstream's challenge.
 	maxChallengeLines = 64
+	// stepShare divides the timeout of a discovery: one place may take 1/stepShare of it, so
+	// that a place that does not answer leaves time for the others.
+	stepShare = 2
 )
 
-// ping is the request whose 401 names the metadata. It needs no session.
+// ping is a request that needs no session. The upstream's challenge to it names the
+// metadata.
 const ping = `{"jsonrpc":"2.0","id":1,"method":"ping"}`
+
+// finder searches the upstream for the metadata. Each search is a [search].
+type finder struct {
+	cfg        *Config
+	configured *document
+	up         *upstream
+	maps       mapper
+	reports    *reporter
+}
 
 // search is one discovery in progress.
 type search struct {
-	*Store
-	pub     Public
-	tried   []target
-	refused bool // a source ended in a redirect that was not followed
+	*finder
+	pub   Public
+	tried []target
+	// troubles are the outcomes of the places where a document was unavailable or unusable.
+	troubles []outcome
+	// foreign is the first document for another resource, and at is where it was found.
+	foreign *FetchResponse
+	at      place
 }
 
-// target is one place to ask at: the upstream, or a listed origin.
-type target struct{ origin, path string }
+// findSafely calls find and recovers from a panic of the transport, as net/http does for
+// requests.
+func (f *finder) findSafely(ctx context.Context, pub Public) (out outcome) {
+	defer func() {
+		if recover() != nil {
+			out = outcome{reason: "panic"}
+			f.reports.report(pub, Event{Kind: Unavailable, Reason: out.reason})
+		}
+	}()
+	return f.find(ctx, pub)
+}
 
-// discover looks where a client would look. A definite "no" moves on to the next
-// place; what could not be had ends the search, for the answer may be there.
-func (s *Store) discover(ctx context.Context, pub Public) outcome {
-	d := &search{Store: s, pub: pub}
-	out := outcome{status: found, doc: s.configured, source: SourceConfigured}
-	if s.configured == nil {
+// find looks where a client would look, in the client's order, and skips what a client
+// skips.
+func (f *finder) find(ctx context.Context, pub Public) outcome {
+	d := &search{finder: f, pub: pub}
+	if pub.relay {
+		return d.relayed(ctx)
+	}
+	out := outcome{status: found, doc: f.configured, source: SourceConfigured}
+	if f.configured == nil {
 		out = d.resource(ctx)
 	}
-	if s.cfg.BridgeServer && out.server == nil {
+	if f.cfg.BridgeServer && out.server == nil {
 		out.server = d.server(ctx, nil, "")
-		if (out.status == absent || s.configured != nil) && !s.cfg.KeepResource {
-			out.server.resource = s.ownURL(out.server)
+		if (out.status == absent || f.configured != nil) && !f.cfg.KeepResource {
+			out.server.resource = f.up.ownURL(out.server)
 		}
 	}
 	return out
 }
 
-// resource looks for the metadata of the protected resource.
+// resource looks for the metadata of the protected resource: at the URL in the upstream's
+// own challenge, at the well-known URL with the path, and at the well-known URL of the root
+// (MCP specification 2025-11-25 and 2026-07-28, "Protected Resource Metadata Discovery
+// Requirements").
+//
+// If pub is for a document that a challenge named, that place is asked first, and the
+// upstream is not asked for its challenge.
 func (d *search) resource(ctx context.Context) outcome {
-	path := WellKnownPath
-	if d.id.path != "" {
-		out := d.try(ctx, target{path: WellKnownPath + d.cfg.UpstreamPath}, SourcePath)
-		if out.status != absent {
+	var places []place
+	var challenged target
+	open := false
+	if d.pub.named != (target{}) {
+		places = d.up.places(d.pub.named)
+	} else {
+		var named []target
+		named, open = d.probe(ctx)
+		for _, t := range named {
+			places, challenged = append(places, place{t, SourceChallenge}), t
+		}
+	}
+	for _, p := range append(places, d.wellKnown()...) {
+		if out := d.try(ctx, p); out.status == found {
+			out.named = challenged
+			d.passOver()
 			return out
 		}
 	}
-	if out := d.try(ctx, target{path: path}, SourceRoot); out.status != absent {
-		return out
+	return d.verdict(ctx, open)
+}
+
+// wellKnown returns the well-known places of the metadata. Some clients keep the query of
+// the MCP URL in them, and others do not.
+func (d *search) wellKnown() []place {
+	var places []place
+	if d.up.path != "" {
+		path := WellKnownPath + d.cfg.UpstreamPath
+		places = append(places, place{target{path: path + d.pub.Query}, SourcePath}, place{target{path: path}, SourcePath})
+	} else {
+		places = append(places, place{target{path: WellKnownPath + d.pub.Query}, SourceRoot})
 	}
-	targets, out := d.probe(ctx)
-	if out.status != absent {
-		return out
+	return append(places, place{target{path: WellKnownPath}, SourceRoot})
+}
+
+// verdict returns the outcome of a search without a usable document. open is set if the MCP
+// server answers without asking for authorization. Then it most likely has no metadata, and
+// errors at paths that it does not know are ignored.
+func (d *search) verdict(ctx context.Context, open bool) outcome {
+	out := outcome{status: absent}
+	for _, t := range d.troubles {
+		switch {
+		case t.event.Kind == ForeignResource:
+			continue // below
+		case t.reason == closed:
+			return outcome{reason: closed} // the search was ended from here
+		case t.status == unavailable && open:
+			out.unsure = true
+			continue
+		case open && t.event.Kind == NotJSON: // a page for every path
+		case t.status == unavailable && out.status != unavailable:
+			out = outcome{status: unavailable, reason: t.reason, code: t.code}
+		case t.status == unavailable && out.code != t.code:
+			out.code = 0
+		case t.status == unusable && out.status == absent:
+			out.status, out.reason = unusable, t.reason
+		}
+		d.event(t.event)
 	}
-	for _, t := range targets {
-		if out := d.try(ctx, t, SourceChallenge); out.status != absent {
-			return out
+	if out.status != unavailable && d.foreign != nil {
+		return d.useForeign(ctx)
+	}
+	return out
+}
+
+// useForeign returns a document for another resource if no other was found. It is served as
+// it is, so that clients refuse it and can say why (C3).
+func (d *search) useForeign(ctx context.Context) outcome {
+	out := d.use(ctx, *d.foreign, d.at)
+	for _, t := range d.troubles {
+		if t.event.Kind == ForeignResource {
+			out.reason, out.detail = t.reason, redact(t.event.Value)
+			break
 		}
 	}
-	if d.refused {
-		return outcome{reason: "redirect refused"}
+	return out
+}
+
+// passOver reports the places whose documents were unusable, although a document was found
+// elsewhere.
+func (d *search) passOver() {
+	for _, t := range d.troubles {
+		e := t.event
+		d.event(Event{Kind: PassedOver, Source: e.Source, Value: e.Value, Reason: t.reason})
 	}
-	return outcome{status: absent}
 }
 
 func (d *search) event(e Event) { d.reports.report(d.pub, e) }
 
-// fail reports what could not be had.
-func (d *search) fail(kind EventKind, source, reason string) outcome {
-	d.event(Event{Kind: kind, Source: source, Reason: reason})
-	return outcome{reason: reason}
+// failed returns the outcome of a place that could not be asked. A later attempt may
+// succeed.
+func failed(source, reason string, code int) outcome {
+	return outcome{reason: reason, code: code, event: Event{Kind: Unavailable, Source: source, Reason: reason}}
+}
+
+// unfit returns the outcome of a place with an invalid answer.
+func unfit(kind EventKind, source, value, reason string) outcome {
+	return outcome{status: unusable, reason: reason, event: Event{Kind: kind, Source: source, Value: value, Reason: reason}}
+}
+
+// closed is the reason of a discovery that ended because the store was closed.
+const closed = "closed"
+
+// step returns a context that ends when one place has used its share of the time.
+func (d *search) step(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, d.cfg.Timeout/stepShare)
+}
+
+// note adds out to the troubles if it is one, and returns it.
+func (d *search) note(out outcome) outcome {
+	if out.status == unavailable || out.status == unusable {
+		d.troubles = append(d.troubles, out)
+	}
+	return out
 }
 
 // try asks for the document at one place.
-func (d *search) try(ctx context.Context, t target, source Source) outcome {
-	if slices.Contains(d.tried, t) {
+func (d *search) try(ctx context.Context, p place) outcome {
+	if slices.Contains(d.tried, p.target) {
 		return outcome{status: absent}
 	}
-	d.tried = append(d.tried, t)
-	res, out := d.get(ctx, t)
+	d.tried = append(d.tried, p.target)
+	step, cancel := d.step(ctx)
+	defer cancel()
+	res, out := d.get(step, p.target)
 	if out.status != found {
-		return out
+		return d.note(out)
 	}
+	switch foreign, err := d.maps.foreignResource(res.Body, d.pub, res.SentHost); {
+	case err != nil:
+		return d.note(unreadable(err, p.path, res.Header))
+	case foreign != "":
+		if d.foreign == nil {
+			d.foreign, d.at = &res, p
+		}
+		return d.note(unfit(ForeignResource, p.path, foreign, "names another resource"))
+	}
+	return d.use(ctx, res, p)
+}
+
+// use makes the public document from one that was found.
+func (d *search) use(ctx context.Context, res FetchResponse, p place) outcome {
 	var srv *Server
 	if d.cfg.BridgeServer {
 		srv = d.server(ctx, res.Body, res.SentHost)
 	}
-	doc, err := d.rewrite(res.Body, d.pub, res.SentHost, srv, d.event)
-	if err != nil {
-		out = d.fail(DocumentInvalid, t.path, err.Error())
-		out.server = srv
-		return out
+	doc, err := d.maps.rewrite(res.Body, d.pub, res.SentHost, srv, d.event)
+	if err != nil { // cannot happen: foreignResource has parsed it
+		return outcome{status: unusable, reason: err.Error(), server: srv}
 	}
-	return outcome{status: found, doc: doc, server: srv, source: source}
+	return outcome{status: found, doc: doc, server: srv, source: p.source, from: p.target}
 }
 
-// probe asks the MCP server itself, without credentials, and returns where its
-// 401 says that the metadata is.
-func (d *search) probe(ctx context.Context) ([]target, outcome) {
-	none := outcome{status: absent}
-	if d.cfg.ChallengeMetadata == nil {
-		return nil, none
+// unreadable returns the outcome of a document that does not parse.
+func unreadable(err error, path string, h http.Header) outcome {
+	if media := h.Get("Content-Type"); errors.Is(err, jsontext.ErrNotJSON) && !jsonMedia(media) {
+		return unfit(NotJSON, path, media, err.Error())
 	}
-	header := http.Header{
+	return unfit(DocumentInvalid, path, "", err.Error())
+}
+
+// probe asks the MCP server without credentials, and returns the places of the metadata that
+// its challenge names. The challenge may come with any status. open is true if the server
+// did not ask for authorization.
+func (d *search) probe(ctx context.Context) (named []target, open bool) {
+	if d.cfg.ChallengeMetadata == nil {
+		return nil, false
+	}
+	post := FetchRequest{Method: http.MethodPost, Body: []byte(ping), Header: http.Header{
 		"Accept":          {"application/json, text/event-stream"},
 		"Accept-Encoding": {"identity"},
 		"Content-Type":    {"application/json"},
+	}}
+	named, open = d.challenge(ctx, post)
+	if named == nil && open && d.cfg.EventStream {
+		// Clients of HTTP+SSE continue with the event stream.
+		return d.challenge(ctx, FetchRequest{Method: http.MethodGet, Header: http.Header{
+			"Accept": {"text/event-stream"}, "Accept-Encoding": {"identity"},
+		}})
 	}
-	res, out := d.send(ctx, target{path: d.cfg.UpstreamPath}, FetchRequest{
-		Method: http.MethodPost, Header: header, Body: []byte(ping),
-	})
+	return named, open
+}
+
+// challenge sends a request to the MCP server and looks only at the challenge of the answer.
+func (d *search) challenge(ctx context.Context, req FetchRequest) (named []target, open bool) {
+	ctx, cancel := d.step(ctx)
+	defer cancel()
+	res, out := d.send(ctx, target{path: d.cfg.UpstreamPath + d.pub.Query}, req)
+	lines := challengeLines(res.Header)
+	if raw, ok := d.cfg.ChallengeMetadata(lines); ok {
+		named = d.up.targets(raw, d.pub, res.SentHost)
+		if named == nil {
+			d.event(Event{Kind: ForeignMetadataURL, Value: raw, Option: "challenge origins"})
+		}
+		return named, false
+	}
 	if out.status != found {
-		return nil, out
+		d.note(out)
+		return nil, false
 	}
-	if res.Status != http.StatusUnauthorized {
-		return nil, none
-	}
-	lines := res.Header.Values("WWW-Authenticate")
+	return nil, len(lines) == 0 && !asksForAuthorization(res.Status)
+}
+
+// challengeLines returns the WWW-Authenticate field lines of an answer, bounded.
+func challengeLines(h http.Header) []string {
+	lines := h.Values("WWW-Authenticate")
 	if len(lines) == 0 {
-		lines = res.Header.Values("X-Amzn-Remapped-Www-Authenticate")
+		lines = h.Values("X-Amzn-Remapped-Www-Authenticate")
 	}
-	raw, ok := d.cfg.ChallengeMetadata(lines[:min(len(lines), maxChallengeLines)])
-	if !ok {
-		return nil, none
-	}
-	targets := d.targets(raw, res.SentHost)
-	if targets == nil {
-		d.event(Event{Kind: ForeignMetadataURL, Value: raw, Option: "challenge origins"})
-	}
-	return targets, none
+	return lines[:min(len(lines), maxChallengeLines)]
 }
 
-// targets returns where to ask for a metadata URL that the upstream named: at
-// the upstream itself, whose path and query it is, or at a listed origin. A
-// foreign URL gives none.
-func (d *search) targets(raw, sentHost string) []target {
-	if pathAbsolute(raw) {
-		raw, _, _ = strings.Cut(raw, "#")
-		return requestTargets(raw)
+// asksForAuthorization reports whether a status asks for credentials, even without a
+// challenge.
+func asksForAuthorization(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
+		return true
 	}
-	l, err := parseLocation(raw)
-	if err != nil {
-		return nil
+	return false
+}
+
+// Clients of MCP specification 2025-03-26 look for the metadata of the authorization server
+// at the origin of the MCP server. Some servers have it there for an authorization server
+// elsewhere. Where such a server has no metadata of a protected resource, which would lead
+// there, its document is relayed byte by byte, so that a client gets what it gets directly.
+//
+// Everything in it has to be elsewhere: a document of the MCP server's own origin has to be
+// mapped (authorization_server bridge), and nothing on a private host leaves.
+
+// Reasons why the metadata of an authorization server is not relayed.
+var (
+	errRelayPrivate  = errors.New("names a URL on a private host")
+	errRelayOwn      = errors.New("names a URL of the MCP server's own origin")
+	errRelayInsecure = errors.New("names an endpoint without https")
+	errRelayEndpoint = errors.New("names no authorization and token endpoint")
+)
+
+// relayed fetches metadata of an authorization server that may be relayed.
+func (d *search) relayed(ctx context.Context) outcome {
+	res, out := d.get(ctx, d.pub.named)
+	if out.status != found {
+		if out.event.Kind == NotJSON {
+			return outcome{status: absent}
+		}
+		return out // not reported: the client gets the reason in its answer
 	}
-	path := l.path + l.query
-	if l.path == "" {
-		path = "/" + path
-	}
-	public, sent := d.pub.location(), sentHostPort(sentHost)
+	err := d.relayable(res.Body, res.SentHost)
 	switch {
-	case d.id.exactly(l, public, sent):
-		return requestTargets(path)
-	case d.id.lists(l) && len(d.id.dials) == 0:
-		// The origin may be a name of this upstream, which has none of its own.
-		return requestTargets(path, "", l.origin())
-	case d.id.lists(l):
-		return requestTargets(path, l.origin())
-	case l.local(), l.host == public.host, l.host == sent.host, d.id.dialsHost(l.host):
-		return requestTargets(path)
+	case err == nil:
+		return outcome{status: found, doc: &document{head: res.Body}, from: d.pub.named}
+	case errors.Is(err, jsontext.ErrNotJSON) && !jsonMedia(res.Header.Get("Content-Type")):
+		return outcome{status: absent} // a page for every path
 	}
-	return nil
+	e := Event{Kind: ServerNotRelayed, Source: d.pub.named.path, Reason: err.Error()}
+	if errors.Is(err, errRelayOwn) || errors.Is(err, errRelayPrivate) {
+		e.Option = "authorization_server bridge"
+	}
+	d.event(e)
+	return outcome{status: unusable, reason: err.Error()}
 }
 
-// requestTargets returns path at each origin, or at the upstream where none is
-// given, if the path can be sent as it is.
-func requestTargets(path string, origins ...string) []target {
-	u, err := url.ParseRequestURI(path)
+// relayable returns why a document must not be relayed, or nil. URLs on private hosts are
+// allowed if the public host is private as well: then everything is on one machine or
+// network.
+func (d *search) relayable(raw []byte, sentHost string) error {
+	o, _, err := parseServer(raw)
 	if err != nil {
-		return nil
+		return err
 	}
-	if len(origins) == 0 {
-		origins = []string{""}
-	}
-	targets := make([]target, 0, len(origins))
-	for _, origin := range origins {
-		targets = append(targets, target{origin, u.RequestURI()})
-	}
-	return targets
-}
-
-// send sends a request and follows redirects inside the place that was asked.
-// The outcome is found where there is a response to judge; it is absent after a
-// definite "no".
-func (d *search) send(ctx context.Context, t target, req FetchRequest) (FetchResponse, outcome) {
-	source := t.path
-	for range maxRedirects + 1 {
-		req.Path, req.Origin, req.Public = t.path, t.origin, d.pub
-		req.Header = req.Header.Clone()
-		res, err := d.cfg.Fetch(ctx, req)
-		switch {
-		case errors.Is(ctx.Err(), context.Canceled):
-			return res, outcome{reason: "closed"} // nobody's failure
-		case ctx.Err() != nil:
-			return res, d.fail(Unavailable, source, "timeout")
-		case err != nil:
-			return res, d.fail(Unavailable, source, "no response")
-		case res.Status == http.StatusRequestTimeout, res.Status == http.StatusTooEarly,
-			res.Status == http.StatusTooManyRequests:
-			return res, d.fail(Unavailable, source, "asked to come back later")
-		case res.Status < 200, res.Status >= 500:
-			return res, d.fail(Unavailable, source, "server error")
-		case res.Status < 300, res.Status >= 400:
-			return res, outcome{status: found}
+	seen := d.pub.seen(sentHost)
+	private := func(u origin.URL) bool { return u.Local() && !seen.Public.Local() }
+	for i := range o.Members {
+		if name := o.Members[i].Name; name != "issuer" && !isEndpointMember(name) {
+			continue
 		}
-		next, ok := d.redirect(t, req.Method, res)
+		value, ok := o.Text(i)
 		if !ok {
-			return res, d.refuse(source, res.Header.Get("Location"), "redirect to elsewhere")
+			continue // clients handle this as they do without the bridge
 		}
-		t.path = next
-	}
-	return FetchResponse{}, d.refuse(source, "", "too many redirects")
-}
-
-// refuse moves on after a redirect that is not followed. The document may be
-// where it leads, so that the search can no longer end in "there is none".
-func (d *search) refuse(source, location, reason string) outcome {
-	d.refused = true
-	d.event(Event{Kind: RedirectRefused, Source: source, Value: location, Reason: reason})
-	return outcome{status: absent}
-}
-
-// redirect returns the request target of a redirect that stays where it was.
-func (d *search) redirect(t target, method string, res FetchResponse) (string, bool) {
-	switch res.Status {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
-		if method != http.MethodGet {
-			return "", false
-		}
-	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-	default:
-		return "", false
-	}
-	raw, _, _ := strings.Cut(res.Header.Get("Location"), "#")
-	if raw == "" || !cleanText(raw) || strings.HasPrefix(raw, "//") {
-		return "", false
-	}
-	if l, err := parseLocation(raw); err == nil {
-		if t.origin != "" {
-			if l.origin() != t.origin {
-				return "", false
-			}
-		} else if !d.id.exactly(l, d.pub.location(), sentHostPort(res.SentHost)) {
-			return "", false
-		}
-		raw = l.path + l.query
-		if l.path == "" {
-			raw = "/" + raw
+		if u, err := origin.Parse(value); err != nil || !u.HTTPS && !u.Local() {
+			return errRelayInsecure
 		}
 	}
-	base, err := url.ParseRequestURI(t.path)
-	if err != nil {
-		return "", false
+	for _, name := range []string{"authorization_endpoint", "token_endpoint"} {
+		if _, ok := o.Text(o.Find(name)); !ok {
+			return errRelayEndpoint
+		}
 	}
-	ref, err := url.Parse(raw)
-	if err != nil || ref.Scheme != "" || ref.Host != "" || ref.User != nil {
-		return "", false
-	}
-	return base.ResolveReference(ref).RequestURI(), true
-}
-
-// jsonMedia reports whether a Content-Type is application/json or ends in +json.
-func jsonMedia(value string) bool {
-	media, _, err := mime.ParseMediaType(value)
-	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
-		return false
-	}
-	return media == "application/json" ||
-		(strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))
+	jsontext.EditStrings(raw, func(_ jsontext.At, value string) (string, jsontext.Action) {
+		if _, found := origin.MapText(value, "", private); found {
+			err = errRelayPrivate
+		}
+		return value, jsontext.Keep
+	})
+	jsontext.EditStrings(raw, func(_ jsontext.At, value string) (string, jsontext.Action) {
+		if _, found := origin.MapText(value, "", func(u origin.URL) bool { return d.up.names.Own(u, seen, origin.Document) }); found {
+			err = errRelayOwn
+		}
+		return value, jsontext.Keep
+	})
+	return err
 }

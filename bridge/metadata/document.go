@@ -1,34 +1,46 @@
 package metadata
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
+	"net/url"
 	"slices"
+	"strings"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
-// document is a metadata document that is ready but for the value of resource,
-// which depends on how the client wrote the metadata URL.
+// document is a metadata document without the value of resource, which depends on how the
+// client wrote the metadata URL.
 type document struct {
 	head, tail []byte
 	mapped     bool // the public resource stands between head and tail
+	// query is the query of the upstream's resource, with its question mark.
+	query string
 }
 
-// render returns the document for a public resource.
-func (d *document) render(resource string) []byte {
+// render returns the document for a public resource without query.
+func (d *document) render(resource string) []byte { return d.renderQuery(resource, d.query) }
+
+// renderQuery returns the document for a public resource with a query.
+func (d *document) renderQuery(resource, query string) []byte {
 	if !d.mapped {
 		return d.head
 	}
-	return slices.Concat(d.head, quote(resource), d.tail)
+	return slices.Concat(d.head, jsontext.Quote(resource+query), d.tail)
 }
 
 // generate makes the configured document (RFC 9728 section 2).
 func generate(c *Config) *document {
-	members := []Member{{"authorization_servers", marshal(c.AuthorizationServers)}}
+	members := []Member{{"authorization_servers", jsontext.Marshal(c.AuthorizationServers)}}
 	if len(c.ScopesSupported) > 0 {
-		members = append(members, Member{"scopes_supported", marshal(c.ScopesSupported)})
+		members = append(members, Member{"scopes_supported", jsontext.Marshal(c.ScopesSupported)})
 	}
 	members = append(members, Member{"bearer_methods_supported", []byte(`["header"]`)})
 	if c.ResourceName != "" {
-		members = append(members, Member{"resource_name", quote(c.ResourceName)})
+		members = append(members, Member{"resource_name", jsontext.Quote(c.ResourceName)})
 	}
 	for _, set := range c.Set {
 		i := slices.IndexFunc(members, func(m Member) bool { return m.Name == set.Name })
@@ -41,7 +53,7 @@ func generate(c *Config) *document {
 	d := &document{head: []byte(`{"resource":`), mapped: true}
 	for _, m := range members {
 		d.tail = append(d.tail, ',')
-		d.tail = append(d.tail, quote(m.Name)...)
+		d.tail = append(d.tail, jsontext.Quote(m.Name)...)
 		d.tail = append(d.tail, ':')
 		d.tail = append(d.tail, m.Value...)
 	}
@@ -49,51 +61,59 @@ func generate(c *Config) *document {
 	return d
 }
 
-// overlays are the members that the operator sets on the upstream's document.
+// overlays returns the members that the operator sets on the upstream's document.
 func overlays(c *Config) []Member {
 	var members []Member
 	if len(c.ScopesSupported) > 0 {
-		members = append(members, Member{"scopes_supported", marshal(c.ScopesSupported)})
+		members = append(members, Member{"scopes_supported", jsontext.Marshal(c.ScopesSupported)})
 	}
 	if c.ResourceName != "" {
-		members = append(members, Member{"resource_name", quote(c.ResourceName)})
+		members = append(members, Member{"resource_name", jsontext.Quote(c.ResourceName)})
 	}
 	return append(members, c.Set...)
 }
 
-// edit replaces a range of a text.
-type edit struct {
-	span
-
-	text []byte
+// mapper makes the public document from the upstream's.
+type mapper struct {
+	up           *upstream
+	keepResource bool
+	overlays     []Member
 }
 
 // rewrite makes the public document from the upstream's, byte by byte the same
 // but for the members that have to differ.
-func (s *Store) rewrite(raw []byte, pub Public, sentHost string, srv *Server, report func(Event)) (*document, error) {
-	o, err := parseObject(raw)
+func (m *mapper) rewrite(raw []byte, pub Public, sentHost string, srv *Server, report func(Event)) (*document, error) {
+	o, err := jsontext.ParseObject(raw)
 	if err != nil {
 		return nil, err
 	}
-	at := o.find("resource")
-	var resource string
-	if at < 0 || o.value(at)[0] != '"' || json.Unmarshal(o.value(at), &resource) != nil {
-		return nil, errNoResource
+	if _, _, err := resourceIn(o); err != nil {
+		return nil, err
 	}
-	edits := s.overlay(o)
-	if i := o.find("signed_metadata"); i >= 0 && !s.sets("signed_metadata") {
-		edits = append(edits, edit{span: o.without(i)})
+	raw = m.withoutPrivateURLs(raw, pub, sentHost, srv, report)
+	if o, err = jsontext.ParseObject(raw); err != nil {
+		return nil, err
+	}
+	at, resource, err := resourceIn(o)
+	if err != nil {
+		return nil, err
+	}
+	edits := m.overlay(o)
+	if i := o.Find("signed_metadata"); i >= 0 && !m.sets("signed_metadata") {
+		edits = append(edits, jsontext.Edit{Span: o.Without(i)})
 		report(Event{Kind: SignedMetadataDropped})
 	}
-	if srv != nil && !s.sets("authorization_servers") {
+	if srv != nil && !m.sets("authorization_servers") {
 		edits = append(edits, srv.mapServers(o)...)
 	}
-	s.reportServers(o, pub, srv, report)
+	m.reportServers(o, pub, sentHost, srv, report)
 	d := &document{}
-	if !s.cfg.KeepResource {
-		l, err := parseLocation(resource)
-		if err == nil && s.id.namesResource(l, pub, sentHostPort(sentHost)) {
+	if !m.keepResource {
+		if m.ownsResource(resource, pub, sentHost) {
 			d.mapped = true
+			if u, err := origin.Parse(resource); err == nil {
+				d.query = u.Query
+			}
 			if srv != nil {
 				srv.resource = resource
 			}
@@ -102,92 +122,95 @@ func (s *Store) rewrite(raw []byte, pub Public, sentHost string, srv *Server, re
 		}
 	}
 	if !d.mapped {
-		d.head = apply(raw, span{0, len(raw)}, edits)
+		d.head = jsontext.Apply(raw, jsontext.Span{Start: 0, End: len(raw)}, edits)
 		return d, nil
 	}
-	v := o.members[at].value
-	d.head = apply(raw, span{0, v.start}, edits)
-	d.tail = apply(raw, span{v.end, len(raw)}, edits)
+	v := o.Members[at].Value
+	d.head = jsontext.Apply(raw, jsontext.Span{Start: 0, End: v.Start}, edits)
+	d.tail = jsontext.Apply(raw, jsontext.Span{Start: v.End, End: len(raw)}, edits)
 	return d, nil
 }
 
-// overlay returns the edits that bring in the operator's members: in place of
-// the upstream's, or after its last one in the same layout.
-func (s *Store) overlay(o *object) []edit {
-	var edits []edit
+// foreignResource returns the resource of a document if it is not the upstream's own. Such a
+// document is not the endpoint's (RFC 9728 section 3.3). With keep_resource every resource
+// is accepted.
+func (m *mapper) foreignResource(raw []byte, pub Public, sentHost string) (string, error) {
+	o, err := jsontext.ParseObject(raw)
+	if err != nil {
+		return "", err
+	}
+	_, resource, err := resourceIn(o)
+	if err != nil || m.keepResource || m.ownsResource(resource, pub, sentHost) {
+		return "", err
+	}
+	return cmp.Or(resource, "none"), nil
+}
+
+// ownsResource reports whether resource is the upstream's own, with or without the query of
+// the MCP URL.
+func (m *mapper) ownsResource(resource string, pub Public, sentHost string) bool {
+	u, err := origin.Parse(resource)
+	if u.Query == pub.Query {
+		u.Query = ""
+	}
+	return err == nil && m.up.namesResource(u, pub, sentHost)
+}
+
+// overlay returns the edits that set the operator's members. A member that the document has
+// is replaced; others are appended in the layout of the document.
+func (m *mapper) overlay(o *jsontext.Object) []jsontext.Edit {
+	var edits []jsontext.Edit
 	var appended []byte
-	for _, m := range s.overlays {
-		if i := o.find(m.Name); i >= 0 {
-			edits = append(edits, edit{o.members[i].value, m.Value})
+	for _, m := range m.overlays {
+		if i := o.Find(m.Name); i >= 0 {
+			edits = append(edits, jsontext.Edit{Span: o.Members[i].Value, Text: m.Value})
 			continue
 		}
 		appended = append(appended, ',')
-		appended = append(appended, o.raw[o.indent.start:o.indent.end]...)
-		appended = append(appended, quote(m.Name)...)
+		appended = append(appended, o.Raw[o.Indent.Start:o.Indent.End]...)
+		appended = append(appended, jsontext.Quote(m.Name)...)
 		appended = append(appended, ':')
-		if o.members[0].colonSpaced {
+		if o.Members[0].ColonSpaced {
 			appended = append(appended, ' ')
 		}
 		appended = append(appended, m.Value...)
 	}
 	if appended != nil {
-		end := o.members[len(o.members)-1].value.end
-		edits = append(edits, edit{span{end, end}, appended})
+		end := o.Members[len(o.Members)-1].Value.End
+		edits = append(edits, jsontext.Edit{Span: jsontext.Span{Start: end, End: end}, Text: appended})
 	}
 	return edits
 }
 
-func (s *Store) sets(name string) bool {
-	return slices.ContainsFunc(s.overlays, func(m Member) bool { return m.Name == name })
+func (m *mapper) sets(name string) bool {
+	return slices.ContainsFunc(m.overlays, func(set Member) bool { return set.Name == name })
 }
 
-// without returns the range of member i with one of the commas round it. The
-// object has another member.
-func (o *object) without(i int) span {
-	if i+1 < len(o.members) {
-		return span{o.members[i].name0, o.members[i+1].name0}
-	}
-	return span{o.members[i-1].value.end, o.members[i].value.end}
-}
-
-// apply returns the range of raw with those edits that are inside it. Edits do
-// not overlap.
-func apply(raw []byte, within span, edits []edit) []byte {
-	slices.SortStableFunc(edits, func(a, b edit) int {
-		if a.start != b.start {
-			return a.start - b.start
-		}
-		return a.end - b.end
-	})
-	var out []byte
-	pos := within.start
-	for _, e := range edits {
-		if e.start < within.start || e.end > within.end {
-			continue
-		}
-		out = append(out, raw[pos:e.start]...)
-		out = append(out, e.text...)
-		pos = e.end
-	}
-	return append(out, raw[pos:within.end]...)
-}
-
-// reportServers reports the first authorization server on a local host, unless
-// the public host is one as well: then everything is on one machine or network.
-func (s *Store) reportServers(o *object, pub Public, srv *Server, report func(Event)) {
-	i := o.find("authorization_servers")
-	if i < 0 || pub.location().local() {
+// reportServers reports the first authorization server that is the MCP server itself, which
+// is not bridged, or that is on a local host. It does not report the latter if the public host
+// is local as well: then everything is on one machine or network.
+func (m *mapper) reportServers(o *jsontext.Object, pub Public, sentHost string, srv *Server, report func(Event)) {
+	i := o.Find("authorization_servers")
+	if i < 0 {
 		return
 	}
 	var servers []string
-	if json.Unmarshal(o.value(i), &servers) != nil {
+	if json.Unmarshal(o.Value(i), &servers) != nil {
 		return
 	}
 	for _, server := range servers {
 		if srv != nil {
 			server, _ = srv.publicIssuer(server)
 		}
-		if l, err := parseLocation(server); err == nil && l.local() {
+		u, err := origin.Parse(server)
+		if err != nil {
+			continue
+		}
+		if srv == nil && m.isUpstream(u, pub.seen(sentHost)) {
+			report(Event{Kind: OwnAuthorizationServer, Value: server, Option: "authorization_server bridge"})
+			return
+		}
+		if u.Local() && !pub.location().Local() {
 			report(Event{
 				Kind: PrivateAuthorizationServer, Value: server,
 				Option: "metadata authorization_servers or authorization_server bridge",
@@ -195,4 +218,89 @@ func (s *Store) reportServers(o *object, pub Public, srv *Server, report func(Ev
 			return
 		}
 	}
+}
+
+// isUpstream reports whether an authorization server is the MCP server itself: it has the
+// address that is dialled, or the same port on a local host. One on the public host is served
+// there by something else.
+func (m *mapper) isUpstream(u origin.URL, seen origin.Seen) bool {
+	names := m.up.names
+	if u.Local() {
+		const http, https = 80, 443 // which say nothing of the server
+		return names.DialsPort(u.Port) && u.Port != http && u.Port != https && (u.Name != seen.Public.Name || u.Port != seen.Public.Port)
+	}
+	return u.Name != seen.Public.Name && names.Own(u, seen, origin.Fetch)
+}
+
+// withoutPrivateURLs returns the upstream's document of the protected resource without
+// private URLs. A URL is mapped if it is the MCP server's, or if the bridged authorization
+// server serves its path; otherwise its member is removed. The members resource and
+// authorization_servers are handled elsewhere.
+func (m *mapper) withoutPrivateURLs(raw []byte, pub Public, sentHost string, srv *Server, report func(Event)) []byte {
+	seen := pub.seen(sentHost)
+	if seen.Public.Name == "" {
+		return raw
+	}
+	own := func(u origin.URL) bool {
+		return !u.SameOrigin(seen.Public) && m.up.names.Own(u, seen, origin.Document)
+	}
+	var gone []string
+	out, ok := jsontext.EditStrings(raw, func(at jsontext.At, value string) (string, jsontext.Action) {
+		if at.Top == "resource" || at.Top == "authorization_servers" || at.Top == "signed_metadata" || m.sets(at.Top) {
+			return value, jsontext.Keep
+		}
+		mapped, found := origin.MapText(value, pub.Origin, own)
+		if !found {
+			return value, jsontext.Keep
+		}
+		u, err := origin.Parse(value)
+		if err != nil && !at.Name {
+			return mapped, jsontext.Replace
+		}
+		if path, err := url.PathUnescape(u.Path); !at.Name && err == nil {
+			switch {
+			case strings.TrimSuffix(u.Path, "/") == m.up.path && u.Query == "": // the MCP server itself
+				return pub.URL(), jsontext.Replace
+			case srv != nil && srv.Route(path) != RouteNone:
+				return mapped, jsontext.Replace
+			}
+		}
+		gone = append(gone, at.Top)
+		return mapped, jsontext.Drop
+	})
+	if !ok {
+		return raw
+	}
+	if len(gone) > 0 {
+		slices.Sort(gone)
+		report(Event{Kind: PrivateURLDropped, Value: strings.Join(slices.Compact(gone), " ")})
+	}
+	return out
+}
+
+// Why a document cannot be used.
+var (
+	errNoResource    = errors.New("has no resource")
+	errResourceIs    = errors.New("has a resource that is not a string")
+	errResources     = errors.New("has a resource that is a list")
+	errEmptyResource = errors.New("has a resource that is empty")
+)
+
+// resourceIn returns the index of the member resource and its value, which must be one
+// string that is not empty (RFC 9728 section 2).
+func resourceIn(o *jsontext.Object) (at int, resource string, err error) {
+	at = o.Find("resource")
+	if at < 0 {
+		return at, "", errNoResource
+	}
+	resource, ok := o.Text(at)
+	switch {
+	case ok && resource == "":
+		return at, "", errEmptyResource
+	case ok:
+		return at, resource, nil
+	case o.Value(at)[0] == '[':
+		return at, "", errResources
+	}
+	return at, "", errResourceIs
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
 )
 
 // rewriteWith maps raw as it came from tcpUpstream, changed by cfg, and returns
@@ -17,7 +19,7 @@ func rewriteWith(t *testing.T, cfg Config, raw string) (string, []EventKind, err
 	}
 	s := mustNew(t, cfg)
 	var kinds []EventKind
-	doc, err := s.rewrite([]byte(raw), public, "", nil, func(e Event) { kinds = append(kinds, e.Kind) })
+	doc, err := s.finder.maps.rewrite([]byte(raw), public, "", nil, func(e Event) { kinds = append(kinds, e.Kind) })
 	if err != nil {
 		return "", kinds, err
 	}
@@ -59,7 +61,18 @@ var rewriteCases = []struct {
 	{
 		name: "resource further down is no resource",
 		in:   `{"a":{"resource":"http://10.0.0.5:3000/mcp"},"b":["resource","http://10.0.0.5:3000/mcp"],"resource":"http://10.0.0.5:3000"}`,
-		want: `{"a":{"resource":"http://10.0.0.5:3000/mcp"},"b":["resource","http://10.0.0.5:3000/mcp"],"resource":"https://mcp.example.com/mcp"}`,
+		want: `{"a":{"resource":"https://mcp.example.com/mcp"},"b":["resource","https://mcp.example.com/mcp"],"resource":"https://mcp.example.com/mcp"}`,
+	},
+	{
+		name:   "private URLs",
+		in:     `{"resource_documentation":"http://10.0.0.5:3000/docs","resource":"http://10.0.0.5:3000/mcp", "jwks_uri":"http:\/\/localhost:3000\/jwks","a":[{"b":"http://mcp.vendor.example:8443"},1],"c":"docs are at http://10.0.0.5:3000/docs."}`,
+		want:   `{"resource":"https://mcp.example.com/mcp","a":[{},1],"c":"docs are at https://mcp.example.com/docs."}`,
+		events: []EventKind{PrivateURLDropped},
+	},
+	{
+		name: "URLs that only look private",
+		in:   `{"resource":"http://10.0.0.5:3000/mcp","resource_documentation":"http://10.0.0.5:3001/docs","jwks_uri":"https://mcp.example.com/jwks","resource_policy_uri":"http://10.0.0.5:3000.evil.test/"}`,
+		want: `{"resource":"https://mcp.example.com/mcp","resource_documentation":"http://10.0.0.5:3001/docs","jwks_uri":"https://mcp.example.com/jwks","resource_policy_uri":"http://10.0.0.5:3000.evil.test/"}`,
 	},
 	{
 		name: "members that differ in case",
@@ -104,8 +117,8 @@ var rewriteCases = []struct {
 	},
 	{
 		name: "resource that is no URL", events: []EventKind{ForeignResource},
-		in:   `{"resource":""}`,
-		want: `{"resource":""}`,
+		in:   `{"resource":"mcp"}`,
+		want: `{"resource":"mcp"}`,
 	},
 	{
 		name: "resource with half a surrogate", events: []EventKind{ForeignResource},
@@ -238,45 +251,46 @@ var invalidDocuments = []struct {
 	name, in string
 	err      error
 }{
-	{"empty", "", errNotJSON},
-	{"white space", " \n", errNotJSON},
-	{"HTML", "<!doctype html>", errNotJSON},
-	{"cut off", `{"resource":"http://10.0.0.5:3000/mcp"`, errNotJSON},
-	{"cut off in an escape", `{"resource":"\`, errNotJSON},
-	{"text after it", `{"resource":"http://10.0.0.5:3000/mcp"}{}`, errNotJSON},
-	{"comment", `{"resource":"http://10.0.0.5:3000/mcp"/**/}`, errNotJSON},
-	{"trailing comma", `{"resource":"http://10.0.0.5:3000/mcp",}`, errNotJSON},
-	{"single quotes", `{'resource':'http://10.0.0.5:3000/mcp'}`, errNotJSON},
-	{"raw line end in a string", "{\"resource\":\"http://10.0.0.5:3000/mcp\n\"}", errNotJSON},
-	{"byte order mark", "\ufeff" + `{"resource":"http://10.0.0.5:3000/mcp"}`, errNotJSON},
-	{"UTF-16", "{\x00\"\x00a\x00\"\x00:\x001\x00}\x00", errNotJSON},
-	{"UTF-16 byte order mark", "\xff\xfe{\x00}\x00", errNotUTF8},
-	{"Latin-1", "{\"resource\":\"http://10.0.0.5:3000/mcp\",\"a\":\"\xfc\"}", errNotUTF8},
-	{"encoded surrogate", "{\"a\":\"\xed\xa0\x80\"}", errNotUTF8},
-	{"overlong", "{\"a\":\"\xc0\xaf\"}", errNotUTF8},
-	{"array", `[{"resource":"http://10.0.0.5:3000/mcp"}]`, errNotObject},
-	{"string", `"resource"`, errNotObject},
-	{"number", ` 1`, errNotObject},
-	{"null", `null`, errNotObject},
-	{"too deep", `{"resource":"http://10.0.0.5:3000/mcp","a":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, errTooDeep},
-	{"very deep", strings.Repeat(`{"a":`, 1<<16), errTooDeep},
-	{"deep after it closed too often", "]]]]" + strings.Repeat("[", 100), errTooDeep},
+	{"empty", "", jsontext.ErrNotJSON},
+	{"white space", " \n", jsontext.ErrNotJSON},
+	{"HTML", "<!doctype html>", jsontext.ErrNotJSON},
+	{"cut off", `{"resource":"http://10.0.0.5:3000/mcp"`, jsontext.ErrNotJSON},
+	{"cut off in an escape", `{"resource":"\`, jsontext.ErrNotJSON},
+	{"text after it", `{"resource":"http://10.0.0.5:3000/mcp"}{}`, jsontext.ErrNotJSON},
+	{"comment", `{"resource":"http://10.0.0.5:3000/mcp"/**/}`, jsontext.ErrNotJSON},
+	{"trailing comma", `{"resource":"http://10.0.0.5:3000/mcp",}`, jsontext.ErrNotJSON},
+	{"single quotes", `{'resource':'http://10.0.0.5:3000/mcp'}`, jsontext.ErrNotJSON},
+	{"raw line end in a string", "{\"resource\":\"http://10.0.0.5:3000/mcp\n\"}", jsontext.ErrNotJSON},
+	{"byte order mark", "\ufeff" + `{"resource":"http://10.0.0.5:3000/mcp"}`, jsontext.ErrNotJSON},
+	{"UTF-16", "{\x00\"\x00a\x00\"\x00:\x001\x00}\x00", jsontext.ErrNotJSON},
+	{"UTF-16 byte order mark", "\xff\xfe{\x00}\x00", jsontext.ErrNotUTF8},
+	{"Latin-1", "{\"resource\":\"http://10.0.0.5:3000/mcp\",\"a\":\"\xfc\"}", jsontext.ErrNotUTF8},
+	{"encoded surrogate", "{\"a\":\"\xed\xa0\x80\"}", jsontext.ErrNotUTF8},
+	{"overlong", "{\"a\":\"\xc0\xaf\"}", jsontext.ErrNotUTF8},
+	{"array", `[{"resource":"http://10.0.0.5:3000/mcp"}]`, jsontext.ErrNotObject},
+	{"string", `"resource"`, jsontext.ErrNotObject},
+	{"number", ` 1`, jsontext.ErrNotObject},
+	{"null", `null`, jsontext.ErrNotObject},
+	{"too deep", `{"resource":"http://10.0.0.5:3000/mcp","a":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, jsontext.ErrTooDeep},
+	{"very deep", strings.Repeat(`{"a":`, 1<<16), jsontext.ErrTooDeep},
+	{"deep after it closed too often", "]]]]" + strings.Repeat("[", 100), jsontext.ErrTooDeep},
 	{"empty object", `{}`, errNoResource},
 	{"no resource", `{"a":1}`, errNoResource},
 	{"resource in another case", `{"Resource":"http://10.0.0.5:3000/mcp"}`, errNoResource},
-	{"null resource", `{"resource":null}`, errNoResource},
-	{"list of resources", `{"resource":["http://10.0.0.5:3000/mcp"]}`, errNoResource},
-	{"object as resource", `{"resource":{"resource":"http://10.0.0.5:3000/mcp"}}`, errNoResource},
-	{"number as resource", `{"resource":1}`, errNoResource},
+	{"empty resource", `{"resource":""}`, errEmptyResource},
+	{"null resource", `{"resource":null}`, errResourceIs},
+	{"list of resources", `{"resource":["http://10.0.0.5:3000/mcp"]}`, errResources},
+	{"object as resource", `{"resource":{"resource":"http://10.0.0.5:3000/mcp"}}`, errResourceIs},
+	{"number as resource", `{"resource":1}`, errResourceIs},
 
-	{"foreign resource after ours", `{"resource":"http://10.0.0.5:3000/mcp","resource":"https://evil.test"}`, errDuplicate},
-	{"foreign resource before ours", `{"resource":"https://evil.test","resource":"http://10.0.0.5:3000/mcp"}`, errDuplicate},
-	{"the same resource twice", `{"resource":"http://10.0.0.5:3000/mcp","resource":"http://10.0.0.5:3000/mcp"}`, errDuplicate},
-	{"resource twice, one with escapes", `{"resource":"http://10.0.0.5:3000/mcp","\u0072esource":"https://evil.test"}`, errDuplicate},
-	{"signed_metadata twice", `{"signed_metadata":"a","resource":"http://10.0.0.5:3000/mcp","signed_metadat\u0061":"b"}`, errDuplicate},
-	{"authorization_servers twice", `{"authorization_servers":[],"resource":"http://10.0.0.5:3000/mcp","authorization_servers":["https://evil.test"]}`, errDuplicate},
-	{"names that decode alike", `{"resource":"http://10.0.0.5:3000/mcp","\ud800":1,"\udc00":2}`, errDuplicate},
-	{"empty name twice", `{"":1,"":2,"resource":"http://10.0.0.5:3000/mcp"}`, errDuplicate},
+	{"foreign resource after ours", `{"resource":"http://10.0.0.5:3000/mcp","resource":"https://evil.test"}`, jsontext.ErrDuplicate},
+	{"foreign resource before ours", `{"resource":"https://evil.test","resource":"http://10.0.0.5:3000/mcp"}`, jsontext.ErrDuplicate},
+	{"the same resource twice", `{"resource":"http://10.0.0.5:3000/mcp","resource":"http://10.0.0.5:3000/mcp"}`, jsontext.ErrDuplicate},
+	{"resource twice, one with escapes", `{"resource":"http://10.0.0.5:3000/mcp","\u0072esource":"https://evil.test"}`, jsontext.ErrDuplicate},
+	{"signed_metadata twice", `{"signed_metadata":"a","resource":"http://10.0.0.5:3000/mcp","signed_metadat\u0061":"b"}`, jsontext.ErrDuplicate},
+	{"authorization_servers twice", `{"authorization_servers":[],"resource":"http://10.0.0.5:3000/mcp","authorization_servers":["https://evil.test"]}`, jsontext.ErrDuplicate},
+	{"names that decode alike", `{"resource":"http://10.0.0.5:3000/mcp","\ud800":1,"\udc00":2}`, jsontext.ErrDuplicate},
+	{"empty name twice", `{"":1,"":2,"resource":"http://10.0.0.5:3000/mcp"}`, jsontext.ErrDuplicate},
 }
 
 // C3: what clients could understand differently is no document; a second
@@ -299,7 +313,7 @@ func TestRewriteRefuses(t *testing.T) {
 // upstream wrote its own.
 func TestRenderResource(t *testing.T) {
 	s := mustNew(t, tcpUpstream)
-	doc, err := s.rewrite([]byte(`{"a":1,"resource":"http://10.0.0.5:3000/mcp","b":2}`), public, "", nil, func(Event) {})
+	doc, err := s.finder.maps.rewrite([]byte(`{"a":1,"resource":"http://10.0.0.5:3000/mcp","b":2}`), public, "", nil, func(Event) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +341,7 @@ func TestLocalAuthorizationServer(t *testing.T) {
 		{"https://mcp.example.com", []EventKind{PrivateAuthorizationServer}},
 	} {
 		var got []EventKind
-		_, err := s.rewrite(raw, Public{Origin: tc.origin, Path: "/mcp"}, "", nil, func(e Event) { got = append(got, e.Kind) })
+		_, err := s.finder.maps.rewrite(raw, Public{Origin: tc.origin, Path: "/mcp"}, "", nil, func(e Event) { got = append(got, e.Kind) })
 		if err != nil || !slices.Equal(got, tc.want) {
 			t.Errorf("%s: reported %q, %v; want %q", tc.origin, got, err, tc.want)
 		}

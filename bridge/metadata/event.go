@@ -2,7 +2,9 @@ package metadata
 
 import (
 	"strings"
-	"sync"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/oncelog"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
 )
 
 // EventKind says what an operator should know. The set is closed.
@@ -10,70 +12,79 @@ type EventKind string
 
 // The kinds of [Event].
 const (
-	// SignedMetadataDropped: the upstream's signed_metadata would contradict the
-	// mapped document, and was removed.
+	// SignedMetadataDropped: signed_metadata was removed, because it would contradict the
+	// mapped document.
 	SignedMetadataDropped EventKind = "signed_metadata_dropped"
-	// PrivateAuthorizationServer: the document names an authorization server on
-	// a local host, where no client elsewhere can reach it.
+	// PrivateAuthorizationServer: the document names an authorization server on a local
+	// host, which clients elsewhere cannot reach.
 	PrivateAuthorizationServer EventKind = "private_authorization_server"
-	// ForeignResource: the document's resource is not the upstream and stayed as
-	// it was; clients will refuse it.
+	// OwnAuthorizationServer: the MCP server is its own authorization server, which is not
+	// bridged.
+	OwnAuthorizationServer EventKind = "own_authorization_server"
+	// ForeignResource: the resource of the document is not the upstream. It was not mapped,
+	// and clients will refuse the document.
 	ForeignResource EventKind = "foreign_resource"
-	// ForeignMetadataURL: the upstream's 401 names a metadata URL elsewhere,
-	// which was not fetched.
+	// ForeignMetadataURL: the upstream's challenge names a metadata URL elsewhere, which was
+	// not fetched.
 	ForeignMetadataURL EventKind = "foreign_metadata_url"
-	// DocumentInvalid: what the upstream served cannot be used.
+	// DocumentInvalid: the upstream serves an invalid document.
 	DocumentInvalid EventKind = "document_invalid"
-	// NotJSON: a 200 with another media type was taken for "not found".
+	// NotJSON: a 200 is not JSON and has another media type, as with a site that serves one
+	// page at every path.
 	NotJSON EventKind = "not_json"
-	// RedirectRefused: a redirect out of the upstream, or too many of them.
+	// PassedOver: the document at one place is invalid, and another place has a valid one.
+	PassedOver EventKind = "passed_over"
+	// ServerNotRelayed: the upstream has metadata of an authorization server and none of a
+	// resource, and the former must not be relayed.
+	ServerNotRelayed EventKind = "server_not_relayed"
+	// RedirectRefused: a redirect led away from the upstream, or there were too many.
 	RedirectRefused EventKind = "redirect_refused"
-	// Unavailable: the upstream gave no answer, or an error, or asked to wait.
+	// Unavailable: the upstream did not answer, or with an error, or asked to wait.
 	Unavailable EventKind = "unavailable"
-	// ForeignIssuer: the upstream serves the metadata of an authorization server
-	// elsewhere, which is passed on as it is.
+	// ForeignIssuer: the upstream serves the metadata of an authorization server elsewhere.
+	// It is relayed as it is.
 	ForeignIssuer EventKind = "foreign_issuer"
-	// ServerFeatureDropped: the metadata of the bridged authorization server
-	// names what cannot cross; Value has the members.
+	// ServerFeatureDropped: members of the bridged authorization server's metadata were
+	// removed, because the bridge cannot carry what they offer. Value lists them.
 	ServerFeatureDropped EventKind = "server_feature_dropped"
-	// Busy: more discoveries at one time than [Config.MaxFlights] were asked for.
+	// PrivateURLDropped: members of a document were removed, because they had private URLs
+	// of the upstream whose paths are not served at the public origin. Value lists them.
+	PrivateURLDropped EventKind = "private_url_dropped"
+	// Busy: more than [Config.MaxFlights] discoveries were asked for at one time.
 	Busy EventKind = "busy"
 )
 
-// transient reports whether a later success makes a new report worthwhile.
+// transient reports whether an event of this kind is reported again after a success.
 func (k EventKind) transient() bool {
 	switch k {
 	case DocumentInvalid, RedirectRefused, Unavailable:
 		return true
-	case SignedMetadataDropped, PrivateAuthorizationServer, ForeignResource, ForeignMetadataURL, NotJSON, Busy, ForeignIssuer, ServerFeatureDropped:
+	case SignedMetadataDropped, PrivateAuthorizationServer, OwnAuthorizationServer, ForeignResource, ForeignMetadataURL, NotJSON, PassedOver, ServerNotRelayed, Busy, ForeignIssuer, ServerFeatureDropped, PrivateURLDropped:
 	}
 	return false
 }
 
-// Event is one thing that an operator should know. No text in it has a query
-// or userinfo.
+// Event is something that an operator should know. Its texts have no query and no userinfo.
 type Event struct {
 	Kind EventKind
 	// Endpoint is the public URL.
 	Endpoint string
-	// Source is the path asked for at the upstream, where there was one.
+	// Source is the path that was fetched from the upstream; empty if there was none.
 	Source string
 	// Value is the offending text, cut to 256 bytes.
 	Value string
 	// Reason is a short phrase from a closed set.
 	Reason string
-	// Option names the option that mends it, where one does.
+	// Option is the option that fixes it; empty if there is none.
 	Option string
 }
 
 const (
 	maxEventValue = 256
-	// maxReported bounds the memory of what was reported.
-	maxReported = 1024
 )
 
-// reportKey is what makes two events the same one. Requests may name any number
-// of public hosts that are not fixed: these share one key for a path.
+// reportKey is what makes two events the same. All public hosts that are not fixed share one
+// key for a path, because requests can name any number of them.
 type reportKey struct {
 	endpoint, value, reason string
 	kind                    EventKind
@@ -81,8 +92,7 @@ type reportKey struct {
 
 type reporter struct {
 	log  func(Event)
-	mu   sync.Mutex
-	seen map[reportKey]struct{}
+	seen oncelog.Set[reportKey]
 }
 
 func (r *reporter) report(pub Public, e Event) {
@@ -94,32 +104,15 @@ func (r *reporter) report(pub Public, e Event) {
 	if pub.Fixed {
 		k.value = e.Value
 	}
-	r.mu.Lock()
-	_, seen := r.seen[k]
-	if !seen && len(r.seen) < maxReported {
-		if r.seen == nil {
-			r.seen = make(map[reportKey]struct{})
-		}
-		r.seen[k] = struct{}{}
-	} else {
-		seen = true
-	}
-	r.mu.Unlock()
-	if !seen {
+	if _, due := r.seen.Due(k); due {
 		r.log(e)
 	}
 }
 
-// recovered forgets the failures of an endpoint, so that the next is reported.
+// recovered forgets the failures of an endpoint, so that the next failure is reported again.
 func (r *reporter) recovered(pub Public) {
 	endpoint := reportEndpoint(pub)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for k := range r.seen {
-		if k.endpoint == endpoint && k.kind.transient() {
-			delete(r.seen, k)
-		}
-	}
+	r.seen.Forget(func(k reportKey) bool { return k.endpoint == endpoint && k.kind.transient() })
 }
 
 func reportEndpoint(pub Public) string {
@@ -129,36 +122,11 @@ func reportEndpoint(pub Public) string {
 	return pub.Path
 }
 
-// redact removes userinfo, query and fragment of a URL and bounds its length.
+// redact removes userinfo, query and fragment from a URL and bounds its length.
 func redact(s string) string {
-	if i := strings.IndexAny(s, "?#"); i >= 0 {
-		s = s[:i]
-	}
-	if start := authorityStart(s); start >= 0 {
-		authority := s[start:]
-		if i := strings.IndexAny(authority, `/\`); i >= 0 {
-			authority = authority[:i]
-		}
-		if i := strings.LastIndexByte(authority, '@'); i >= 0 {
-			s = s[:start] + s[start+i+1:]
-		}
-	}
+	s = safetext.URL(s)
 	if len(s) > maxEventValue {
 		s = s[:maxEventValue]
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
-}
-
-// authorityStart returns where some client may see an authority begin: after a
-// scheme, with any number of slashes, or after two of them; else -1.
-func authorityStart(s string) int {
-	scheme, rest, ok := strings.Cut(s, ":")
-	if !ok || strings.ContainsAny(scheme, `/\`) {
-		rest = s
-	}
-	start := len(s) - len(strings.TrimLeft(rest, `/\`))
-	if len(rest) == len(s) && start < 2 {
-		return -1
-	}
-	return start
 }

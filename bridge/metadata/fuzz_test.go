@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
 // topLevel reads the members of the object that raw is with the decoder of the
@@ -65,7 +67,7 @@ func FuzzRewrite(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, keep, overlay bool) {
 		in := slices.Clone(raw)
-		doc, err := stores[[2]bool{keep, overlay}].rewrite(raw, public, "", nil, func(Event) {})
+		doc, err := stores[[2]bool{keep, overlay}].finder.maps.rewrite(raw, public, "", nil, func(Event) {})
 		if !bytes.Equal(in, raw) {
 			t.Fatal("the upstream's document was written to")
 		}
@@ -75,6 +77,12 @@ func FuzzRewrite(f *testing.F) {
 		out := doc.render(public.URL())
 		if !json.Valid(in) || !json.Valid(out) {
 			t.Fatalf("%q became %q; both must be JSON", in, out)
+		}
+		// Members that have to go are judged by themselves.
+		in = stores[[2]bool{keep, overlay}].finder.maps.withoutPrivateURLs(in, public, "", nil, func(Event) {})
+		left := stores[[2]bool{}].finder.maps.withoutPrivateURLs(out, public, "", nil, func(Event) {})
+		if !overlay && !bytes.Equal(left, out) {
+			t.Fatalf("%q became %q, with a private URL", raw, out)
 		}
 		names, values, starts, ok := topLevel(in)
 		if !ok {
@@ -206,18 +214,26 @@ func refersTo(raw, sent string, anyPort bool) bool {
 		slices.Contains([]string{"localhost", "local", "internal", "localdomain", "lan", "svc"}, last)
 }
 
+// seedURLs are texts that readers of URLs understand differently, or that name another
+// host than they seem to.
+var seedURLs = []string{
+	"https://mcp.example.com/a?b#c", "HTTPS://MCP.Example.COM.:443/A", "http://127.0.0.1:3000/mcp", "http://[::ffff:7f00:1]:3000",
+	"http://mcp.internal", "http://localhost:3000@evil.test/", "http://localhost%2fevil.test/", `http://localhost\.evil.test/`,
+	"http://127.1/", "http://0x7f000001/", "http://[fe80::1%25eth0]/", "//localhost/", "http://\u212aocalhost/", "http://a..internal/",
+}
+
 // A5: a URL that is changed is the upstream's, the public host's or a local
 // one, and becomes the endpoint's own well-known URL; no other is changed.
 func FuzzMapChallengeURL(f *testing.F) {
 	for _, tc := range challengeCases {
 		f.Add(tc.in, tc.sent, tc.known)
 	}
-	for _, tc := range locationCases {
-		f.Add(tc.in, "sent.example", false)
+	for _, raw := range seedURLs {
+		f.Add(raw, "sent.example", false)
 	}
 	stores := map[bool]*Store{false: mustNew(f, tcpUpstream), true: mustNew(f, tcpUpstream.withKnown(true))}
 	f.Fuzz(func(t *testing.T, raw, sent string, known bool) {
-		got, changed := stores[known].MapChallengeURL(raw, public, sent)
+		got, changed := stores[known].MapChallengeURL(raw, public, sent, nil)
 		if !changed {
 			if got != raw {
 				t.Fatalf("%q became %q, and is said to be unchanged", raw, got)
@@ -245,11 +261,12 @@ func FuzzMapChallengeURL(f *testing.F) {
 		if !refersTo(raw, sent, true) {
 			t.Fatalf("%q is foreign, and was changed", raw)
 		}
-		l, err := parseLocation(raw)
+		l, err := origin.Parse(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if l.host == "mcp.example.com" && !known && !strings.HasPrefix(l.path, "/.well-known/") {
+		dialled := l.Port == 3000 || l.Port == 8443 // of tcpUpstream
+		if l.Name == "mcp.example.com" && !known && !dialled && !strings.HasPrefix(l.Path, "/.well-known/") {
 			t.Fatalf("%q was changed while no metadata is known", raw)
 		}
 	})
@@ -261,29 +278,29 @@ func FuzzNamesResource(f *testing.F) {
 	for _, tc := range resourceCases {
 		f.Add(tc.in)
 	}
-	for _, tc := range locationCases {
-		f.Add(tc.in)
+	for _, raw := range seedURLs {
+		f.Add(raw)
 	}
 	s := mustNew(f, tcpUpstream)
 	f.Fuzz(func(t *testing.T, raw string) {
-		l, err := parseLocation(raw)
+		l, err := origin.Parse(raw)
 		if err != nil {
 			if _, err := NormalizeOrigin(raw); err == nil {
 				t.Fatalf("%q is no URL, but an origin", raw)
 			}
 			return
 		}
-		again, err := parseLocation(l.origin())
-		if err != nil || again.hostPort != l.hostPort || again.https != l.https {
-			t.Fatalf("origin %q of %q is read as %+v, %v", l.origin(), raw, again, err)
+		again, err := origin.Parse(l.Origin())
+		if err != nil || !again.SameOrigin(l) {
+			t.Fatalf("origin %q of %q is read as %+v, %v", l.Origin(), raw, again, err)
 		}
-		if !s.id.namesResource(l, public, hostPort{}) {
+		if !s.up.namesResource(l, public, "") {
 			return
 		}
 		if !refersTo(raw, "", false) {
 			t.Fatalf("%q is foreign", raw)
 		}
-		if !slices.Contains([]string{"", "/", "/mcp", "/mcp/"}, l.path) || strings.ContainsAny(raw, "?#@\\") {
+		if !slices.Contains([]string{"", "/", "/mcp", "/mcp/"}, l.Path) || strings.ContainsAny(raw, "?#@\\") {
 			t.Fatalf("%q is another resource", raw)
 		}
 	})
@@ -295,10 +312,10 @@ func FuzzRedirect(f *testing.F) {
 	for _, location := range []string{"/doc?v=1#x", "../x/./doc", "?a", "http://10.0.0.5:3000/doc", "http://10.0.0.5:3000", "//evil.test/doc", `/\evil.test`, "..//evil.test", "/.//evil.test", "http://10.0.0.5:3000//evil.test"} {
 		f.Add(location)
 	}
-	for _, tc := range locationCases {
-		f.Add(tc.in)
+	for _, raw := range seedURLs {
+		f.Add(raw)
 	}
-	d := &search{Store: mustNew(f, tcpUpstream), pub: public}
+	d := &search{finder: mustNew(f, tcpUpstream).finder, pub: public}
 	from := target{path: WellKnownPath + "/mcp"}
 	base, err := url.Parse("http://10.0.0.5:3000" + from.path)
 	if err != nil {
@@ -309,7 +326,7 @@ func FuzzRedirect(f *testing.F) {
 		if !ok {
 			return
 		}
-		if _, err := url.ParseRequestURI(next); err != nil || next[0] != '/' || !cleanText(next) {
+		if _, err := url.ParseRequestURI(next); err != nil || next[0] != '/' || !origin.CleanText(next) {
 			t.Fatalf("%q leads to %q, which is no request target: %v", location, next, err)
 		}
 		u, err := base.Parse(location)

@@ -41,8 +41,18 @@ func want(t *testing.T, w *httptest.ResponseRecorder, status int, body string, f
 	}
 }
 
-// C1: 200 with what is left of the TTL, a JSON 404 where there is none, 503 and
-// never 404 where that could not be found out.
+// later is the body of an answer that asks to come back, and unfitBody of one that does not.
+func later(reason string) string {
+	return failure("temporarily_unavailable", "The server behind cannot be asked right now", reason, " Try again later.")
+}
+
+func unfitBody(reason string) string {
+	return failure("not_found", "What the server behind has as metadata cannot be used", reason, " The log of the bridge and `caddy mcp status` say more.")
+}
+
+// C1, C2: 200 with what is left of the TTL, a JSON 404 where there is none or waiting
+// changes nothing, 503 and never 404 where that could not be found out, each with the
+// cause.
 func TestServe(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -54,19 +64,26 @@ func TestServe(t *testing.T) {
 	}{
 		{"document", answers{atPath: doc(upstreamDoc)}, nil, 200, publicDoc, map[string]string{"Cache-Control": "max-age=300"}},
 		{"none", nil, nil, 404, bodyNotFound, map[string]string{"Cache-Control": "no-store", "Retry-After": ""}},
-		{"a page", answers{atPath: media("text/html"), atRoot: media("text/html")}, nil, 404, bodyNotFound, map[string]string{"Cache-Control": "no-store"}},
-		{"server error", answers{atPath: only(500)}, nil, 503, bodyUnavailable, map[string]string{"Cache-Control": "no-store", "Retry-After": "2"}},
-		{"error of the server", answers{atMCP: only(502)}, nil, 503, bodyUnavailable, map[string]string{"Cache-Control": "no-store", "Retry-After": "2"}},
-		{"asked to wait", answers{atRoot: only(429)}, nil, 503, bodyUnavailable, map[string]string{"Cache-Control": "no-store", "Retry-After": "2"}},
-		{"no connection", nil, map[string]error{atPath: errors.New("refused")}, 503, bodyUnavailable, map[string]string{"Cache-Control": "no-store", "Retry-After": "2"}},
-		{"redirect elsewhere", answers{atPath: redirect(302, "https://evil.test")}, nil, 503, bodyUnavailable, map[string]string{"Cache-Control": "no-store", "Retry-After": "2"}},
-		{"invalid", answers{atPath: doc(`{"resource":1}`)}, nil, 503, bodyUnavailable, map[string]string{"Cache-Control": "no-store", "Retry-After": "2"}},
+		{"a page", answers{atPath: page, atRoot: page}, nil, 404, unfitBody("is not JSON"), map[string]string{"Cache-Control": "no-store"}},
+		{"a page of an open server", answers{atMCP: only(200), atPath: page, atRoot: page}, nil, 404, bodyNotFound, map[string]string{"Cache-Control": "no-store"}},
+		{"server error", answers{atPath: only(500)}, nil, 503, later("server error"), map[string]string{"Cache-Control": "no-store", "Retry-After": "2"}},
+		{"error of the server", answers{atMCP: only(500)}, nil, 503, later("server error"), map[string]string{"Cache-Control": "no-store", "Retry-After": "2"}},
+		{"bad gateway", answers{atPath: only(502)}, nil, 502, later("server error"), map[string]string{"Cache-Control": "no-store", "Retry-After": ""}},
+		{"bad gateway everywhere", answers{atMCP: only(502), atPath: only(502), atRoot: only(502)}, nil, 502, later("server error"), map[string]string{"Cache-Control": "no-store", "Retry-After": ""}},
+		{"bad gateway and no connection", answers{atPath: only(502)}, map[string]error{atRoot: errors.New("refused")}, 503, later("server error"), map[string]string{"Retry-After": "2"}},
+		{"open, and 500 elsewhere", answers{atMCP: only(200), atPath: only(500), atRoot: only(500)}, nil, 404, bodyNotFound, map[string]string{"Cache-Control": "no-store", "Retry-After": ""}},
+		{"open, and no answer elsewhere", answers{atMCP: only(400), atPath: only(429)}, map[string]error{atRoot: errors.New("refused")}, 404, bodyNotFound, map[string]string{"Retry-After": ""}},
+		{"refuses without a challenge, and 500 elsewhere", answers{atMCP: only(403), atPath: only(500)}, nil, 503, later("server error"), map[string]string{"Retry-After": "2"}},
+		{"asked to wait", answers{atRoot: only(429)}, nil, 429, later("asked to come back later"), map[string]string{"Cache-Control": "no-store", "Retry-After": "2"}},
+		{"no connection", nil, map[string]error{atPath: errors.New("refused")}, 503, later("no response"), map[string]string{"Cache-Control": "no-store", "Retry-After": "2"}},
+		{"redirect elsewhere", answers{atPath: redirect(302, "https://evil.test")}, nil, 404, unfitBody("redirect to elsewhere"), map[string]string{"Cache-Control": "no-store", "Retry-After": ""}},
+		{"invalid", answers{atPath: doc(`{"resource":1}`)}, nil, 404, unfitBody("has a resource that is not a string"), map[string]string{"Cache-Control": "no-store", "Retry-After": ""}},
 		{"foreign resource", answers{atPath: doc(`{"resource":"https://evil.test/mcp"}`)}, nil, 200, `{"resource":"https://evil.test/mcp"}`, map[string]string{"Cache-Control": "max-age=300"}},
 	} {
 		for _, pub := range []Public{public, {Origin: public.Origin, Path: public.Path}} {
 			t.Run(tc.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					s, _ := newStore(t, &upstream{answers: tc.answers, fail: tc.fail}, nil)
+					s, _ := newStore(t, &fakeUpstream{answers: tc.answers, fail: tc.fail}, nil)
 					want(t, get(t, s, "GET", pub, "/mcp"), tc.status, tc.body, tc.fields)
 					head := get(t, s, "HEAD", pub, "/mcp")
 					want(t, head, tc.status, "", tc.fields)
@@ -193,8 +210,8 @@ func TestRetryAfterField(t *testing.T) {
 		1500 * time.Millisecond: "2",
 		time.Minute:             "60",
 	} {
-		s, _ := newStore(t, &upstream{answers: answers{atPath: only(500)}}, func(c *Config) { c.RetryAfter = wait })
-		want(t, get(t, s, "GET", public, "/mcp"), 503, bodyUnavailable, map[string]string{"Retry-After": field})
+		s, _ := newStore(t, &fakeUpstream{answers: answers{atPath: only(500)}}, func(c *Config) { c.RetryAfter = wait })
+		want(t, get(t, s, "GET", public, "/mcp"), 503, later("server error"), map[string]string{"Retry-After": field})
 	}
 }
 
@@ -216,7 +233,7 @@ func TestServeConcurrently(t *testing.T) {
 		synctest.Wait()
 		release()
 		wg.Wait()
-		wantCount(t, u, 1)
+		wantCount(t, u, 2)
 	})
 }
 
@@ -230,7 +247,7 @@ func TestServeClientLeaves(t *testing.T) {
 		defer cancel()
 		w := httptest.NewRecorder()
 		s.Serve(w, httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx), public, "/mcp")
-		want(t, w, 503, bodyUnavailable, map[string]string{"Retry-After": "2", "Cache-Control": "no-store"})
+		want(t, w, 503, later(""), map[string]string{"Retry-After": "2", "Cache-Control": "no-store"})
 		if got := l.all(); len(got) != 0 {
 			t.Errorf("reported %+v; want nothing", got)
 		}
@@ -241,7 +258,7 @@ func TestServeClientLeaves(t *testing.T) {
 func TestServeHosts(t *testing.T) {
 	s, _ := newStore(t, has(), nil)
 	for n := range 3 {
-		for _, pub := range []Public{host(n), loose(n)} {
+		for _, pub := range []Public{host(n), anyHost(n)} {
 			want(t, get(t, s, "GET", pub, "/mcp"), 200, strings.Replace(publicDoc, public.Origin, pub.Origin, 1), nil)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
 // Rule C5: the routes are the paths that the documents name on the server's own
@@ -271,12 +273,12 @@ var ownsCases = []struct {
 func ownsServer(t testing.TB) *Server {
 	t.Helper()
 	srv := newServer(public)
-	for _, origin := range []string{"http://10.0.0.5:3000", "http://[::1]:3000", "https://as.internal", "http://10.0.0.5:3000/other"} {
-		l, err := parseLocation(origin)
+	for _, raw := range []string{"http://10.0.0.5:3000", "http://[::1]:3000", "https://as.internal", "http://10.0.0.5:3000/other"} {
+		l, err := origin.Parse(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		srv.addOrigin(l)
+		srv.origins.Add(l)
 	}
 	if len(srv.origins) != 3 {
 		t.Fatalf("origins %+v; want 3", srv.origins)
@@ -367,7 +369,7 @@ func TestUpstreamResource(t *testing.T) {
 		{"keep_resource", "UP/mcp", true, public, "PUB/mcp", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			u := &upstream{}
+			u := &fakeUpstream{}
 			if tc.resource != "" {
 				u.answers = answers{atPath: doc(places.Replace(`{"resource":"` + tc.resource + `"}`))}
 			}
@@ -382,14 +384,14 @@ func TestUpstreamResource(t *testing.T) {
 	for origin, want := range map[string]string{
 		"UP": "UP/mcp", "http://localhost:3000": "http://localhost:3000/mcp", "PUB": "PUB/mcp", "https://as.example.com": "UP/mcp",
 	} {
-		u := &upstream{answers: answers{atServer: doc(places.Replace(`{"issuer":"` + origin + `/t"}`))}}
+		u := &fakeUpstream{answers: answers{atServer: doc(places.Replace(`{"issuer":"` + origin + `/t"}`))}}
 		s, _ := bridged(t, u, nil)
 		if got, _ := s.Server(t.Context(), public).UpstreamResource(public.URL(), public); got != places.Replace(want) {
 			t.Errorf("without metadata, at the server %s, the resource is %q; want %q", origin, got, want)
 		}
 	}
 	for _, cfg := range []Config{unixUpstream, portUpstream} {
-		cfg.BridgeServer, cfg.Fetch = true, (&upstream{}).fetch
+		cfg.BridgeServer, cfg.Fetch = true, (&fakeUpstream{}).fetch
 		if got, ok := mustNew(t, cfg).Server(t.Context(), public).UpstreamResource(public.URL(), public); ok {
 			t.Errorf("an upstream without a host names %q", got)
 		}
@@ -403,7 +405,7 @@ func TestUpstreamResource(t *testing.T) {
 func TestStoreRoute(t *testing.T) {
 	route := func(s *Store, path string, kind RouteKind, fresh bool) {
 		t.Helper()
-		if got, _, isFresh := s.Route(path, loose(1)); got != kind || isFresh != fresh {
+		if got, _, isFresh := s.Route(path, anyHost(1)); got != kind || isFresh != fresh {
 			t.Errorf("Route(%q) = %d, %v; want %d, %v", path, got, isFresh, kind, fresh)
 		}
 	}
@@ -411,12 +413,12 @@ func TestStoreRoute(t *testing.T) {
 		u := hasServer()
 		s, _ := bridged(t, u, nil)
 		route(s, "/oauth/token", RouteNone, false)
-		s.Server(t.Context(), loose(1))
+		s.Server(t.Context(), anyHost(1))
 		route(s, "/oauth/token", RouteToken, true)
 		route(s, "/other", RouteNone, true)
 		u.answers[atServer] = only(500)
 		time.Sleep(DefaultTTL - 1)
-		s.Server(t.Context(), loose(1))
+		s.Server(t.Context(), anyHost(1))
 		route(s, "/oauth/token", RouteToken, true)
 		time.Sleep(time.Nanosecond)
 		route(s, "/oauth/token", RouteToken, false)
@@ -436,14 +438,14 @@ func TestStoreRoute(t *testing.T) {
 	// A request that names another host must not close the routes of this one:
 	// to that host the server is foreign, or the upstream refuses it.
 	synctest.Test(t, func(t *testing.T) {
-		u := &upstream{answers: answers{atServer: doc(places.Replace(`{"issuer":"PUB","token_endpoint":"PUB/oauth/token"}`))}}
+		u := &fakeUpstream{answers: answers{atServer: doc(places.Replace(`{"issuer":"PUB","token_endpoint":"PUB/oauth/token"}`))}}
 		s, _ := bridged(t, u, nil)
-		s.Server(t.Context(), loose(1))
+		s.Server(t.Context(), anyHost(1))
 		route(s, "/oauth/token", RouteNone, false)
 		s.Server(t.Context(), public)
 		route(s, "/oauth/token", RouteToken, true)
 		u.answers = nil
-		s.Server(t.Context(), loose(1))
+		s.Server(t.Context(), anyHost(1))
 		s.Server(t.Context(), host(1))
 		route(s, "/oauth/token", RouteToken, true)
 	})

@@ -5,22 +5,26 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
-// asked is one document of the authorization server as the upstream sent it.
+// asked is one document of the authorization server, as the upstream sent it.
 type asked struct {
 	path     serverSuffix
 	outcome  outcome
 	raw      []byte
+	header   http.Header
 	sentHost string
-	refused  bool
 }
 
-// server asks the upstream for every document that a client may ask for, all at
-// once, and maps what it gets. resource is the upstream's metadata of the
-// protected resource, where it has one and none is configured.
+// server fetches every document that a client may ask for, all at once, and maps them.
+// resource is the upstream's metadata of the protected resource, if it has one and none is
+// configured.
 func (d *search) server(ctx context.Context, resource []byte, sentHost string) *Server {
 	if d.configured != nil {
 		resource = d.configured.render(d.pub.URL())
@@ -28,7 +32,7 @@ func (d *search) server(ctx context.Context, resource []byte, sentHost string) *
 	named := d.namedServers(resource, sentHost)
 	var all []*asked
 	var wg sync.WaitGroup
-	for _, suffix := range d.serverSuffixes(d.pub, named) {
+	for _, suffix := range d.up.serverSuffixes(d.pub, named) {
 		for _, path := range suffix.documentPaths() {
 			a := &asked{path: path}
 			all = append(all, a)
@@ -43,180 +47,148 @@ func (d *search) server(ctx context.Context, resource []byte, sentHost string) *
 		closed:    make(map[string]bool),
 	}
 	for _, l := range named {
-		srv.addOrigin(l)
+		srv.origins.Add(l)
 	}
 	for _, a := range all {
 		srv.documents[a.path.public] = d.document(srv, a)
+	}
+	for _, a := range all {
+		if doc := srv.documents[a.path.public]; doc.own {
+			doc.body = d.withoutPrivateURLs(srv, doc.body, a.sentHost)
+			srv.documents[a.path.public] = doc
+		}
 	}
 	d.forgetResource(srv)
 	return srv
 }
 
-// ownURL is how an upstream without metadata most likely calls its MCP server:
-// at the origin that its authorization server has, or at the one that is dialled.
-func (s *Store) ownURL(srv *Server) string {
-	switch {
-	case len(srv.origins) > 0:
-		return srv.origins[0].origin() + s.id.path
-	case len(s.id.dials) > 0 && s.id.dials[0].host != "":
-		return location{hostPort: s.id.dials[0], https: s.cfg.TLS}.origin() + s.id.path
-	}
-	return ""
-}
-
-// ask asks for one document, with a search of its own: it runs beside others.
+// ask fetches one document. It has a search of its own because it runs concurrently with
+// others.
 func (d *search) ask(ctx context.Context, a *asked) {
 	defer func() {
 		if recover() != nil {
-			a.outcome = d.fail(Unavailable, a.path.upstream, "panic")
+			a.outcome = failed(a.path.upstream, "panic", 0)
 		}
 	}()
-	own := &search{Store: d.Store, pub: d.pub}
+	own := &search{finder: d.finder, pub: d.pub}
 	var res FetchResponse
 	res, a.outcome = own.get(ctx, target{path: a.path.upstream})
-	a.raw, a.sentHost, a.refused = res.Body, res.SentHost, own.refused
+	a.raw, a.header, a.sentHost = res.Body, res.Header, res.SentHost
 }
 
-// document takes one answer into srv.
+// document adds one answer to srv.
 func (d *search) document(srv *Server, a *asked) serverDocument {
 	if a.outcome.status == found {
 		return d.readDocument(srv, a)
 	}
-	if a.refused && a.outcome.status == absent {
-		a.outcome.status = unavailable // it may be where the redirect leads
+	return d.withoutDocument(srv, a.outcome)
+}
+
+// withoutDocument adds an answer without a document to srv. An invalid document is reported,
+// and counts as unavailable: the server may exist all the same.
+func (d *search) withoutDocument(srv *Server, out outcome) serverDocument {
+	if out.event.Kind != "" {
+		d.event(out.event)
 	}
-	srv.unavailable = srv.unavailable || a.outcome.status == unavailable
-	return serverDocument{status: a.outcome.status}
+	if out.event.Kind == NotJSON { // the site serves one page at every path
+		return serverDocument{status: absent}
+	}
+	srv.unavailable = srv.unavailable || out.status == unavailable || out.status == unusable
+	return serverDocument{status: out.status, reason: out.reason, code: out.code}
 }
 
 func (d *search) readDocument(srv *Server, a *asked) serverDocument {
 	o, iss, err := parseServer(a.raw)
 	if err != nil {
-		d.event(Event{Kind: DocumentInvalid, Source: a.path.upstream, Reason: err.Error()})
-		srv.unavailable = true
-		return serverDocument{status: unavailable}
+		return d.withoutDocument(srv, unreadable(err, a.path.upstream, a.header))
 	}
-	l, err := parseLocation(iss)
-	if err != nil || !d.id.isServer(l, d.pub, sentHostPort(a.sentHost)) {
-		// A copy of another server's document: clients go there by themselves.
+	l, err := origin.Parse(iss)
+	if err != nil || !d.up.isServer(l, d.pub, a.sentHost) {
+		// This is a copy of another server's document. Clients find that server by themselves.
 		d.event(Event{Kind: ForeignIssuer, Source: a.path.upstream, Value: iss, Option: "challenge origins"})
 		srv.known = true
-		return serverDocument{found, a.raw}
+		return serverDocument{status: found, body: a.raw}
 	}
 	srv.known = true
-	srv.addOrigin(l)
-	mapped := srv.public + afterAuthority(iss)
-	if l.sameOrigin(d.pub.location()) {
-		mapped = iss // the document stays, whatever the case of the host
+	srv.origins.Add(l)
+	mapped := srv.public + origin.AfterAuthority(iss)
+	if l.SameOrigin(d.pub.location()) {
+		mapped = iss // it is public already; keep its bytes
 	}
 	srv.issuers = append(srv.issuers, issuer{iss, mapped})
-	return serverDocument{found, srv.mapDocument(o, l, d.event)}
+	return serverDocument{status: found, body: srv.mapDocument(o, l, d.event), own: true}
 }
 
-// namedServers returns the authorization servers that the upstream's metadata
-// names on its own origin.
-func (d *search) namedServers(resource []byte, sentHost string) []location {
-	o, err := parseObject(resource)
+// namedServers returns those authorization servers of the upstream's metadata that are on
+// its own origin.
+func (d *search) namedServers(resource []byte, sentHost string) []origin.URL {
+	o, err := jsontext.ParseObject(resource)
 	if err != nil {
 		return nil
 	}
-	i := o.find("authorization_servers")
+	i := o.Find("authorization_servers")
 	if i < 0 {
 		return nil
 	}
 	var servers []string
-	if json.Unmarshal(o.value(i), &servers) != nil {
+	if json.Unmarshal(o.Value(i), &servers) != nil {
 		return nil
 	}
-	var named []location
+	var named []origin.URL
 	for _, server := range servers {
-		l, err := parseLocation(server)
-		if err == nil && d.id.isServer(l, d.pub, sentHostPort(sentHost)) && len(named) < maxServers {
+		l, err := origin.Parse(server)
+		if err == nil && d.up.isServer(l, d.pub, sentHost) && len(named) < maxServers {
 			named = append(named, l)
 		}
 	}
 	return named
 }
 
-// isServer reports whether an issuer is on the upstream's own origin. It is as
-// strict as for a resource: what is mapped becomes the public host's word.
-func (id *identity) isServer(l location, pub Public, sent hostPort) bool {
-	if l.query != "" || l.marked {
-		return false
-	}
-	public := pub.location()
-	return public.host != "" && (id.exactly(l, public, sent) || l.local() && id.dialsPort(l.port) || id.lists(l))
-}
-
-func (s *Server) addOrigin(l location) {
-	l.path, l.query, l.marked = "", "", false
-	for _, o := range s.origins {
-		if o.sameOrigin(l) {
-			return
-		}
-	}
-	s.origins = append(s.origins, l)
-}
-
-// forgetResource takes away the routes that are not the authorization server's
-// to give: those of the MCP server, and where its metadata stands.
+// forgetResource removes the routes that belong to the MCP server or to its metadata.
 func (d *search) forgetResource(srv *Server) {
 	for path := range srv.routes {
-		if d.reserved(path) {
+		if d.up.reserved(path) {
 			delete(srv.routes, path)
 		}
 	}
 }
 
-// reserved reports whether path, unescaped, is another's: the MCP server's own
-// at the upstream, or a metadata path.
-func (s *Store) reserved(path string) bool {
-	own, err := url.PathUnescape(s.id.path)
-	if err != nil {
-		own = s.id.path
+// withoutPrivateURLs returns a mapped document of the bridged authorization server without
+// private URLs. A URL is mapped if it is an endpoint or its path is served; otherwise its
+// member is removed. URLs inside a longer text are mapped.
+func (d *search) withoutPrivateURLs(srv *Server, raw []byte, sentHost string) []byte {
+	private := d.up.privateOrigins(srv, d.pub, sentHost)
+	var gone []string
+	out, ok := jsontext.EditStrings(raw, func(at jsontext.At, value string) (string, jsontext.Action) {
+		mapped, found := origin.MapText(value, srv.public, private.Has)
+		if !found {
+			return value, jsontext.Keep
+		}
+		u, err := origin.Parse(value)
+		if err != nil && !at.Name {
+			return mapped, jsontext.Replace
+		}
+		if !at.Name && isEndpointMember(at.Member) {
+			srv.addRoute(at.Member, u)
+			return mapped, jsontext.Replace
+		}
+		if path, err := url.PathUnescape(u.Path); !at.Name && err == nil {
+			switch {
+			case at.Top == "issuer" || srv.Route(path) != RouteNone || srv.closed[path]:
+				return mapped, jsontext.Replace
+			case strings.TrimSuffix(u.Path, "/") == d.up.path && u.Query == "": // the MCP server itself
+				return d.pub.URL(), jsontext.Replace
+			}
+		}
+		gone = append(gone, at.Top)
+		return mapped, jsontext.Drop
+	})
+	if !ok {
+		return raw
 	}
-	path, own = plainest(path), plainest(own)
-	if own != "" && strings.TrimSuffix(path, "/") == strings.TrimSuffix(own, "/") || own == "" && path == "/" {
-		return true
+	if len(gone) > 0 {
+		slices.Sort(gone)
+		d.event(Event{Kind: PrivateURLDropped, Value: strings.Join(slices.Compact(gone), " ")})
 	}
-	return OwnsServerPath(path) || path == WellKnownPath || strings.HasPrefix(path, WellKnownPath+"/")
-}
-
-// plainest returns what some servers make of a path: in lower case, its segments
-// without their parameters, as Java's servers have it, and without the dots and
-// spaces that Windows does not see at the end of a name.
-func plainest(path string) string {
-	segments := strings.Split(strings.ToLower(path), "/")
-	for i, segment := range segments {
-		name, _, _ := strings.Cut(segment, ";")
-		segments[i] = strings.TrimRight(name, ". ")
-	}
-	return strings.Join(segments, "/")
-}
-
-// Reserved reports whether path, unescaped, can be no path of the authorization
-// server: it is the MCP server's own at the upstream, or a metadata path.
-func (s *Store) Reserved(path string) bool { return s.reserved(path) }
-
-// get asks for a JSON document at one place.
-func (d *search) get(ctx context.Context, t target) (FetchResponse, outcome) {
-	header := http.Header{"Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
-	res, out := d.send(ctx, t, FetchRequest{Method: http.MethodGet, Header: header, MaxBody: d.cfg.MaxSize})
-	if out.status != found {
-		return res, out
-	}
-	if res.Status != http.StatusOK {
-		return res, outcome{status: absent}
-	}
-	if media := res.Header.Get("Content-Type"); !jsonMedia(media) {
-		d.event(Event{Kind: NotJSON, Source: t.path, Value: media})
-		return res, outcome{status: absent}
-	}
-	if e := res.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return res, d.fail(DocumentInvalid, t.path, errEncodedBody.Error())
-	}
-	if res.TooLarge || int64(len(res.Body)) > d.cfg.MaxSize {
-		return res, d.fail(DocumentInvalid, t.path, errTooLarge.Error())
-	}
-	return res, outcome{status: found}
+	return out
 }

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/cputime"
 )
 
 // The documents of an authorization server on the upstream's own origin.
@@ -39,7 +42,7 @@ func resourceOf(servers ...string) FetchResponse {
 }
 
 // bridged returns a store like newStore that bridges the authorization server.
-func bridged(t *testing.T, u *upstream, set func(*Config)) (*Store, *log) {
+func bridged(t *testing.T, u *fakeUpstream, set func(*Config)) (*Store, *log) {
 	t.Helper()
 	return newStore(t, u, func(c *Config) {
 		c.BridgeServer = true
@@ -58,7 +61,7 @@ func (l *log) kindsOf() []EventKind { return slices.Compact(slices.Sorted(slices
 // place of the same form, and the protected resource names the very issuer.
 func TestServerDiscover(t *testing.T) {
 	resource, root := []string{atPath, atRoot, atMCP}, documentsOf("")
-	own := slices.Concat([]string{atPath}, root, documentsOf("/mcp"))
+	own := slices.Concat([]string{atMCP, atPath}, root, documentsOf("/mcp"))
 	tenant := slices.Concat(own, documentsOf("/t"))
 	bare := slices.Concat(resource, root, documentsOf("/mcp"))
 	tooLarge, encoded := doc(""), doc(serverDoc)
@@ -76,6 +79,9 @@ func TestServerDiscover(t *testing.T) {
 		servers string            // authorization_servers of the protected resource, as served
 		docs    map[string]string // by path: what is served; all others are 404
 		broken  []string          // paths that are 503
+		code    int               // in place of 503
+		reason  string            // of these
+		unfit   map[string]string // paths that are 404 and say why
 		kinds   []EventKind
 	}{
 		{
@@ -84,12 +90,12 @@ func TestServerDiscover(t *testing.T) {
 			docs:    map[string]string{serverPath: publicServerDoc},
 		},
 		{
-			name: "named at the root of the resource", asked: slices.Concat([]string{atPath, atRoot}, root, documentsOf("/mcp")), servers: `["PUB"]`,
+			name: "named at the root of the resource", asked: slices.Concat(resource, root, documentsOf("/mcp")), servers: `["PUB"]`,
 			answers: answers{atRoot: resourceOf("UP"), atOpenID: doc(serverDoc)},
 			docs:    map[string]string{openIDPath: publicServerDoc},
 		},
 		{
-			name: "named by the upstream's own 401", asked: append(slices.Clone(bare), "GET /meta"), servers: `["PUB"]`,
+			name: "named by the upstream's own 401", asked: slices.Concat([]string{atMCP, "GET /meta"}, root, documentsOf("/mcp")), servers: `["PUB"]`,
 			answers: answers{atMCP: challenged("URL /meta"), "GET /meta": resourceOf("UP"), atServer: doc(serverDoc)},
 			docs:    map[string]string{serverPath: publicServerDoc},
 		},
@@ -130,13 +136,13 @@ func TestServerDiscover(t *testing.T) {
 			docs:    map[string]string{serverPath + "/a b/mcp": publicServerDoc, "/a b/mcp" + openIDPath: publicServerDoc},
 		},
 		{
-			name: "for an endpoint at the root", asked: append([]string{atRoot}, root...), servers: `["PUB"]`,
+			name: "for an endpoint at the root", asked: append([]string{"POST /", atRoot}, root...), servers: `["PUB"]`,
 			cfg: func(c *Config) { c.UpstreamPath = "/" }, pub: Public{Origin: public.Origin, Path: "/", Fixed: true},
 			answers: answers{atRoot: doc(places.Replace(`{"resource":"UP/","authorization_servers":["UP/"]}`)), atServer: doc(serverDoc)},
 			docs:    map[string]string{serverPath: publicServerDoc},
 		},
 		{
-			name: "for an endpoint whose server is at the root", asked: append([]string{atRoot}, root...), servers: `["PUB"]`,
+			name: "for an endpoint whose server is at the root", asked: append([]string{"POST /", atRoot}, root...), servers: `["PUB"]`,
 			cfg:     func(c *Config) { c.UpstreamPath = "/" },
 			answers: answers{atRoot: doc(places.Replace(`{"resource":"UP","authorization_servers":["UP"]}`)), atServer: doc(serverDoc)},
 			docs:    map[string]string{serverPath: publicServerDoc},
@@ -188,29 +194,34 @@ func TestServerDiscover(t *testing.T) {
 
 		// What could not be had is never "there is none".
 		{
-			name: "500 of the resource", asked: bare[:1], // the rest below
+			name: "500 of the resource", asked: bare, reason: "server error",
 			answers: answers{atPath: only(500), atServer: doc(serverDoc)}, docs: map[string]string{serverPath: publicServerDoc},
 			broken: []string{serverPath + "/t", "/t" + openIDPath}, kinds: []EventKind{Unavailable},
 		},
 		{
 			name: "500 of the documents", asked: own, servers: `["PUB"]`,
 			answers: answers{atPath: resourceOf("UP"), atServer: only(500), atOpenID: only(503)},
-			broken:  []string{serverPath, openIDPath}, kinds: []EventKind{Unavailable},
+			broken:  []string{serverPath, openIDPath}, reason: "server error", kinds: []EventKind{Unavailable},
+		},
+		{
+			name: "502 of a document", asked: own, servers: `["PUB"]`,
+			answers: answers{atPath: resourceOf("UP"), atServer: only(502), atOpenID: doc(serverDoc)},
+			docs:    map[string]string{openIDPath: publicServerDoc}, broken: []string{serverPath}, code: 502, reason: "server error", kinds: []EventKind{Unavailable},
 		},
 		{
 			name: "no connection", asked: own, servers: `["PUB"]`,
 			answers: answers{atPath: resourceOf("UP")}, fail: map[string]error{atServer: errors.New("refused")},
-			broken: []string{serverPath}, kinds: []EventKind{Unavailable},
+			broken: []string{serverPath}, reason: "no response", kinds: []EventKind{Unavailable},
 		},
 		{
 			name: "told to wait for one document", asked: own, servers: `["PUB"]`,
 			answers: answers{atPath: resourceOf("UP"), atServer: only(429), atOpenID: doc(serverDoc)},
-			docs:    map[string]string{openIDPath: publicServerDoc}, broken: []string{serverPath}, kinds: []EventKind{Unavailable},
+			docs:    map[string]string{openIDPath: publicServerDoc}, broken: []string{serverPath}, code: 429, reason: "asked to come back later", kinds: []EventKind{Unavailable},
 		},
 		{
 			name: "redirect elsewhere", asked: own, servers: `["PUB"]`,
 			answers: answers{atPath: resourceOf("UP"), atServer: redirect(302, "https://evil.test/doc")},
-			broken:  []string{serverPath}, kinds: []EventKind{RedirectRefused},
+			unfit:   map[string]string{serverPath: "redirect to elsewhere"}, kinds: []EventKind{RedirectRefused},
 		},
 		{
 			name: "redirect in place", asked: append(slices.Clone(own), "GET /doc"), servers: `["PUB"]`,
@@ -220,16 +231,25 @@ func TestServerDiscover(t *testing.T) {
 		{
 			name: "redirects without end", asked: append(slices.Clone(own), atServer, atServer, atServer), servers: `["PUB"]`,
 			answers: answers{atPath: resourceOf("UP"), atServer: redirect(302, serverPath)},
-			broken:  []string{serverPath}, kinds: []EventKind{RedirectRefused},
+			unfit:   map[string]string{serverPath: "too many redirects"}, kinds: []EventKind{RedirectRefused},
 		},
 		{
 			name: "too large, encoded, and no document", asked: own, servers: `["PUB"]`,
-			answers: answers{atPath: resourceOf("UP"), atServer: tooLarge, atOpenID: encoded, atServer + "/mcp": doc("\ufeff" + serverDoc), "GET /mcp" + openIDPath: doc(`{"issuer":1}`)},
-			broken:  []string{serverPath, openIDPath, serverPath + "/mcp", "/mcp" + openIDPath}, kinds: []EventKind{DocumentInvalid},
+			answers: answers{atPath: resourceOf("UP"), atServer: tooLarge, atOpenID: encoded, atServer + "/mcp": doc("{"), "GET /mcp" + openIDPath: doc(`{"issuer":1}`)},
+			unfit: map[string]string{
+				serverPath: errTooLarge.Error(), openIDPath: errCoding.Error(), serverPath + "/mcp": jsontext.ErrNotJSON.Error(), "/mcp" + openIDPath: errNoIssuer.Error(),
+			}, kinds: []EventKind{DocumentInvalid},
 		},
 		{
 			name: "pages", asked: own, servers: `["PUB"]`,
-			answers: answers{atPath: resourceOf("UP"), atServer: media("text/html"), atOpenID: media("text/html")}, kinds: []EventKind{NotJSON},
+			answers: answers{atPath: resourceOf("UP"), atServer: page, atOpenID: page}, kinds: []EventKind{NotJSON},
+		},
+
+		// C2: as clients read them.
+		{
+			name: "byte order mark, gzip, and no media type", asked: own, servers: `["PUB"]`,
+			answers: answers{atPath: resourceOf("UP"), atServer: doc("\ufeff" + serverDoc), atOpenID: packed(serverDoc), atServer + "/mcp": {Status: 200, Body: []byte(serverDoc)}},
+			docs:    map[string]string{serverPath: publicServerDoc, openIDPath: publicServerDoc, serverPath + "/mcp": publicServerDoc},
 		},
 
 		// Another server's documents are passed on, as the site's own word.
@@ -240,19 +260,16 @@ func TestServerDiscover(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			u, pub := &upstream{answers: tc.answers, fail: tc.fail}, tc.pub
+			u, pub := &fakeUpstream{answers: tc.answers, fail: tc.fail}, tc.pub
 			if pub == (Public{}) {
 				pub = public
 			}
-			if tc.name == "500 of the resource" { // which ends the search for it
-				tc.asked = slices.Concat([]string{atPath}, root, documentsOf("/mcp"))
-			}
 			s, l := bridged(t, u, tc.cfg)
-			e := s.lookupUpstream(t.Context(), pub)
+			e := s.cache.lookup(t.Context(), pub)
 			if got, want := slices.Sorted(slices.Values(u.requests())), slices.Sorted(slices.Values(tc.asked)); !slices.Equal(got, want) {
 				t.Errorf("asked\n%q\nwant\n%q", got, want)
 			}
-			for _, req := range u.asked {
+			for _, req := range u.received() {
 				if req.Origin != "" || req.Header.Get("Authorization") != "" || req.MaxBody > DefaultMaxSize {
 					t.Errorf("asked %+v", req)
 				}
@@ -268,6 +285,12 @@ func TestServerDiscover(t *testing.T) {
 				t.Errorf("got resource %s; want none", e.doc.render(pub.URL()))
 			}
 			paths := slices.Concat(slices.Collect(maps.Keys(e.server.documents)), tc.broken, []string{serverPath + "/", serverPath + "/zz"})
+			retry := "2"
+			if tc.code == 0 {
+				tc.code = 503
+			} else if tc.code == 502 {
+				retry = ""
+			}
 			for _, path := range paths {
 				w := getServer(t, s, "GET", pub, path)
 				body, ok := tc.docs[strings.TrimSuffix(path, "/")]
@@ -275,7 +298,9 @@ func TestServerDiscover(t *testing.T) {
 				case ok:
 					want(t, w, 200, body, nil)
 				case slices.Contains(tc.broken, strings.TrimSuffix(path, "/")), path == serverPath+"/zz" && e.status == unavailable:
-					want(t, w, 503, bodyUnavailable, map[string]string{"Retry-After": "2", "Cache-Control": "no-store"})
+					want(t, w, tc.code, later(tc.reason), map[string]string{"Retry-After": retry, "Cache-Control": "no-store"})
+				case tc.unfit[strings.TrimSuffix(path, "/")] != "":
+					want(t, w, 404, unfitBody(tc.unfit[strings.TrimSuffix(path, "/")]), map[string]string{"Retry-After": "", "Cache-Control": "no-store"})
 				default:
 					want(t, w, 404, bodyNotFound, map[string]string{"Retry-After": "", "Cache-Control": "no-store"})
 				}
@@ -301,12 +326,12 @@ func TestServerDiscoverManyServers(t *testing.T) {
 		return resourceOf(servers...).Body
 	}
 	for _, format := range []string{"UP/%d", "https://as.example.com/%d", "UP/same?%d", "\ufffd%d"} {
-		u := &upstream{answers: answers{atPath: doc(string(list(10000, format))), atServer: doc(serverDoc)}}
+		u := &fakeUpstream{answers: answers{atPath: doc(string(list(10000, format))), atServer: doc(serverDoc)}}
 		s, _ := bridged(t, u, func(c *Config) { c.MaxSize = 1 << 20 })
 		if !s.Known(t.Context(), public) {
 			t.Fatal("not known")
 		}
-		if got, most := u.count(), 1+2+4*maxServers+4; got > most {
+		if got, most := u.count(), 2+2+4*maxServers+4; got > most {
 			t.Errorf("%s: %d requests; want at most %d", format, got, most)
 		}
 		body := get(t, s, "GET", public, "/mcp").Body.String()
@@ -314,26 +339,22 @@ func TestServerDiscoverManyServers(t *testing.T) {
 			t.Errorf("%s: served %.200s", format, body)
 		}
 	}
-	// The least of three, since other tests run beside this one.
-	took := func(n int) time.Duration {
-		d := &search{Store: mustNew(t, tcpUpstream), pub: public}
-		raw, least := list(n, "UP/%d"), time.Hour
-		for range 3 {
-			start := time.Now()
+	mapping := func(n int) func() {
+		d := &search{finder: mustNew(t, tcpUpstream).finder, pub: public}
+		raw := list(n, "UP/%d")
+		return func() {
 			srv := newServer(public)
 			for _, l := range d.namedServers(raw, "") {
-				srv.addOrigin(l)
+				srv.origins.Add(l)
 			}
 			d.readDocument(srv, &asked{raw: []byte(serverDoc)})
-			if _, err := d.rewrite(raw, public, "", srv, func(Event) {}); err != nil {
-				t.Fatal(err)
+			if _, err := d.maps.rewrite(raw, public, "", srv, func(Event) {}); err != nil {
+				t.Error(err)
 			}
-			least = min(least, time.Since(start))
 		}
-		return least
 	}
-	if small, large := took(2000), took(20000); large > 40*small {
-		t.Errorf("ten times the servers took %v after %v", large, small)
+	if got := cputime.Ratio(40, mapping(2000), mapping(20000)); got > 40 {
+		t.Errorf("ten times the servers took %.0f times as long", got)
 	}
 }
 
@@ -341,7 +362,7 @@ func TestServerDiscoverManyServers(t *testing.T) {
 // documents of the servers that it names on the public origin are discovered.
 func TestServerConfigured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u := &upstream{answers: answers{atServer + "/t": doc(tenantDoc)}}
+		u := &fakeUpstream{answers: answers{atServer + "/t": doc(tenantDoc)}}
 		release := hangs(u)
 		defer release()
 		s, _ := bridged(t, u, func(c *Config) {
@@ -349,7 +370,7 @@ func TestServerConfigured(t *testing.T) {
 		})
 		start := time.Now()
 		want(t, get(t, s, "GET", public, "/mcp"), 200, `{"resource":"https://mcp.example.com/mcp","authorization_servers":["https://mcp.example.com/t","https://as.example.com/x"],"bearer_methods_supported":["header"]}`, nil)
-		if time.Since(start) != 0 || !s.KnownNow(public) || !s.KnownNow(loose(1)) || !s.Known(t.Context(), loose(1)) {
+		if time.Since(start) != 0 || !s.KnownNow(public) || !s.KnownNow(anyHost(1)) || !s.Known(t.Context(), anyHost(1)) {
 			t.Error("the configured document waits for the upstream")
 		}
 		wantCount(t, u, 0)
@@ -371,7 +392,7 @@ func TestServerConfigured(t *testing.T) {
 // Rule C4: a transport that panics for the documents is one that cannot be
 // asked, and no reason to lose the resource.
 func TestServerFetchPanics(t *testing.T) {
-	u := &upstream{answers: answers{atPath: resourceOf("UP")}}
+	u := &fakeUpstream{answers: answers{atPath: resourceOf("UP")}}
 	u.before = func(_ context.Context, req FetchRequest) {
 		if req.Path != WellKnownPath+"/mcp" {
 			panic(http.ErrAbortHandler)
@@ -382,9 +403,9 @@ func TestServerFetchPanics(t *testing.T) {
 		t.Error("not known")
 	}
 	for _, path := range []string{serverPath, openIDPath} {
-		want(t, getServer(t, s, "GET", public, path), 503, bodyUnavailable, nil)
+		want(t, getServer(t, s, "GET", public, path), 503, later("panic"), nil)
 	}
-	if got := l.all(); len(got) != 1 || got[0].Kind != Unavailable || got[0].Reason != "panic" {
+	if got := l.all(); len(got) != 2 || got[0].Kind != Unavailable || got[0].Reason != "panic" || got[1].Kind != PassedOver {
 		t.Errorf("reported %+v; want one panic", got)
 	}
 }

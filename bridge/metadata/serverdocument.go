@@ -6,78 +6,77 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
-// errNoIssuer says that a document cannot be one of an authorization server.
+// errNoIssuer says that a document is not the metadata of an authorization server.
 var errNoIssuer = errors.New("has no issuer that is a string")
+
+// isEndpointMember reports whether a member of an authorization server's metadata is the URL
+// of something that the server serves.
+func isEndpointMember(name string) bool {
+	return strings.HasSuffix(name, "_endpoint") || strings.HasSuffix(name, "_uri") ||
+		name == "service_documentation" || name == "check_session_iframe"
+}
 
 // parseServer parses the metadata of an authorization server (RFC 8414 section
 // 2).
-func parseServer(raw []byte) (o *object, iss string, err error) {
-	if o, err = parseObject(raw); err != nil {
+func parseServer(raw []byte) (o *jsontext.Object, iss string, err error) {
+	if o, err = jsontext.ParseObject(raw); err != nil {
 		return nil, "", err
 	}
-	iss, ok := o.text(o.find("issuer"))
+	iss, ok := o.Text(o.Find("issuer"))
 	if !ok {
 		return nil, "", errNoIssuer
 	}
 	return o, iss, nil
 }
 
-// text returns the value of member i, if it is a string.
-func (o *object) text(i int) (string, bool) {
-	var s string
-	if i < 0 || o.value(i)[0] != '"' || json.Unmarshal(o.value(i), &s) != nil {
-		return "", false
-	}
-	return s, true
-}
-
-// mapDocument returns the document as the public origin serves it, and takes
-// its endpoints into the routes. at is the issuer's location: a URL elsewhere is
-// not the server's. Every other byte stays. Where the server knows its public
-// origin already nothing is changed.
+// mapDocument returns the document as it is served at the public origin, and adds its
+// endpoints to the routes. at is the issuer; URLs on other origins are not the server's.
+// Every other byte stays. If the issuer is at the public origin already, nothing is changed.
 //
-// Removed is what cannot survive the mapping (C5): what a client signs for one
-// of the URLs, what the server signed, and answers that are no redirect.
-func (s *Server) mapDocument(o *object, at location, report func(Event)) []byte {
-	public, err := parseOrigin(s.public)
+// It removes what would not work after the mapping (C5): what clients sign for one of the
+// URLs, what the server has signed, and response modes other than a redirect with a query.
+func (s *Server) mapDocument(o *jsontext.Object, at origin.URL, report func(Event)) []byte {
+	public, err := origin.ParseOrigin(s.public)
 	if err != nil {
-		return o.raw
+		return o.Raw
 	}
-	e := serverEditor{server: s, at: at, public: public, object: o}
-	for i := range o.members {
+	e := serverEditor{server: s, at: at, public: public, Object: o}
+	for i := range o.Members {
 		e.member(i)
 	}
-	if at.sameOrigin(public) {
-		return o.raw
+	if at.SameOrigin(public) {
+		return o.Raw
 	}
 	if e.dropped {
 		report(Event{Kind: ServerFeatureDropped, Value: strings.Join(e.names, " ")})
 	}
-	return apply(o.raw, span{0, len(o.raw)}, append(e.edits, o.drop(e.gone)...))
+	return jsontext.Apply(o.Raw, jsontext.Span{Start: 0, End: len(o.Raw)}, append(e.edits, o.Drop(e.gone)...))
 }
 
 // serverEditor edits one document.
 type serverEditor struct {
-	*object
+	*jsontext.Object
 
 	server  *Server
-	at      location
-	public  location
-	edits   []edit
+	at      origin.URL
+	public  origin.URL
+	edits   []jsontext.Edit
 	gone    []int // members to drop, in order
 	names   []string
 	dropped bool
 }
 
-// member decides on one member.
+// member edits one member.
 func (e *serverEditor) member(i int) {
-	name := e.members[i].name
+	name := e.Members[i].Name
 	switch {
-	case name == "issuer", strings.HasSuffix(name, "_endpoint"), strings.HasSuffix(name, "_uri"),
-		name == "service_documentation", name == "check_session_iframe":
-		e.mapURL(e.object, i, 0)
+	case name == "issuer", isEndpointMember(name):
+		e.mapURL(e.Object, i, 0)
 	case name == "mtls_endpoint_aliases":
 		e.aliases(i)
 	case name == "signed_metadata",
@@ -86,8 +85,8 @@ func (e *serverEditor) member(i int) {
 		strings.HasSuffix(name, "_endpoint_auth_signing_alg_values_supported"):
 		e.drop(i)
 	case name == "request_parameter_supported", name == "request_uri_parameter_supported":
-		// Its default depends on the document, so that "no" is said.
-		if string(e.value(i)) != "false" {
+		// The default depends on the revision of the specification, so it is set to false.
+		if string(e.Value(i)) != "false" {
 			e.replace(i, []byte("false"))
 		}
 	case strings.HasSuffix(name, "_endpoint_auth_methods_supported"):
@@ -97,49 +96,49 @@ func (e *serverEditor) member(i int) {
 	}
 }
 
-// mapURL maps the URL that member i of o is, and makes it a route. start is
-// where o begins in the document.
-func (e *serverEditor) mapURL(o *object, i, start int) {
-	raw, ok := o.text(i)
+// mapURL maps the URL in member i of o, and adds it to the routes. start is the offset of o
+// in the document.
+func (e *serverEditor) mapURL(o *jsontext.Object, i, start int) {
+	raw, ok := o.Text(i)
 	if !ok {
 		return
 	}
-	l, err := parseLocation(raw)
-	if err != nil || !l.sameOrigin(e.at) && !l.sameOrigin(e.public) {
+	l, err := origin.Parse(raw)
+	if err != nil || !l.SameOrigin(e.at) && !l.SameOrigin(e.public) {
 		return
 	}
-	name := o.members[i].name
+	name := o.Members[i].Name
 	if name != "issuer" {
 		e.server.addRoute(name, l)
 	}
-	if l.sameOrigin(e.public) {
-		return // the server knows where it is, for this one at least
+	if l.SameOrigin(e.public) {
+		return // this URL is public already
 	}
-	v := o.members[i].value
-	e.edits = append(e.edits, edit{span{start + v.start, start + v.end}, quote(e.server.public + afterAuthority(raw))})
+	v := o.Members[i].Value
+	e.edits = append(e.edits, jsontext.Edit{Span: jsontext.Span{Start: start + v.Start, End: start + v.End}, Text: jsontext.Quote(e.server.public + origin.AfterAuthority(raw))})
 }
 
 // aliases maps the endpoints for clients with certificates (RFC 8705 section 5).
 func (e *serverEditor) aliases(i int) {
-	inner, err := parseObject(e.value(i))
+	inner, err := jsontext.ParseObject(e.Value(i))
 	if err != nil {
 		return
 	}
-	for j := range inner.members {
-		if strings.HasSuffix(inner.members[j].name, "_endpoint") {
-			e.mapURL(inner, j, e.members[i].value.start)
+	for j := range inner.Members {
+		if strings.HasSuffix(inner.Members[j].Name, "_endpoint") {
+			e.mapURL(inner, j, e.Members[i].Value.Start)
 		}
 	}
 }
 
 func (e *serverEditor) replace(i int, value []byte) {
-	e.edits = append(e.edits, edit{e.members[i].value, value})
-	e.note(e.members[i].name)
+	e.edits = append(e.edits, jsontext.Edit{Span: e.Members[i].Value, Text: value})
+	e.note(e.Members[i].Name)
 }
 
 func (e *serverEditor) drop(i int) {
 	e.gone = append(e.gone, i)
-	e.note(e.members[i].name)
+	e.note(e.Members[i].Name)
 }
 
 func (e *serverEditor) note(name string) {
@@ -147,12 +146,11 @@ func (e *serverEditor) note(name string) {
 	e.names = append(e.names, name)
 }
 
-// filter keeps of a list what may stay: what is no string does. An empty list
-// may not stand (RFC 8414 section 2), so that the member goes with its last
-// element.
+// filter removes strings from a list; other elements stay. An empty list is not allowed (RFC
+// 8414 section 2), so if no element is left the member is removed.
 func (e *serverEditor) filter(i int, keep func(string) bool) {
 	var values []json.RawMessage
-	if json.Unmarshal(e.value(i), &values) != nil {
+	if json.Unmarshal(e.Value(i), &values) != nil {
 		return
 	}
 	kept := slices.DeleteFunc(slices.Clone(values), func(raw json.RawMessage) bool {
@@ -164,36 +162,14 @@ func (e *serverEditor) filter(i int, keep func(string) bool) {
 	case len(kept) == 0:
 		e.drop(i)
 	default:
-		e.replace(i, marshal(kept))
+		e.replace(i, jsontext.Marshal(kept))
 	}
 }
 
-// drop returns the edits that remove members, with a comma each. The object has
-// another member.
-func (o *object) drop(gone []int) []edit {
-	edits := make([]edit, 0, len(gone))
-	for len(gone) > 0 {
-		n := 1
-		for n < len(gone) && gone[n] == gone[0]+n {
-			n++
-		}
-		first, last := gone[0], gone[n-1]
-		at := span{o.members[first].name0, 0}
-		if last+1 < len(o.members) {
-			at.end = o.members[last+1].name0
-		} else {
-			at = span{o.members[first-1].value.end, o.members[last].value.end}
-		}
-		edits = append(edits, edit{span: at})
-		gone = gone[n:]
-	}
-	return edits
-}
-
-// addRoute takes the path of an endpoint into the routes.
-func (s *Server) addRoute(name string, l location) {
+// addRoute adds the path of an endpoint to the routes.
+func (s *Server) addRoute(name string, l origin.URL) {
 	kind := kindOf(name)
-	path, err := url.PathUnescape(l.path)
+	path, err := url.PathUnescape(l.Path)
 	if err != nil {
 		return
 	}
@@ -205,19 +181,19 @@ func (s *Server) addRoute(name string, l location) {
 		return
 	}
 	if kind == RoutePage && path == "/" {
-		return // a link to the whole site is no page of a login
+		return // a link to the home page is not part of a login
 	}
 	if old, ok := s.routes[path]; !ok || kind < old {
 		s.routes[path] = kind
 	}
 }
 
-// mapServers maps the authorization servers of a protected resource's metadata
-// that are the bridged one, each to the very bytes of its public issuer.
-func (s *Server) mapServers(o *object) []edit {
-	i := o.find("authorization_servers")
+// mapServers maps the bridged server in authorization_servers of a protected resource's
+// metadata. Each gets exactly the bytes of its public issuer.
+func (s *Server) mapServers(o *jsontext.Object) []jsontext.Edit {
+	i := o.Find("authorization_servers")
 	var servers []json.RawMessage
-	if i < 0 || json.Unmarshal(o.value(i), &servers) != nil {
+	if i < 0 || json.Unmarshal(o.Value(i), &servers) != nil {
 		return nil
 	}
 	changed := false
@@ -227,25 +203,25 @@ func (s *Server) mapServers(o *object) []edit {
 			continue
 		}
 		if mapped, ok := s.publicIssuer(server); ok && mapped != server {
-			servers[j], changed = quote(mapped), true
+			servers[j], changed = jsontext.Quote(mapped), true
 		}
 	}
 	if !changed {
 		return nil
 	}
-	return []edit{{o.members[i].value, marshal(servers)}}
+	return []jsontext.Edit{{Span: o.Members[i].Value, Text: jsontext.Marshal(servers)}}
 }
 
-// publicIssuer returns the public form of what the protected resource calls the
-// server. A final slash, which it may have other than the server's own document,
-// is the document's, for clients compare the two.
+// publicIssuer returns the public issuer for an entry of authorization_servers. Clients
+// compare the two byte by byte, so it ends in a slash exactly if the issuer in the server's
+// own document does.
 func (s *Server) publicIssuer(server string) (string, bool) {
 	rest, ok := s.Owns(server)
 	if !ok {
 		return server, false
 	}
 	for _, i := range s.issuers {
-		if strings.TrimSuffix(afterAuthority(i.public), "/") == strings.TrimSuffix(rest, "/") {
+		if strings.TrimSuffix(origin.AfterAuthority(i.public), "/") == strings.TrimSuffix(rest, "/") {
 			return i.public, true
 		}
 	}

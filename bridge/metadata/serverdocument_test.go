@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
 )
 
 // places writes UP for the origin that most upstreams of the tables take for
@@ -31,8 +33,8 @@ func mapServer(t testing.TB, cfg Config, pub Public, sent, raw string) (serverDo
 	l := &log{}
 	cfg.Log = l.add
 	srv := newServer(pub)
-	d := &search{Store: mustNew(t, cfg), pub: pub}
-	got := d.readDocument(srv, &asked{path: serverSuffix{serverPath, serverPath}, raw: []byte(raw), sentHost: sent})
+	d := &search{finder: mustNew(t, cfg).finder, pub: pub}
+	got := d.readDocument(srv, &asked{path: serverSuffix{serverPath, serverPath}, raw: []byte(raw), header: doc("").Header, sentHost: sent})
 	d.forgetResource(srv)
 	return got, srv, l.all()
 }
@@ -269,22 +271,22 @@ var serverRefused = []struct {
 	name, in string
 	err      error
 }{
-	{"empty", "", errNotJSON},
-	{"HTML", "<!doctype html>", errNotJSON},
-	{"cut off", `{"issuer":"UP"`, errNotJSON},
-	{"two documents", `{"issuer":"UP"}{"issuer":"UP"}`, errNotJSON},
-	{"byte order mark", "\ufeff" + `{"issuer":"UP"}`, errNotJSON},
-	{"UTF-16", "\xfe\xff\x00{\x00}", errNotUTF8},
-	{"Latin-1", "{\"issuer\":\"UP/\xfc\"}", errNotUTF8},
-	{"Latin-1 elsewhere", "{\"issuer\":\"UP\",\"a\":\"\xfc\"}", errNotUTF8},
-	{"array", `[{"issuer":"UP"}]`, errNotObject},
-	{"string", `"UP"`, errNotObject},
-	{"too deep", `{"issuer":"UP","a":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, errTooDeep},
-	{"very deep", strings.Repeat(`{"mtls_endpoint_aliases":`, 1<<16), errTooDeep},
-	{"issuer twice", `{"issuer":"UP","issuer":"https://evil.test"}`, errDuplicate},
-	{"issuer twice, one with escapes", `{"issuer":"https://evil.test","issue\u0072":"UP"}`, errDuplicate},
-	{"endpoint twice", `{"token_endpoint":"UP/t","issuer":"UP","token_endpoint":"https://evil.test/t"}`, errDuplicate},
-	{"dropped member twice", `{"issuer":"UP","signed_metadata":"a","signed_metadata":"b"}`, errDuplicate},
+	{"empty", "", jsontext.ErrNotJSON},
+	{"HTML", "<!doctype html>", jsontext.ErrNotJSON},
+	{"cut off", `{"issuer":"UP"`, jsontext.ErrNotJSON},
+	{"two documents", `{"issuer":"UP"}{"issuer":"UP"}`, jsontext.ErrNotJSON},
+	{"byte order mark", "\ufeff" + `{"issuer":"UP"}`, jsontext.ErrNotJSON},
+	{"UTF-16", "\xfe\xff\x00{\x00}", jsontext.ErrNotUTF8},
+	{"Latin-1", "{\"issuer\":\"UP/\xfc\"}", jsontext.ErrNotUTF8},
+	{"Latin-1 elsewhere", "{\"issuer\":\"UP\",\"a\":\"\xfc\"}", jsontext.ErrNotUTF8},
+	{"array", `[{"issuer":"UP"}]`, jsontext.ErrNotObject},
+	{"string", `"UP"`, jsontext.ErrNotObject},
+	{"too deep", `{"issuer":"UP","a":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, jsontext.ErrTooDeep},
+	{"very deep", strings.Repeat(`{"mtls_endpoint_aliases":`, 1<<16), jsontext.ErrTooDeep},
+	{"issuer twice", `{"issuer":"UP","issuer":"https://evil.test"}`, jsontext.ErrDuplicate},
+	{"issuer twice, one with escapes", `{"issuer":"https://evil.test","issue\u0072":"UP"}`, jsontext.ErrDuplicate},
+	{"endpoint twice", `{"token_endpoint":"UP/t","issuer":"UP","token_endpoint":"https://evil.test/t"}`, jsontext.ErrDuplicate},
+	{"dropped member twice", `{"issuer":"UP","signed_metadata":"a","signed_metadata":"b"}`, jsontext.ErrDuplicate},
 	{"empty object", `{}`, errNoIssuer},
 	{"no issuer", `{"token_endpoint":"UP/t"}`, errNoIssuer},
 	{"issuer in another case", `{"Issuer":"UP"}`, errNoIssuer},
@@ -303,7 +305,7 @@ func TestMapDocumentRefuses(t *testing.T) {
 				t.Errorf("error %v; want %v", err, tc.err)
 			}
 			got, srv, events := mapServer(t, Config{}, public, "", in)
-			if got.status != unavailable || got.body != nil || srv.known || srv.Available() || len(srv.routes) > 0 {
+			if got.status != unusable || got.reason != tc.err.Error() || got.body != nil || srv.known || srv.Available() || len(srv.routes) > 0 {
 				t.Errorf("got %+v of %+v; want nothing", got, srv)
 			}
 			want := []Event{{Kind: DocumentInvalid, Endpoint: public.URL(), Source: serverPath, Reason: tc.err.Error()}}

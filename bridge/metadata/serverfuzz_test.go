@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
 )
 
 // Members of the documents, told by their names (C5).
@@ -115,7 +117,7 @@ func wantURL(t *testing.T, raw json.RawMessage, own string) json.RawMessage {
 	if browserOrigin(s) != own {
 		t.Fatalf("%q is of %q to net/url, and of %q to browsers", s, own, browserOrigin(s))
 	}
-	return quote("https://mcp.example.com" + afterOrigin(s))
+	return jsontext.Quote("https://mcp.example.com" + afterOrigin(s))
 }
 
 // isMapped reports whether got, a value that is to be want, was mapped as the
@@ -173,12 +175,12 @@ func FuzzServerDocument(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(raw, "as.internal")
-		f.Add([]byte(`{"issuer":`+string(quote(tc.in))+`,"signed_metadata":1}`), "as.internal")
+		f.Add([]byte(`{"issuer":`+string(jsontext.Quote(tc.in))+`,"signed_metadata":1}`), "as.internal")
 	}
 	s := mustNew(f, tcpUpstream)
 	read := func(raw []byte, sent string) (serverDocument, *Server) {
 		srv := newServer(public)
-		d := &search{Store: s, pub: public}
+		d := &search{finder: s.finder, pub: public}
 		return d.readDocument(srv, &asked{raw: raw, sentHost: sent}), srv
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, sent string) {
@@ -194,7 +196,7 @@ func FuzzServerDocument(f *testing.F) {
 		valid := json.Valid(in) && utf8.Valid(in) && isObject && len(slices.Compact(sorted)) == len(names) &&
 			at >= 0 && values[at][0] == '"' && json.Unmarshal(values[at], &issuer) == nil
 		if got.status != found {
-			if valid && depth(in) <= maxDepth {
+			if valid && jsontext.Depth(in) <= jsontext.MaxDepth {
 				t.Fatalf("%q is refused", in)
 			}
 			if got.body != nil || len(srv.routes) > 0 || len(srv.issuers) > 0 {
@@ -331,8 +333,8 @@ func FuzzOwns(f *testing.F) {
 	for _, tc := range ownsCases {
 		f.Add(tc.in)
 	}
-	for _, tc := range locationCases {
-		f.Add(tc.in)
+	for _, raw := range seedURLs {
+		f.Add(raw)
 	}
 	srv := ownsServer(f)
 	origins := []string{"http|10.0.0.5|3000", "http|::1|3000", "https|as.internal|443"}

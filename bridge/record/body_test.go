@@ -20,7 +20,7 @@ func streamed(t *testing.T, ctx context.Context, body io.Reader, length int64) (
 	}
 	r.ContentLength = length
 	rec := new(Record)
-	if err := rec.Hold(r, 0, 0); err != nil {
+	if err := rec.Hold(nil, r, 0, 0); err != nil {
 		t.Fatal(err)
 	}
 	if rec.body == nil {
@@ -58,6 +58,7 @@ func TestRestOfTheBodyIsKept(t *testing.T) {
 		if _, err := io.ReadFull(r.Body, begin); err != nil {
 			t.Fatal(err)
 		}
+		rec.body.Ask()
 		rec.body.Answered()
 		src.gone = true
 		rest, err := io.ReadAll(r.Body)
@@ -74,6 +75,7 @@ func TestLongRestWaitsForTheEnd(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		src := &taken{Reader: bytes.NewReader(make([]byte, 1<<20))}
 		rec, r := streamed(t, ctx, src, 1<<20)
+		rec.body.Ask()
 		rec.body.Answered()
 		src.gone = true
 		if _, err := io.ReadFull(r.Body, make([]byte, maxRest)); err != nil {
@@ -101,7 +103,8 @@ func TestLongRestWaitsForTheEnd(t *testing.T) {
 func TestRestStaysOnHTTP2(t *testing.T) {
 	src := strings.NewReader(strings.Repeat("x", 1000))
 	rec, r := streamed(t, t.Context(), src, 1000)
-	rec.body.keep = false // what Hold finds for ProtoMajor 2
+	rec.body.http1 = false // what Hold finds for ProtoMajor 2
+	rec.body.Ask()
 	rec.body.Answered()
 	if src.Len() != 1000 {
 		t.Errorf("%d bytes were read ahead", 1000-src.Len())
@@ -119,9 +122,10 @@ func TestRestIsLimited(t *testing.T) {
 	}
 	r.ContentLength = -1
 	rec := new(Record)
-	if err := rec.Hold(r, 100, 1000); err != nil {
+	if err := rec.Hold(nil, r, 100, 1000); err != nil {
 		t.Fatal(err)
 	}
+	rec.body.Ask()
 	rec.body.Answered()
 	_, err = io.ReadAll(r.Body)
 	if !errors.Is(err, ErrBodyTooLarge) || !rec.TooLarge() {

@@ -15,16 +15,15 @@ import (
 // Conn is a connection to an upstream on which a request with a large body
 // cannot lose its answer.
 //
-// An upstream may answer before it has read the body, a 401 above all, and
-// close the connection. http.Transport then sees a write fail and gives up,
-// although the answer has arrived or is about to: whether the client gets it
-// is a race. While a large body is being sent, a Conn therefore does not
-// report that a write failed. It drops what follows, and the truth comes from
-// reading: the answer, or the same failure.
+// An upstream may answer before it has read the body, with a 401 for example, and
+// close the connection. http.Transport then sees a failed write and gives up, although
+// the answer has arrived or is about to arrive: whether the client gets it is a race.
+// While a large body is being sent, a Conn therefore does not report a failed write. It
+// drops the rest, and reading returns the answer or the same failure.
 type Conn struct {
 	net.Conn
-	// state is what is known of the request with a large body, if there is
-	// one; above its lowest two bits, the number of such requests so far.
+	// state has one of the states below in its lowest two bits. The other bits count
+	// the requests with large bodies.
 	state atomic.Uint64
 }
 
@@ -32,8 +31,8 @@ type Conn struct {
 const (
 	idle    uint64 = iota
 	armed          // a large body is about to be sent
-	sending        // its header is out
-	broken         // a write failed since
+	sending        // its header was sent
+	broken         // a write has failed
 
 	stateMask = 3
 )
@@ -41,7 +40,7 @@ const (
 // DialFunc dials, as http.Transport.DialContext.
 type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// WrapDial makes the connections of dial each a Conn.
+// WrapDial returns a DialFunc that makes each connection of dial a Conn.
 func WrapDial(dial DialFunc) DialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
@@ -52,9 +51,8 @@ func WrapDial(dial DialFunc) DialFunc {
 	}
 }
 
-// Write writes to the connection. The first write of a request always says
-// what went wrong: then nothing of it was sent, and it may be sent again on
-// another connection.
+// Write writes to the connection. The first write of a request always returns its
+// error: nothing of the request was sent, so it may be sent on another connection.
 func (c *Conn) Write(p []byte) (int, error) {
 	at := c.state.Load()
 	state := at & stateMask
@@ -84,8 +82,8 @@ func (c *Conn) arm() uint64 {
 	}
 }
 
-// release ends the request of that number, if it is still the last: the
-// connection is an ordinary one again, and says that it is broken if it is.
+// release ends the request of that number, if it is still the last one. From then on
+// writes return their errors again.
 func (c *Conn) release(number uint64) {
 	for {
 		at := c.state.Load()
@@ -95,8 +93,8 @@ func (c *Conn) release(number uint64) {
 	}
 }
 
-// connOf returns the Conn that a request of HTTP/1 is sent on, if it is one.
-// A connection of HTTP/2 is shared, and its streams end one by one.
+// connOf returns the Conn that an HTTP/1 request is sent on, if it is one. An HTTP/2
+// connection is shared, and its streams end separately.
 func connOf(conn net.Conn) *Conn {
 	if t, ok := conn.(*tls.Conn); ok {
 		if t.ConnectionState().NegotiatedProtocol == "h2" {

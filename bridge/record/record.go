@@ -1,10 +1,9 @@
-// Package record keeps what an upstream said in answer to one request, and
-// holds what is needed to ask it again: the scoped transport of the bridge.
+// Package record makes the round trip of one request to the upstream, and keeps the
+// header of the answer and the request body, so that the request can be sent again.
 //
-// A Record belongs to one request. It is filled by RoundTrip, between the
-// proxy and the real transport, at the moment when the response header has
-// arrived and before anything of it is copied downstream; so a response is
-// edited without a response writer in between.
+// A Record belongs to one request. RoundTrip runs between the proxy and the real
+// transport. It lets the bridge edit the answer as soon as the header has arrived,
+// before the proxy copies it, so no response writer is needed in between.
 package record
 
 import (
@@ -14,7 +13,7 @@ import (
 	"net/http"
 )
 
-// ErrBodyTooLarge says that the client sent more than Body's limit.
+// ErrBodyTooLarge says that the client's body exceeds the limit.
 var ErrBodyTooLarge = errors.New("request body exceeds the limit")
 
 // RoundTripFunc is the real transport.
@@ -22,33 +21,30 @@ type RoundTripFunc func(*http.Request) (*http.Response, error)
 
 // Hooks take part in a round trip once the response header has arrived.
 type Hooks interface {
-	// Redo is asked once: if it returns true, the answer is discarded and
-	// the request is sent once more to Path, which Redo may have changed.
-	// It is asked only where the request can be repeated.
+	// Redo is called once. If it returns true the answer is discarded, and the
+	// request is sent once more to Path, which Redo may have changed. It is not
+	// called if the request cannot be repeated.
 	Redo(*Record, *http.Response) bool
 
 	// Edit changes the response before the proxy sees it.
 	Edit(*Record, *http.Response)
 }
 
-// Record is what one request is about to ask of its upstream, and what the
-// upstream answered.
+// Record is one request to the upstream: what to send, and what the upstream
+// answered.
 type Record struct {
-	// Path is the path to ask the upstream for, unescaped. Empty leaves
-	// the request's own.
+	// Path is the path at the upstream, unescaped. If it is empty the path of the
+	// request is used.
 	Path string
 
-	// RawPath is the escaped form of Path where it differs from the
-	// default encoding, as in url.URL.
+	// RawPath is the escaped form of Path if it differs from the default encoding,
+	// as in url.URL.
 	RawPath string
 
 	// Identity asks the upstream for a body without content coding.
 	Identity bool
 
-	// Hooks look at the answer and change it. Nil: it passes as it is.
-	Hooks Hooks
-
-	// Status of the upstream's answer; 0 while there is none.
+	// Status is the status of the upstream's answer, or 0 if there is none yet.
 	Status int
 
 	// Host is the Host field that was sent to the upstream.
@@ -65,18 +61,19 @@ type Record struct {
 	isHeld  bool
 	hasBody bool
 	body    *Body
+	relay   relay
 }
 
-// Hold reads the body of r into memory if it is no larger than limit bytes,
-// so that it can be sent at once and sent again, and bounds it to max bytes
-// otherwise (0: no bound). The request's Body is replaced. It returns
-// ErrBodyTooLarge where the announced length already exceeds max, or the
-// error of reading the body.
+// Hold reads the body of r into memory if it has at most limit bytes, so that it can
+// be sent in one piece and sent again. A larger body is passed on and bounded to max
+// bytes (0 means no bound). Hold replaces the Body of the request. It returns
+// ErrBodyTooLarge if the announced length exceeds max, or the error of reading the
+// body. The answer to r will be written to w, which may be nil.
 //
-// A held body also keeps the connection to the client whole: an upstream
-// that answers before its transport has seen the end of the body would
-// otherwise leave a read that fails once the server closes the body.
-func (rec *Record) Hold(r *http.Request, limit, maxBytes int64) error {
+// Holding a body also protects the connection: if the upstream answers before its
+// transport has read to the end of the body, the last read would fail once the server
+// closes the body.
+func (rec *Record) Hold(w http.ResponseWriter, r *http.Request, limit, maxBytes int64) error {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
@@ -85,7 +82,7 @@ func (rec *Record) Hold(r *http.Request, limit, maxBytes int64) error {
 		return ErrBodyTooLarge
 	}
 	if len(r.Trailer) > 0 || r.ContentLength > limit {
-		rec.stream(r, nil, r.ContentLength, maxBytes)
+		rec.stream(w, r, nil, r.ContentLength, maxBytes)
 		return nil
 	}
 	if r.ContentLength > 0 {
@@ -96,11 +93,11 @@ func (rec *Record) Hold(r *http.Request, limit, maxBytes int64) error {
 		rec.hold(r, held)
 		return nil
 	}
-	return rec.holdUnknown(r, limit, maxBytes)
+	return rec.holdUnknown(w, r, limit, maxBytes)
 }
 
 // holdUnknown holds a body whose length was not announced.
-func (rec *Record) holdUnknown(r *http.Request, limit, maxBytes int64) error {
+func (rec *Record) holdUnknown(w http.ResponseWriter, r *http.Request, limit, maxBytes int64) error {
 	var buf bytes.Buffer
 	n, err := io.Copy(&buf, io.LimitReader(r.Body, limit+1))
 	if err != nil {
@@ -114,16 +111,17 @@ func (rec *Record) holdUnknown(r *http.Request, limit, maxBytes int64) error {
 		r.ContentLength = n
 		return nil
 	}
-	rec.stream(r, buf.Bytes(), -1, maxBytes)
+	rec.stream(w, r, buf.Bytes(), -1, maxBytes)
 	return nil
 }
 
-// stream passes the body on as it comes, after what was read of it already.
-func (rec *Record) stream(r *http.Request, head []byte, left, maxBytes int64) {
+// stream passes the body on as it arrives, after the part that was read already.
+func (rec *Record) stream(w http.ResponseWriter, r *http.Request, head []byte, left, maxBytes int64) {
 	rec.body = &Body{
-		rc: r.Body, ctx: r.Context(), head: head, left: left, limit: maxBytes, read: int64(len(head)),
-		keep: r.ProtoMajor == 1,
+		rc: r.Body, ctx: r.Context(), head: head, left: left, limit: maxBytes,
+		w: w, http1: r.ProtoMajor == 1,
 	}
+	rec.body.read.Store(int64(len(head)))
 	r.Body = rec.body
 }
 
@@ -132,14 +130,22 @@ func (rec *Record) hold(r *http.Request, held []byte) {
 	r.Body = replay(held)
 }
 
-// Held returns the body, if it is held.
+// Held returns the body, and true if it is held.
 func (rec *Record) Held() []byte { return rec.held }
 
-// SetHeld replaces a body that is held, in what is sent from now on.
+// SetHeld replaces a held body in requests that are sent from now on.
 func (rec *Record) SetHeld(body []byte) {
 	if rec.isHeld {
 		rec.held = body
 	}
+}
+
+// Again returns the body from its start, for a request that can be sent again.
+func (rec *Record) Again() io.ReadCloser {
+	if !rec.isHeld {
+		return http.NoBody
+	}
+	return replay(rec.held)
 }
 
 // Repeatable reports whether the request can be sent more than once.
@@ -154,36 +160,31 @@ func (rec *Record) Received() int64 {
 	if rec.body == nil {
 		return int64(len(rec.held))
 	}
-	rec.body.mu.Lock()
-	defer rec.body.mu.Unlock()
-	return rec.body.read
+	return rec.body.read.Load()
 }
 
-// ClientFailed reports whether the client is to blame for a body that could not be
-// passed on: it broke off, or sent more than the limit.
+// ClientFailed reports whether the body could not be passed on because the client
+// stopped sending it or exceeded the limit.
 func (rec *Record) ClientFailed() bool {
-	if rec.body == nil {
-		return false
-	}
-	rec.body.mu.Lock()
-	defer rec.body.mu.Unlock()
-	return rec.body.err != nil
+	return rec.body != nil && rec.body.failed.Load()
 }
 
-// Reset forgets the answer of an earlier attempt.
+// Reset clears the answer of an earlier attempt.
 func (rec *Record) Reset() {
 	rec.Status, rec.Challenge = 0, nil
 }
 
 // RoundTrip sends req, a request that the caller owns, through rt and fills
-// the record. It edits req in place: a proxy hands its own copy.
-func (rec *Record) RoundTrip(req *http.Request, rt RoundTripFunc) (*http.Response, error) {
+// the record. It edits req in place: a proxy passes its own copy. The hooks see the
+// answer and may change it; without hooks (nil) it passes as it is.
+func (rec *Record) RoundTrip(req *http.Request, rt RoundTripFunc, hooks Hooks) (*http.Response, error) {
 	rec.Reset()
+	rec.relay.reset()
 	res, err := rec.once(req, rt)
 	if err != nil {
 		return nil, err
 	}
-	if rec.Hooks != nil && rec.Repeatable() && rec.Hooks.Redo(rec, res) {
+	if hooks != nil && rec.Repeatable() && hooks.Redo(rec, res) {
 		_ = res.Body.Close()
 		if res, err = rec.once(req, rt); err != nil {
 			return nil, err
@@ -191,9 +192,10 @@ func (rec *Record) RoundTrip(req *http.Request, rt RoundTripFunc) (*http.Respons
 	}
 	rec.Status = res.StatusCode
 	rec.Challenge = res.Header["Www-Authenticate"]
-	if rec.Hooks != nil {
-		rec.Hooks.Edit(rec, res)
+	if hooks != nil {
+		hooks.Edit(rec, res)
 	}
+	rec.relay.watch(res)
 	return res, nil
 }
 
@@ -207,20 +209,23 @@ func (rec *Record) once(req *http.Request, rt RoundTripFunc) (*http.Response, er
 	if rec.isHeld {
 		req.Body = replay(rec.held)
 		req.GetBody = func() (io.ReadCloser, error) { return replay(rec.held), nil }
-		// The length is known now: one write, and none that can fail after
-		// an upstream has answered without reading.
+		// The length is known, so header and body are sent in one write. No
+		// later write can fail after an upstream has answered without reading.
 		req.ContentLength, req.TransferEncoding = int64(len(rec.held)), nil
 	}
-	// There are servers that begin a stream for HEAD as for GET. To a client its answer
-	// is over with the header, but the server goes on, and answers nothing else on that
-	// connection.
+	// Some servers begin a stream for HEAD as for GET. For the client the answer ends
+	// with the header, but such a server continues the stream and answers nothing else
+	// on the connection.
 	req.Close = req.Close || req.Method == http.MethodHead
 	rec.Host, rec.Dial = req.Host, req.URL.Host
 	if rec.body != nil {
+		rec.body.Ask()
 		res, err := guarded(req, rt)
 		rec.Scheme = req.URL.Scheme
 		if err == nil {
 			rec.body.Answered()
+		} else {
+			rec.body.endConnection()
 		}
 		return res, err
 	}
@@ -229,6 +234,25 @@ func (rec *Record) once(req *http.Request, rt RoundTripFunc) (*http.Response, er
 	return res, err
 }
 
-// replay is a reader that net/http recognizes as one in memory, and so
-// writes together with the request's header.
-func replay(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
+// replay returns a reader that net/http recognizes as one in memory and writes
+// together with the request's header.
+func replay(b []byte) io.ReadCloser {
+	if len(b) == 0 {
+		return http.NoBody // net/http sends any other body of length 0 in chunks
+	}
+	return io.NopCloser(bytes.NewReader(b))
+}
+
+// FirstLine returns the first line of a field that has one value (RFC 9110 section 5.3),
+// and removes further lines: they would not be mapped, and clients differ in which line
+// they use.
+func FirstLine(h http.Header, name string) (string, bool) {
+	lines := h[name]
+	if len(lines) == 0 {
+		return "", false
+	}
+	if len(lines) > 1 {
+		h[name] = lines[:1:1]
+	}
+	return lines[0], true
+}

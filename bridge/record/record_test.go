@@ -50,7 +50,7 @@ func TestHold(t *testing.T) {
 			if tc.length == 0 {
 				r.Body = http.NoBody
 			}
-			err := rec.Hold(r, limit, maxBytes)
+			err := rec.Hold(nil, r, limit, maxBytes)
 			if !errors.Is(err, tc.err) {
 				t.Fatalf("got error %v, want %v", err, tc.err)
 			}
@@ -74,7 +74,7 @@ func TestHold(t *testing.T) {
 func TestBodyBound(t *testing.T) {
 	var rec Record
 	r := request(t, io.NopCloser(strings.NewReader(strings.Repeat("x", 100))), -1)
-	if err := rec.Hold(r, 8, 50); err != nil {
+	if err := rec.Hold(nil, r, 8, 50); err != nil {
 		t.Fatal(err)
 	}
 	n, err := io.Copy(io.Discard, r.Body)
@@ -90,7 +90,7 @@ func TestBodyRemembersItsEnd(t *testing.T) {
 	var rec Record
 	r := request(t, nil, 9)
 	r.Body = src
-	if err := rec.Hold(r, 4, 0); err != nil {
+	if err := rec.Hold(nil, r, 4, 0); err != nil {
 		t.Fatal(err)
 	}
 	if got := readAll(t, r.Body); got != "123456789" {
@@ -143,10 +143,10 @@ func respond(status int, challenge ...string) *http.Response {
 func TestRedoSendsTheBodyAgain(t *testing.T) {
 	rec := Record{Path: "/a"}
 	r := request(t, strings.NewReader("body"), 4)
-	if err := rec.Hold(r, 10, 0); err != nil {
+	if err := rec.Hold(nil, r, 10, 0); err != nil {
 		t.Fatal(err)
 	}
-	rec.Hooks = hooks{redo: func(rec *Record, _ *http.Response) bool { rec.Path = "/a/"; return true }}
+	again := hooks{redo: func(rec *Record, _ *http.Response) bool { rec.Path = "/a/"; return true }}
 	var seen []string
 	res, err := rec.RoundTrip(r, func(req *http.Request) (*http.Response, error) {
 		seen = append(seen, req.URL.Path+" "+readAll(t, req.Body))
@@ -154,7 +154,7 @@ func TestRedoSendsTheBodyAgain(t *testing.T) {
 			return respond(307, "first"), nil
 		}
 		return respond(401, "second"), nil
-	})
+	}, again)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,12 +170,12 @@ func TestRedoSendsTheBodyAgain(t *testing.T) {
 func TestNoRedoOfAStreamedBody(t *testing.T) {
 	rec := Record{Path: "/a"}
 	r := request(t, strings.NewReader("body"), 4)
-	if err := rec.Hold(r, 2, 0); err != nil {
+	if err := rec.Hold(nil, r, 2, 0); err != nil {
 		t.Fatal(err)
 	}
-	rec.Hooks = hooks{redo: func(*Record, *http.Response) bool { t.Error("asked for a redo"); return true }}
+	again := hooks{redo: func(*Record, *http.Response) bool { t.Error("asked for a redo"); return true }}
 	times := 0
-	if _, err := rec.RoundTrip(r, func(*http.Request) (*http.Response, error) { times++; return respond(307), nil }); err != nil {
+	if _, err := rec.RoundTrip(r, func(*http.Request) (*http.Response, error) { times++; return respond(307), nil }, again); err != nil {
 		t.Fatal(err)
 	}
 	if times != 1 {
@@ -187,11 +187,11 @@ func TestNoRedoOfAStreamedBody(t *testing.T) {
 func TestRecordIsResetByEachAttempt(t *testing.T) {
 	var rec Record
 	r := request(t, http.NoBody, 0)
-	if _, err := rec.RoundTrip(r, func(*http.Request) (*http.Response, error) { return respond(401, "x"), nil }); err != nil {
+	if _, err := rec.RoundTrip(r, func(*http.Request) (*http.Response, error) { return respond(401, "x"), nil }, nil); err != nil {
 		t.Fatal(err)
 	}
 	failed := errors.New("refused")
-	if _, err := rec.RoundTrip(r, func(*http.Request) (*http.Response, error) { return nil, failed }); !errors.Is(err, failed) {
+	if _, err := rec.RoundTrip(r, func(*http.Request) (*http.Response, error) { return nil, failed }, nil); !errors.Is(err, failed) {
 		t.Fatalf("got %v", err)
 	}
 	if rec.Status != 0 || rec.Challenge != nil {
@@ -213,7 +213,7 @@ func FuzzHold(f *testing.F) {
 		var rec Record
 		r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
 		r.ContentLength = length
-		err := rec.Hold(r, limit, maxBytes)
+		err := rec.Hold(nil, r, limit, maxBytes)
 		got, readErr := io.ReadAll(r.Body)
 		over := maxBytes > 0 && int64(len(body)) > maxBytes
 		if err == nil && readErr == nil {

@@ -1,6 +1,9 @@
-// Package sse maps the one event of the HTTP+SSE transport that carries an
-// address: the first event named "endpoint" (MCP specification 2024-11-05,
-// "HTTP with SSE"). All other bytes of the stream pass untouched.
+// Package sse reads and edits event streams.
+//
+// endpoint.go maps the one event of the HTTP+SSE transport that carries an address:
+// the first event named "endpoint" (MCP specification 2024-11-05, "HTTP with SSE").
+// All other bytes of the stream are unchanged. seal.go seals the address in the public
+// path. parser.go reads the events of any stream.
 package sse
 
 import (
@@ -9,8 +12,8 @@ import (
 	"io"
 )
 
-// DefaultMaxEvent bounds, in bytes, what is held of a stream until its
-// endpoint event is complete.
+// DefaultMaxEvent bounds, in bytes, how much of a stream is held until its endpoint event is
+// complete.
 const DefaultMaxEvent = 64 << 10
 
 // ErrEventTooLarge says that an event before or at the endpoint event
@@ -24,11 +27,11 @@ type EndpointReader struct {
 	rc      io.ReadCloser
 	mapData func(string) (string, error)
 	limit   int
-	raw     []byte // read, not yet complete to the end of an event
-	scan    int    // offset in raw up to which lines were looked at
+	raw     []byte // the beginning of an event that is not complete yet
+	scan    int    // offset in raw up to which lines were parsed
 	out     []byte // ready to be read
 	buf     []byte // read buffer, while the endpoint event is awaited
-	later   bool   // an event has passed
+	later   bool   // the first event was passed on
 	found   bool
 	err     error
 }
@@ -45,7 +48,7 @@ func NewEndpointReader(rc io.ReadCloser, limit int, mapData func(string) (string
 // Close closes the stream.
 func (r *EndpointReader) Close() error { return r.rc.Close() }
 
-// Read implements io.Reader. An event is handed on as soon as it is complete.
+// Read implements io.Reader. An event is returned as soon as it is complete.
 func (r *EndpointReader) Read(p []byte) (int, error) {
 	for {
 		if len(r.out) > 0 {
@@ -63,7 +66,7 @@ func (r *EndpointReader) Read(p []byte) (int, error) {
 	}
 }
 
-// fill reads once and hands on what is complete.
+// fill reads once and passes complete events on.
 func (r *EndpointReader) fill() {
 	if r.buf == nil {
 		r.buf = make([]byte, 4<<10)
@@ -93,38 +96,26 @@ func (r *EndpointReader) fill() {
 	r.err = err
 }
 
-// nextEvent cuts the next complete event, with the blank line that ends it,
-// from what was read. A carriage return at the very end may be half of a
-// CRLF, so it ends a line only at the end of the stream.
+// nextEvent returns the next complete event, with the blank line that ends it, and
+// removes it from raw. A carriage return at the very end may be half of a CRLF, so it
+// ends a line only at the end of the stream.
 func (r *EndpointReader) nextEvent(eof bool) ([]byte, bool) {
-	start := r.scan
-	for i := r.scan; i < len(r.raw); i++ {
-		c := r.raw[i]
-		if c != '\n' && c != '\r' {
-			continue
+	for {
+		end, next, ok := lineEnd(r.raw, r.scan)
+		if !ok || r.raw[next-1] == '\r' && next == len(r.raw) && !eof {
+			return nil, false
 		}
-		end := i + 1
-		if c == '\r' {
-			if end == len(r.raw) && !eof {
-				break
-			}
-			if end < len(r.raw) && r.raw[end] == '\n' {
-				end++
-			}
-		}
-		if i == start { // blank line
-			event := r.raw[:end]
-			r.raw, r.scan = r.raw[end:], 0
+		blank := end == r.scan
+		if r.scan = next; blank {
+			event := r.raw[:next]
+			r.raw, r.scan = r.raw[next:], 0
 			return event, true
 		}
-		start, i = end, end-1
 	}
-	r.scan = start
-	return nil, false
 }
 
 func (r *EndpointReader) emit(event []byte) {
-	mark := 0 // of the byte order, which only the stream may begin with
+	mark := 0 // length of the byte order mark, which is only at the beginning of the stream
 	if !r.later && bytes.HasPrefix(event, byteOrderMark) {
 		mark = len(byteOrderMark)
 	}
@@ -153,19 +144,9 @@ func fields(event []byte) []field {
 	var fs []field
 	pos := 0
 	for pos < len(event) {
-		eol := bytes.IndexAny(event[pos:], "\r\n")
-		if eol < 0 {
-			eol = len(event) - pos
-		}
-		next := pos + eol
-		if next < len(event) && event[next] == '\r' {
-			next++
-		}
-		if next < len(event) && event[next] == '\n' {
-			next++
-		}
-		line := event[pos : pos+eol]
-		f := field{line: pos, next: next, start: pos + eol, end: pos + eol, name: string(line)}
+		end, next, _ := lineEnd(event, pos)
+		line := event[pos:end]
+		f := field{line: pos, next: next, start: end, end: end, name: string(line)}
 		if colon := bytes.IndexByte(line, ':'); colon >= 0 {
 			f.name = string(line[:colon])
 			f.start = pos + colon + 1
@@ -173,7 +154,7 @@ func fields(event []byte) []field {
 				f.start++
 			}
 		}
-		if eol > 0 {
+		if len(line) > 0 {
 			fs = append(fs, f)
 		}
 		pos = next
@@ -181,9 +162,9 @@ func fields(event []byte) []field {
 	return fs
 }
 
-// mapEvent returns event with the data of an endpoint event mapped, and
-// whether it is one. Several data lines are joined as a client joins them;
-// the mapped data stands in the first of them.
+// mapEvent returns event with the data of an endpoint event mapped, and whether it is an
+// endpoint event. Several data lines are joined as a client joins them, and the mapped data
+// is written to the first of them.
 func mapEvent(event []byte, mapData func(string) (string, error)) ([]byte, bool, error) {
 	fs := fields(event)
 	name, data, seen := "", "", false

@@ -14,13 +14,13 @@ import (
 // KeySize is the size of a sealing key in bytes.
 const KeySize = 32
 
-// maxSealed bounds the length of a token that Open looks at.
+// maxSealed bounds the length of a token that Open decodes.
 const maxSealed = 4 << 10
 
-// Sealer turns the message path that an upstream announced into a token of
-// the public path, and back. A token is encrypted and authenticated: a
-// client can neither read the upstream's path nor name another one, and any
-// replica with the same key opens it without having seen it before.
+// Sealer turns the message path that an upstream announced into a token for the
+// public path, and back. A token is encrypted and authenticated: a client can
+// neither read the upstream's path nor make a token for another one. Any replica
+// with the same key can open it without stored state.
 type Sealer struct {
 	aead cipher.AEAD
 	mac  []byte
@@ -57,9 +57,8 @@ func derive(key []byte, purpose string) []byte {
 	return h.Sum(nil)
 }
 
-// Seal returns the token of path for one scope (the endpoint and its
-// upstream). The nonce is taken from a keyed hash of both, so the same path
-// always has the same token.
+// Seal returns the token of path for one scope (the endpoint and its upstream). The nonce is
+// a keyed hash of both, so the same path always has the same token.
 func (s *Sealer) Seal(path, scope string) string {
 	h := hmac.New(sha256.New, s.mac)
 	fmt.Fprintf(h, "%d:%s%s", len(scope), scope, path)

@@ -1,6 +1,6 @@
-// Command demo shows the challenge of an MCP server arriving: it starts the
-// server, its authorization server, Caddy with mcp_auth_bridge in front, and
-// a page to look at, all on loopback, in plain HTTP.
+// Command demo compares an OAuth login behind reverse_proxy and behind
+// mcp_auth_bridge. It starts an MCP server, its authorization server, Caddy in
+// front of both, and a page to look at, all on loopback, in plain HTTP.
 //
 // With -server it starts only the MCP server on 127.0.0.1:3000 and the
 // authorization server on 127.0.0.1:9000, for a Caddy of your own.
@@ -31,7 +31,7 @@ func main() {
 	server := flag.Bool("server", false, "start only the MCP server and its authorization server")
 	program := flag.Bool("program", false, "be an MCP server that speaks over standard input and output; this is how the endpoint /stdio starts it")
 	public := flag.String("public", "http://localhost:8080/mcp,http://127.0.0.1:8080/mcp,http://localhost:8080/sse,http://127.0.0.1:8080/sse",
-		"with -server: the `URLs` that clients use, comma-separated; tokens are made out to them (with -cohosted: to the server's own)")
+		"with -server: the `URLs` that clients use, comma-separated; tokens are issued for them (with -cohosted: for the server's own)")
 	cohosted := flag.Bool("cohosted", false, "put the authorization server on the MCP server's own origin")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -75,16 +75,16 @@ func runStage(ctx context.Context, port int, cohosted bool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("An MCP server that requires a login listens on %s; the same as a program requires none.\n", s.Private())
-	fmt.Printf("Caddy runs in front of it with this configuration:\n\n%s\n", indent(s.Caddyfile))
+	fmt.Printf("An MCP server that requires a login listens on %s. The same server over stdio requires none.\n", s.Private())
+	fmt.Printf("Caddy runs in front of both with this Caddyfile:\n\n%s\n", s.Caddyfile)
 	origin := strings.TrimSuffix(s.Page, "/")
 	err = errors.Join(
-		show(ctx, "What a browser's script gets through mcp_auth_bridge:", s.Bridge, origin),
-		show(ctx, "What it gets through mcp_auth_bridge where the server speaks HTTP+SSE:", s.SSE, origin),
+		show(ctx, "What a script in a browser gets through mcp_auth_bridge:", s.Bridge, origin),
+		show(ctx, "What it gets through mcp_auth_bridge from the HTTP+SSE server:", s.SSE, origin),
 		show(ctx, "What it gets through reverse_proxy:", s.Plain, origin),
 	)
 	if err == nil {
-		fmt.Printf("Open   %s   to see all of them and to log in.\n", s.Page)
+		fmt.Printf("Open   %s   to compare them and to log in.\n", s.Page)
 		for _, try := range []struct{ endpoint, of, message string }{
 			{s.Bridge, "the server over Streamable HTTP", ping}, {s.SSE, "over HTTP+SSE", ping}, {s.Program, "as a program", initialize},
 		} {
@@ -120,8 +120,4 @@ func show(ctx context.Context, title, url, origin string) error {
 	}
 	fmt.Println()
 	return nil
-}
-
-func indent(s string) string {
-	return "    " + strings.ReplaceAll(strings.TrimSuffix(strings.ReplaceAll(s, "\t", "  "), "\n"), "\n", "\n    ") + "\n"
 }

@@ -1,4 +1,4 @@
-// Has the conversation of internal/talk with the client of the TypeScript SDK's second
+// Has the conversation of internal/mcptest with the client of the TypeScript SDK's second
 // version, which speaks 2026-07-28 and nothing else.
 //
 // Usage: node converse-v2.mjs <url>

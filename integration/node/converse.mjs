@@ -1,4 +1,4 @@
-// Has the conversation of internal/talk with the TypeScript SDK's client.
+// Has the conversation of internal/mcptest with the TypeScript SDK's client.
 //
 // Usage: node converse.mjs <streamable|sse> <url>
 // Prints what the client has seen as one line of JSON.

@@ -8,6 +8,8 @@
 //
 // With until-refreshed it calls the tool until the token has expired and the page
 // has refreshed it.
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 const [executablePath, page, profile, untilRefreshed] = process.argv.slice(2);
@@ -20,6 +22,8 @@ const context = await chromium.launchPersistentContext(profile, {
 	],
 });
 try {
+	await context.addInitScript({ content: await readFile(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8") });
+	const violations = [];
 	const tab = context.pages()[0] ?? (await context.newPage());
 	const requests = [];
 	tab.on("request", (r) => requests.push(`${r.method()} ${r.url().split("?")[0]}`));
@@ -36,12 +40,17 @@ try {
 	for (const column of ["sse", "stdio"].filter((name) => before[name])) {
 		await tab.waitForSelector(`[data-column=${column}] [data-step=login]:is([data-state=waiting],[data-state=unasked],[data-state=failed],[data-state=skipped])`);
 	}
+	for (const width of [360, 1280]) {
+		await tab.setViewportSize({ width, height: 900 });
+		violations.push(...(await looks(tab, width)));
+	}
 	const consents = {};
 	const after = {};
 	const logins = ["bridge", "sse"].filter((name) => before[name]).reverse();
 	for (const column of logins) {
 		await tab.click(`[data-column=${column}] [data-step=login] button`);
 		await tab.waitForSelector("button[value=yes]");
+		violations.push(...(await looks(tab, "consent")));
 		consents[column] = await tab.evaluate(() => ({ origin: location.origin, text: document.querySelector("main").innerText }));
 		await tab.click("button[value=yes]");
 		await tab.waitForSelector(`[data-column=${column}] [data-step=tool]:is([data-state=ok],[data-state=failed],[data-state=skipped])`);
@@ -58,7 +67,7 @@ try {
 		last = (await states(tab)).bridge.tool;
 	}
 	const cookies = (await context.cookies()).map((c) => c.name);
-	console.log(JSON.stringify({ before, consents, after, last, cookies, requests, errors }));
+	console.log(JSON.stringify({ violations, before, consents, after, last, cookies, requests, errors }));
 } finally {
 	await context.close();
 }
@@ -74,4 +83,19 @@ async function states(tab) {
 		}
 		return out;
 	});
+}
+
+// looks returns what axe finds in both colour schemes, and how far the page is wider than
+// the screen.
+async function looks(tab, what) {
+	const found = [];
+	for (const colorScheme of ["light", "dark"]) {
+		await tab.emulateMedia({ colorScheme });
+		found.push(...(await tab.evaluate(async () => {
+			const all = (await window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] })).violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`);
+			const over = document.documentElement.scrollWidth - innerWidth;
+			return over > 0 ? [...all, `${over} px too wide`] : all;
+		})).map((v) => `${what}, ${colorScheme}: ${v}`));
+	}
+	return found;
 }

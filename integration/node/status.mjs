@@ -17,7 +17,9 @@ const context = await chromium.launchPersistentContext(profile, {
 		"--disable-component-update", "--disable-sync",
 	],
 });
+const sizes = [[360, 740], [1280, 900]];
 const views = {};
+const fits = {};
 const requests = [];
 const errors = [];
 try {
@@ -26,18 +28,33 @@ try {
 	context.on("request", (r) => requests.push(r.allHeaders().then((h) => ({ method: r.method(), url: r.url(), authorization: h.authorization ?? "" }))));
 	tab.on("pageerror", (e) => errors.push(String(e)));
 	tab.on("console", (m) => /Content.Security|Trusted/i.test(m.text()) && errors.push(m.text()));
-	for (const [width, height] of [[360, 740], [1280, 900]]) {
+	for (const [width, height] of sizes) { // before anything has happened, so that all is well
+		await tab.setViewportSize({ width, height });
+		await tab.goto(page);
+		await tab.waitForSelector("main section[data-state]");
+		fits[width] = await tab.evaluate(() => [...document.querySelectorAll("main section[data-state=ok]")].filter((s) => s.getBoundingClientRect().bottom <= innerHeight).length);
+	}
+	for (const [width, height] of sizes) {
 		for (const colorScheme of ["light", "dark"]) {
 			await tab.setViewportSize({ width, height });
 			await tab.emulateMedia({ colorScheme });
 			await tab.goto(page);
-			await tab.waitForSelector("main section");
+			await tab.waitForSelector("main section[data-state]");
 			const before = await violations(tab);
 			// By keyboard alone: the first thing that it comes to is the check.
 			await tab.keyboard.press("Tab");
 			await tab.keyboard.press("Enter");
 			await tab.waitForFunction(() => document.getElementById("said").textContent.startsWith("Checked:"));
+			const open = await tab.evaluate(() => [...document.querySelectorAll("details[open] h2")].map((h) => h.textContent));
+			const pause = [];
+			for (let i = 0; i < 3; i++) {
+				pause.push(await tab.evaluate(() => `${document.getElementById("pause").textContent}, ${document.getElementById("age").textContent}`));
+				if (i < 2) await tab.click("#pause");
+			}
+			for (const closed of await tab.$$("details:not([open]) > summary")) await closed.click();
 			views[`${width} ${colorScheme}`] = {
+				open, pause,
+				order: await tab.evaluate(() => [...document.querySelectorAll("main section")].map((s) => s.dataset.state)),
 				said: await tab.textContent("#said"),
 				live: await tab.getAttribute("#said", "aria-live"),
 				text: await tab.innerText("body"),
@@ -49,7 +66,7 @@ try {
 			};
 		}
 	}
-	console.log(JSON.stringify({ views, requests: await Promise.all(requests), errors }));
+	console.log(JSON.stringify({ views, fits, requests: await Promise.all(requests), errors }));
 } finally {
 	await context.close();
 }
@@ -60,8 +77,9 @@ async function sections(tab) {
 		s.querySelector("h2").textContent,
 		{
 			text: s.innerText,
+			row: s.querySelector("summary").innerText,
 			verdict: s.querySelector(".verdict")?.dataset.state ?? "",
-			steps: Object.fromEntries([...s.querySelectorAll("[aria-label^=Checks] tbody tr")].map((r) => [r.querySelector(".step").textContent, { state: r.dataset.state, text: r.cells[1].textContent }])),
+			steps: Object.fromEntries([...s.querySelectorAll(".checks tbody tr")].map((r) => [r.querySelector(".step").textContent, { state: r.dataset.state, text: r.cells[1].textContent }])),
 		},
 	])));
 }

@@ -1,5 +1,5 @@
 // The conversation's server of 2026-07-28, made with the TypeScript SDK's second
-// version: the tools of internal/talk.
+// version: the tools of internal/mcptest.
 //
 // Usage: node talk-server-v2.mjs <http|stdio>
 // Over HTTP it prints its origin; Streamable HTTP is at /mcp.

@@ -1,4 +1,4 @@
-// The conversation's server, made with the TypeScript SDK: the tools of internal/talk.
+// The conversation's server, made with the TypeScript SDK: the tools of internal/mcptest.
 //
 // Usage: node talk-server.mjs <http|sse|stdio>
 // Over HTTP it prints its origin; Streamable HTTP is at /mcp, HTTP+SSE at /sse.

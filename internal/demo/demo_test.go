@@ -1,9 +1,11 @@
 package demo_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +121,33 @@ func TestChallenges(t *testing.T) {
 				t.Error("the server sends CORS headers; it is to have none")
 			}
 		})
+	}
+}
+
+// A registration may leave out what RFC 7591 section 2 gives a default.
+func TestRegistrationDefaults(t *testing.T) {
+	d := start(t, demo.Options{})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.Issuer()+"/register", strings.NewReader(`{"redirect_uris":["http://127.0.0.1:1/callback"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var got struct {
+		ID     string   `json:"client_id"`
+		Secret string   `json:"client_secret"`
+		Method string   `json:"token_endpoint_auth_method"`
+		Grants []string `json:"grant_types"`
+		Types  []string `json:"response_types"`
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil || json.Unmarshal(body, &got) != nil || res.StatusCode != http.StatusCreated || got.ID == "" || got.Secret == "" ||
+		got.Method != "client_secret_basic" || !slices.Equal(got.Grants, []string{"authorization_code"}) || !slices.Equal(got.Types, []string{"code"}) {
+		t.Errorf("got %v, %d %s", err, res.StatusCode, body)
 	}
 }
 

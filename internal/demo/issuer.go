@@ -18,6 +18,8 @@ import (
 
 	"github.com/luikyv/go-oidc/pkg/goidc"
 	"github.com/luikyv/go-oidc/pkg/provider"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
 // authorizationServer is an OAuth 2.1 authorization server: authorization
@@ -98,7 +100,7 @@ func admitClient(scopes []goidc.Scope) goidc.DCRHandleClientFunc {
 
 func isLoopback(redirect string) bool {
 	u, err := url.Parse(redirect)
-	return err == nil && u.Scheme == "http" && (u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1" || u.Hostname() == "::1")
+	return err == nil && u.Scheme == "http" && origin.IsLoopback(u.Hostname())
 }
 
 // withoutPort returns a redirect URI without its port, which RFC 8252 section
@@ -135,25 +137,34 @@ func (as *authorizationServer) ServeHTTP(w http.ResponseWriter, r *http.Request)
 		r.URL = &u
 	}
 	if path == "/register" && r.Method == http.MethodPost {
-		nativeByDefault(r)
+		setDefaults(r)
 	}
 	as.handler.ServeHTTP(w, r)
 }
 
-// nativeByDefault makes a client with only loopback redirects a native one
-// where it does not say what it is: the library takes it for a web application
-// and refuses its redirects, before any handler of its own is asked. MCP
-// clients on a desktop leave the member out.
-func nativeByDefault(r *http.Request) {
+// setDefaults adds to a registration what its client leaves out and RFC 7591 section 2
+// gives a default, which the library requires. A client with only loopback redirects
+// becomes a native one: the library takes it for a web application and refuses its
+// redirects before it calls any handler. MCP clients on a desktop leave the member out.
+func setDefaults(r *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
 	var meta map[string]any
-	if err == nil && json.Unmarshal(body, &meta) == nil && meta["application_type"] == nil {
-		redirects, _ := meta["redirect_uris"].([]any)
-		if !slices.ContainsFunc(redirects, func(v any) bool { s, _ := v.(string); return !isLoopback(s) }) {
-			meta["application_type"] = "native"
-			if with, err := json.Marshal(meta); err == nil {
-				body = with
+	if err == nil && json.Unmarshal(body, &meta) == nil && meta != nil {
+		for name, value := range map[string]any{
+			"token_endpoint_auth_method": "client_secret_basic",
+			"grant_types":                []string{"authorization_code"},
+			"response_types":             []string{"code"},
+		} {
+			if meta[name] == nil {
+				meta[name] = value
 			}
+		}
+		redirects, _ := meta["redirect_uris"].([]any)
+		if meta["application_type"] == nil && !slices.ContainsFunc(redirects, func(v any) bool { s, _ := v.(string); return !isLoopback(s) }) {
+			meta["application_type"] = "native"
+		}
+		if with, err := json.Marshal(meta); err == nil {
+			body = with
 		}
 	}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
@@ -162,7 +173,13 @@ func nativeByDefault(r *http.Request) {
 // consentPage asks who is logging in and whether the client may.
 var consentPage = template.Must(template.New("consent").Parse(`<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Log in</title>
-<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:28rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}button{font:inherit;padding:.4rem 1rem}</style>
+<meta name="color-scheme" content="light dark"><style>
+:root{color-scheme:light dark;--page:light-dark(#ffffff,#14171a);--text:light-dark(#1b1f23,#e8eaed);--dim:light-dark(#565d64,#aab2ba);--card:light-dark(#f5f7f9,#1e2226);--focus:light-dark(#0b57d0,#8ab4f8);--on-focus:light-dark(#ffffff,#14171a)}
+body{background:var(--page);color:var(--text);font:1rem/1.5 system-ui,sans-serif;margin:3rem auto;max-width:32rem;overflow-wrap:anywhere;padding:0 1rem}
+button,input{background:var(--card);border:1px solid var(--dim);border-radius:.3rem;color:inherit;font:inherit;min-height:2.75rem;padding:.4rem 1rem}
+button[value=yes]{background:var(--focus);border-color:var(--focus);color:var(--on-focus);font-weight:600}
+:focus-visible{outline:.2rem solid var(--focus);outline-offset:.15rem}
+</style>
 <main><h1>Log in</h1>
 <p><b>{{.Client}}</b> asks for <b>{{.Scopes}}</b> at <b>{{.Resources}}</b>.</p>
 <form method="post" action="{{.Action}}">

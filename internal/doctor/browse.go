@@ -6,7 +6,7 @@ import (
 	"runtime"
 )
 
-// Browse opens a URL in the system's browser.
+// Browse opens a URL in the default browser of the system.
 func Browse(url string) error {
 	command := []string{"xdg-open"}
 	switch runtime.GOOS {

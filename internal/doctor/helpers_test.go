@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// proofURL is the URL that a proof of possession is for.
+// proofURL returns the URL in a proof of possession.
 func proofURL(proof string) string {
 	parts := strings.Split(proof, ".")
 	if len(parts) != 3 {
@@ -24,7 +24,7 @@ func proofURL(proof string) string {
 	return claims.HTU
 }
 
-// noSuchName dials where no name is found, without asking a name server.
+// noSuchName fails like a dial to an unknown host name, without asking a name server.
 func noSuchName(_ context.Context, network, addr string) (net.Conn, error) {
 	host, _, _ := net.SplitHostPort(addr)
 	return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}}

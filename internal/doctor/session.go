@@ -4,40 +4,53 @@ import (
 	"context"
 	"net/http"
 	"strings"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/probe"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/report"
 )
 
-// sessionTries are the messages that show whether a session is kept, each over
-// a connection of its own, so that a load balancer may send each elsewhere.
+// sessionTries is how many messages check whether a session is kept. Each has its own
+// connection, so that a load balancer may send it to another replica.
 const sessionTries = 4
 
-// anonymousSession goes on after a message that was answered without a login.
-func (w *walk) anonymousSession(ctx context.Context, s *Step) {
-	if !w.opened || w.initialize == nil {
-		s.skip("it asks for a login")
-		return
-	}
-	w.talk(ctx, s, http.Header{})
+// sessions is the stage that uses the server: without a token if it needs none, and with the
+// token at the end.
+type sessions struct {
+	*endpoint
+	reach    *reach
+	resource *resourceStage
+	login    *loginStage
 }
 
-// talk has a conversation without credentials: in a session, or without one
-// where the server knows only revisions since 2026-07-28.
-func (w *walk) talk(ctx context.Context, s *Step, credentials http.Header) {
-	if r, ok := w.initialize.reply(); w.initialize.ok() && ok && r.Error == nil {
-		w.talkInSession(ctx, s, credentials, w.session)
+// useWithoutToken uses the server if it answered without a login.
+func (u *sessions) useWithoutToken(ctx context.Context, s *report.Step) {
+	if !u.opened || u.initialize == nil {
+		s.Skip("login is required")
 		return
 	}
-	if !w.modern {
-		s.skip("an HTTP+SSE server: its messages need its stream")
-		return
-	}
-	w.talkModern(ctx, s, credentials)
+	u.use(ctx, s, http.Header{})
+	u.judgeOpen(s, u.reach.header)
 }
 
-// talkModern sends a message of the revisions since 2026-07-28.
-func (w *walk) talkModern(ctx context.Context, s *Step, credentials http.Header) {
-	r := w.modernPost("tools/list", "tools/list", modernListMessage, listID)
-	add(r.header, credentials)
-	w.judgeList(s, w.send(ctx, s, r))
+// use uses the server in a session, or without one if the server is stateless.
+func (u *sessions) use(ctx context.Context, s *report.Step, credentials http.Header) {
+	if r, ok := u.initialize.Reply(); u.initialize.OK() && ok && r.Error == nil {
+		u.useSession(ctx, s, credentials, u.session)
+		return
+	}
+	if !u.stateless {
+		s.Skip("not supported for HTTP+SSE")
+		return
+	}
+	u.useStateless(ctx, s, credentials)
+}
+
+// useStateless sends one message as a stateless client.
+func (u *sessions) useStateless(ctx context.Context, s *report.Step, credentials http.Header) {
+	u.Report.Proven.Revision = probe.StatelessRevision
+	r := u.statelessPost("tools/list", "tools/list", probe.StatelessListMessage, probe.ListID)
+	add(r.Header, credentials)
+	u.judgeList(s, u.Send(ctx, s, r))
 }
 
 func add(h, more http.Header) {
@@ -46,98 +59,106 @@ func add(h, more http.Header) {
 	}
 }
 
-// talkInSession uses a session and ends it.
-func (w *walk) talkInSession(ctx context.Context, s *Step, credentials http.Header, session string) {
-	w.session = ""
-	with := func(name, body, id string) request {
-		r := w.post(name, body, id)
-		add(r.header, credentials)
-		r.header.Set("MCP-Protocol-Version", w.revision)
+// useSession sends messages in a session, and ends it. session is empty if the server has
+// no sessions.
+func (u *sessions) useSession(ctx context.Context, s *report.Step, credentials http.Header, session string) {
+	u.session = ""
+	u.Report.Proven.Revision = u.revision
+	with := func(name, body, id string) probe.Request {
+		r := u.post(name, body, id)
+		add(r.Header, credentials)
+		r.Header.Set("MCP-Protocol-Version", u.revision)
 		if session != "" {
-			r.header.Set("Mcp-Session-Id", session)
+			r.Header.Set("Mcp-Session-Id", session)
 		}
 		return r
 	}
-	notified := w.send(ctx, s, with("initialized", initializedMessage, ""))
-	if !notified.ok() && !w.judgeSession(s, notified, session) {
+	notified := u.Send(ctx, s, with("initialized", probe.InitializedMessage, ""))
+	if !notified.OK() && !u.judgeSession(s, notified, session) {
 		return
 	}
-	listed := w.send(ctx, s, with("tools/list", listMessage, listID))
-	if !w.judgeSession(s, listed, session) || !w.judgeList(s, listed) {
+	listed := u.Send(ctx, s, with("tools/list", probe.ListMessage, probe.ListID))
+	if !u.judgeSession(s, listed, session) || !u.judgeList(s, listed) {
 		return
 	}
 	if session == "" {
-		w.pass(s, "session.kept", "there are no sessions to be kept")
+		u.Pass(s, "session.kept", "the server has no sessions")
 		return
 	}
-	if w.kept(ctx, s, with("ping", pingMessage, pingID)) {
-		w.pass(s, "session.kept", "the session is kept over %d connections", sessionTries)
+	if u.kept(ctx, s, with("ping", probe.PingMessage, probe.PingID)) {
+		u.Pass(s, "session.kept", "the session is kept over %d connections", sessionTries)
 	}
-	if w.noDelete && w.page != "" {
-		w.warn(w.steps[stepPreflight], "preflight.methods", "pages may not send DELETE, which ends a session")
+	if u.reach.noDelete && u.Page != "" {
+		u.Warn(u.Steps[stepPreflight], "preflight.methods", "pages may not send DELETE, which ends a session")
 	}
 	end := with("end of the session", "", "")
-	end.method = http.MethodDelete
-	end.header.Del("Content-Type")
-	w.send(ctx, s, end)
+	end.Method = http.MethodDelete
+	end.Header.Del("Content-Type")
+	u.Send(ctx, s, end)
 }
 
-// kept sends messages of a session over connections of their own.
-func (w *walk) kept(ctx context.Context, s *Step, r request) bool {
+// kept sends the messages that check whether a session is kept.
+func (u *sessions) kept(ctx context.Context, s *report.Step, r probe.Request) bool {
 	for range sessionTries {
-		w.prober.fresh()
-		a := w.prober.do(ctx, r)
+		u.Prober.Fresh()
+		a := u.Prober.Do(ctx, r)
 		if a.Status == http.StatusNotFound || a.Status == http.StatusBadRequest {
 			s.Exchanges = append(s.Exchanges, a.Exchange)
-			w.fail(s, "session.kept", "the session is lost (%d) on another connection: replicas do not know each other's sessions", a.Status)
+			u.Fail(s, "session.kept", "the session is lost (%d) on another connection; perhaps replicas do not share sessions", a.Status)
 			return false
 		}
 	}
 	return true
 }
 
-// judgeSession looks at an answer within a session.
-func (w *walk) judgeSession(s *Step, a *answer, session string) bool {
+// judgeSession checks an answer in a session, and reports whether the session works.
+func (u *sessions) judgeSession(s *report.Step, a *probe.Answer, session string) bool {
 	switch {
-	case a.err != nil:
-		w.fail(s, "endpoint.answer", "a message after initialize has no answer: %s", a.Error)
-	case w.tokenRefused(s, a):
+	case a.Err != nil:
+		u.Fail(s, "endpoint.answer", "a message after initialize gets no response: %s", a.Error)
+	case u.tokenRefused(s, a):
 	case a.Status == http.StatusUnauthorized:
-		w.refused, w.opened = a, false
-		w.pass(s, "endpoint.status", "401: it asks for a login after initialize")
-		w.readable(s, a)
+		u.refused, u.opened = a, false
+		u.Pass(s, "endpoint.status", "401: login is required after initialize")
+		u.readable(s, a)
 	case a.Status == http.StatusNotFound && session != "":
-		w.fail(s, "session.kept", "the session is lost (404) right after initialize")
-	case a.Status == http.StatusBadRequest && session == "" && strings.Contains(strings.ToLower(string(a.body)), "session"):
-		w.fail(s, "session.crosses", "the server wants a session id (400), but none arrived with initialize")
-	case !a.ok():
-		w.fail(s, "endpoint.answer", "a message after initialize is answered with %d: %s", a.Status, a.Excerpt)
+		u.Fail(s, "session.kept", "the session is lost (404) right after initialize")
+	case a.Status == http.StatusBadRequest && session == "" && strings.Contains(strings.ToLower(string(a.Body)), "session"):
+		u.Fail(s, "session.crosses", "the server requires a session id (400), but its response to initialize had none")
+	case !a.OK():
+		u.Fail(s, "endpoint.answer", "a message after initialize gets %d: %s", a.Status, a.Excerpt)
 	default:
 		return true
 	}
 	return false
 }
 
-// judgeList looks at the answer to tools/list.
-func (w *walk) judgeList(s *Step, a *answer) bool {
-	r, ok := a.reply()
+// judgeList checks the answer to tools/list, and reports whether the server answers.
+func (u *sessions) judgeList(s *report.Step, a *probe.Answer) bool {
+	r, ok := a.Reply()
 	switch {
-	case w.tokenRefused(s, a):
+	case u.tokenRefused(s, a):
 	case a.Status == http.StatusUnauthorized:
-		w.refused, w.opened = a, false
-		w.pass(s, "endpoint.status", "401: it asks for a login after server/discover")
+		u.refused, u.opened = a, false
+		u.Pass(s, "endpoint.status", "401: login is required after server/discover")
 	case ok && r.Error == nil:
-		w.pass(s, "endpoint.answer", "tools/list is answered")
+		p := &u.Report.Proven
+		p.Session = true
+		if n, more, ok := r.Tools(); ok {
+			p.Tools, p.More = &n, more
+		}
+		u.Pass(s, "endpoint.answer", "tools/list is answered")
 		return true
-	case ok && refuses(r.Error.Message):
-		w.fail(s, "endpoint.status", "a login is asked for inside an answer with status %d, where no client looks for it: %s", a.Status, w.excerpt(a, r))
-	case ok: // a server without tools
-		w.pass(s, "endpoint.answer", "tools/list is answered with an error: %s", w.excerpt(a, r))
+	case ok && probe.WantsLogin(r.Error.Message):
+		u.Fail(s, "endpoint.status", "the server says that login is required in a response with status %d, but clients log in only after a 401: %s", a.Status, u.excerpt(a, r))
+	case ok: // the server has no tools
+		u.Report.Proven.Session = true
+		u.Pass(s, "endpoint.answer", "tools/list is answered with an error: %s", u.excerpt(a, r))
 		return true
-	case a.isStream() && a.slow:
-		w.fail(s, "endpoint.stream", "the answer's event stream begins, but no event comes in time: something holds it back")
+	case a.IsStream() && a.Slow:
+		u.Fail(s, "endpoint.stream", "the event stream begins, but no event arrives in time: something buffers it")
 	default:
-		w.fail(s, "endpoint.answer", "tools/list has no JSON-RPC response: %d with %s", a.Status, orWord(w.secrets.text(a.mediaType()), "no Content-Type"))
+		u.Fail(s, "endpoint.answer", "tools/list gets no JSON-RPC response: %d with %s", a.Status, u.form(a))
 	}
 	return false
 }

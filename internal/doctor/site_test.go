@@ -20,8 +20,11 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/probe"
 )
 
 const (
@@ -33,30 +36,35 @@ const (
 	serverPath   = "/.well-known/oauth-authorization-server"
 )
 
-// site is an MCP server with a login and its authorization server, in good
-// health; a test breaks one thing of it. Both are one web server with TLS, which
-// every name leads to.
+// site is a healthy MCP server with a login, and its authorization server. Tests break one
+// thing in it. One web server with TLS answers for both, and every host name leads to it.
 type site struct {
 	mu sync.Mutex
-	// challenge is that of the 401; empty: none.
+	// challenge is what the 401 has in WWW-Authenticate.
 	challenge []string
 	// answer, if not nil, answers the endpoint in place of the MCP server.
 	answer http.HandlerFunc
-	// at answers paths (with the host before them) in place of what is there.
+	// at has handlers for hosts with paths, which replace the usual ones.
 	at map[string]http.HandlerFunc
-	// resource and server are the documents; a nil member is left out.
+	// resource and server are the metadata documents. A nil member is left out.
 	resource, server map[string]any
-	// open needs no login.
+	// open is true if the server needs no login.
 	open bool
 	// cors answers preflights and exposes the challenge.
 	cors func(http.ResponseWriter, *http.Request) (done bool)
-	// audience is what the server expects; iss what the login says.
+	// audience is the audience that the server expects. iss is sent when the browser
+	// comes back.
 	audience, iss string
-	// scopes says that tokens are good for too little.
+	// upgrades makes port 80 redirect to https.
+	upgrades bool
+	// refused is an address at which nothing listens.
+	refused string
+	// scopes is true if the scopes of tokens are not sufficient.
 	scopes bool
 
 	http  *httptest.Server
-	codes map[string]url.Values // what was asked for, by code
+	plain *httptest.Server
+	codes map[string]url.Values // the authorization request, by its code
 	seen  []*http.Request
 }
 
@@ -74,7 +82,7 @@ func newSite() *site {
 	}
 }
 
-// openCORS lets every page in.
+// openCORS allows every page.
 func openCORS(w http.ResponseWriter, r *http.Request) bool {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
@@ -96,9 +104,15 @@ func (s *site) start(t testing.TB) {
 	s.http.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t, time.Now().Add(time.Hour))}}
 	s.http.StartTLS()
 	t.Cleanup(s.http.Close)
+	if s.upgrades {
+		s.plain = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://"+r.Host+r.URL.String(), http.StatusMovedPermanently)
+		}))
+		t.Cleanup(s.plain.Close)
+	}
 }
 
-// certificate is one for every name of the tests.
+// certificate returns one for all host names of the tests.
 func certificate(t testing.TB, until time.Time) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -127,13 +141,19 @@ func (s *site) transport() *http.Transport {
 	pool.AddCert(s.http.TLS.Certificates[0].Leaf)
 	return &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: pool},
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if s.upgrades && strings.HasSuffix(addr, ":80") {
+				return new(net.Dialer).DialContext(ctx, network, s.plain.Listener.Addr().String())
+			}
+			if addr == s.refused {
+				return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+			}
 			return new(net.Dialer).DialContext(ctx, network, s.http.Listener.Addr().String())
 		},
 	}
 }
 
-// ServeHTTP is both servers.
+// ServeHTTP answers for both servers.
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.seen = append(s.seen, r.Clone(context.Background()))
@@ -153,7 +173,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "login.example.com" + serverPath:
 		writeJSON(w, http.StatusOK, s.server)
 	case "login.example.com/register":
-		writeJSON(w, http.StatusCreated, map[string]any{"client_id": "registered", "client_secret": "s3cr3t-of-the-client"})
+		s.register(w, r)
 	case "login.example.com/authorize":
 		s.authorize(w, r)
 	case "login.example.com/token":
@@ -174,7 +194,7 @@ func writeJSON(w http.ResponseWriter, status int, v map[string]any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// endpoint is the MCP server.
+// endpoint answers for the MCP server.
 func (s *site) endpoint(w http.ResponseWriter, r *http.Request) {
 	if s.answer != nil {
 		s.answer(w, r)
@@ -204,7 +224,7 @@ func (s *site) refuse(w http.ResponseWriter, more string) {
 	w.WriteHeader(http.StatusUnauthorized)
 }
 
-// speak is an MCP server with sessions.
+// speak answers as an MCP server with sessions.
 func speak(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		w.WriteHeader(http.StatusMethodNotAllowed)
@@ -216,7 +236,7 @@ func speak(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = json.NewDecoder(r.Body).Decode(&message)
 	result := map[string]any{}
-	if named := r.Header.Get("MCP-Protocol-Version"); named == legacyRevision { // which it does not know
+	if named := r.Header.Get("MCP-Protocol-Version"); named == probe.HandshakeRevision { // the server supports older revisions only
 		answers(http.StatusBadRequest, "text/plain", "unsupported protocol version")(w, r)
 		return
 	}
@@ -228,7 +248,7 @@ func speak(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		return
 	case "tools/list":
-		result["tools"] = []any{}
+		result["tools"] = []any{map[string]any{"name": "one"}, map[string]any{"name": "two"}}
 	case "ping":
 	default:
 		writeJSON(w, http.StatusBadRequest, map[string]any{"jsonrpc": "2.0", "id": message.ID, "error": map[string]any{"code": -32601, "message": "no such method"}})
@@ -237,7 +257,15 @@ func speak(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"jsonrpc": "2.0", "id": message.ID, "result": result})
 }
 
-// authorize logs everyone in.
+// register registers every client (RFC 7591 section 3.2.1).
+func (s *site) register(w http.ResponseWriter, r *http.Request) {
+	client := make(map[string]any)
+	_ = json.NewDecoder(r.Body).Decode(&client)
+	client["client_id"], client["client_secret"], client["client_secret_expires_at"] = "registered", "s3cr3t-of-the-client", 0
+	writeJSON(w, http.StatusCreated, client)
+}
+
+// authorize logs every user in.
 func (s *site) authorize(w http.ResponseWriter, r *http.Request) {
 	code := "code-" + rand.Text()
 	s.mu.Lock()
@@ -250,7 +278,7 @@ func (s *site) authorize(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, r.URL.Query().Get("redirect_uri")+"?"+back.Encode(), http.StatusFound)
 }
 
-// token gives a JWT for the resource that was asked for.
+// token issues a JWT for the requested resource.
 func (s *site) token(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	asked := s.codes[r.FormValue("code")]
@@ -262,7 +290,7 @@ func (s *site) token(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"access_token": jwtFor(asked.Get("resource"), time.Hour), "token_type": "bearer", "refresh_token": "refresh-s3cr3t"})
 }
 
-// jwtFor is a token that says what it is for.
+// jwtFor returns an unsigned token for an audience.
 func jwtFor(audience string, lifetime time.Duration) string {
 	b64 := base64.RawURLEncoding.EncodeToString
 	return b64([]byte(`{"alg":"none"}`)) + "." + b64(fmt.Appendf(nil, `{"aud":%q,"exp":%d}`, audience, time.Now().Add(lifetime).Unix())) + "." + b64([]byte("signature"))
@@ -281,7 +309,7 @@ func (s *site) asked(host string) []*http.Request {
 	return found
 }
 
-// browse is a user who agrees to everything.
+// browse returns a browser whose user agrees to everything.
 func (s *site) browse(t testing.TB) func(string) error {
 	client := &http.Client{Transport: &http.Transport{
 		TLSClientConfig: s.transport().TLSClientConfig,
@@ -294,7 +322,7 @@ func (s *site) browse(t testing.TB) func(string) error {
 	}}
 	t.Cleanup(client.CloseIdleConnections)
 	return func(at string) error {
-		res, err := client.Get(at) //nolint:noctx // bounded by the test's own server
+		res, err := client.Get(at)
 		if err != nil {
 			return err
 		}

@@ -2,108 +2,100 @@ package doctor
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/probe"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/report"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/rules"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/urls"
 )
 
-// useToken has a conversation with a token.
-func (w *walk) useToken(ctx context.Context, s *Step) {
-	if w.opts.Token == "" {
-		s.skip("there is no token; --token and --login give one")
+// useToken uses the server with a token.
+func (u *sessions) useToken(ctx context.Context, s *report.Step) {
+	if u.login.token == "" {
+		s.Skip("no token; use --login or --token")
 		return
 	}
-	w.withToken = true
-	credentials := http.Header{"Authorization": {"Bearer " + w.opts.Token}}
-	r := w.post("initialize", initializeMessage, initializeID)
-	add(r.header, credentials)
-	a := w.send(ctx, s, r)
-	reply, ok := a.reply()
+	u.withToken = true
+	if !u.login.loggedIn {
+		defer u.explain(s)
+	}
+	credentials := http.Header{"Authorization": {"Bearer " + u.login.token}}
+	r := u.post("initialize", probe.InitializeMessage, probe.InitializeID)
+	add(r.Header, credentials)
+	a := u.Send(ctx, s, r)
+	reply, ok := a.Reply()
 	switch {
-	case w.tokenRefused(s, a):
+	case u.tokenRefused(s, a):
 		return
-	case a.err != nil:
-		w.fail(s, "endpoint.answer", "initialize with the token has no answer: %s", a.Error)
+	case a.Err != nil:
+		u.Fail(s, "endpoint.answer", "initialize with the token gets no response: %s", a.Error)
 		return
-	case a.redirect():
-		w.fail(s, "endpoint.redirect", "the message with the token is redirected (%d), which is not followed with a token", a.Status)
+	case a.Redirect():
+		u.judgeRedirectWithToken(s, a)
 		return
-	case a.ok() && ok && reply.Error == nil:
-		w.pass(s, "token.accepted", "the token is accepted")
-		w.revision = reply.revision()
-		w.talkInSession(ctx, s, credentials, a.header.Get("Mcp-Session-Id"))
+	case a.OK() && ok && reply.Error == nil:
+		u.Pass(s, "token.accepted", "the token is accepted")
+		u.revision = reply.Revision()
+		u.Report.Proven.Server = u.Secrets.Text(reply.ServerName())
+		u.useSession(ctx, s, credentials, a.Header.Get("Mcp-Session-Id"))
 	default:
-		w.talkModern(ctx, s, credentials)
+		u.useStateless(ctx, s, credentials)
 	}
 }
 
-// claims are those of a token that is a JWT (RFC 9068), unverified.
-type claims struct {
-	Audience audience `json:"aud"`
-	Expires  float64  `json:"exp"`
+// judgeRedirectWithToken records a redirect of a message with a token. The doctor does not
+// follow it. Clients follow it if it keeps the message and the origin.
+func (u *sessions) judgeRedirectWithToken(s *report.Step, a *probe.Answer) {
+	where := u.Secrets.Link(a.Header.Get("Location"))
+	to, err := u.Target.Parse(a.Header.Get("Location"))
+	keeps := a.Status == http.StatusTemporaryRedirect || a.Status == http.StatusPermanentRedirect
+	if err == nil && keeps && urls.Follows(u.Target, to) {
+		u.Warn(s, "endpoint.redirect", "the message with the token is redirected (%d) to %s; the doctor does not follow redirects with a token", a.Status, where)
+		return
+	}
+	u.Fail(s, "endpoint.redirect", "the message with the token is redirected (%d) to %s, where clients do not follow", a.Status, where)
 }
 
-// audience is a string or a list of them.
-type audience []string
-
-func (a *audience) UnmarshalJSON(raw []byte) error {
-	var one string
-	if json.Unmarshal(raw, &one) == nil {
-		*a = audience{one}
-		return nil
-	}
-	return json.Unmarshal(raw, (*[]string)(a))
-}
-
-// readClaims reads the claims of a token, where it is a JWT.
-func readClaims(token string) (claims, bool) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return claims{}, false
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
-	var c claims
-	if err != nil || json.Unmarshal(raw, &c) != nil {
-		return claims{}, false
-	}
-	return c, true
-}
-
-// tokenRefused tells why a token is refused, if it is.
-func (w *walk) tokenRefused(s *Step, a *answer) bool {
-	if !w.withToken || a.Status != http.StatusUnauthorized && a.Status != http.StatusForbidden {
+// tokenRefused reports whether the token was refused, and records why.
+func (u *sessions) tokenRefused(s *report.Step, a *probe.Answer) bool {
+	if !u.withToken || a.Status != http.StatusUnauthorized && a.Status != http.StatusForbidden {
 		return false
 	}
 	code, description, scope := "", "", ""
-	if one, ok := parseChallenge(a.header).first(); ok {
+	if one, ok := parseChallenge(a.Header).first(); ok {
 		code, _ = one.Param("error")
 		description, _ = one.Param("error_description")
 		scope, _ = one.Param("scope")
 	}
 	said := ""
 	if description != "" {
-		said = ": " + w.secrets.text(description)
+		said = ": " + u.Secrets.Text(description)
 	}
-	if a.Status == http.StatusForbidden {
-		w.fail(s, "token.scope", "the token is good for too little (403 %s); wanted: %s%s", w.secrets.text(code), orWord(w.secrets.text(scope), "not said"), said)
+	if a.Status == http.StatusForbidden && code != "insufficient_scope" && scope == "" {
+		u.Fail(s, "token.accepted", "the request with the token gets %s%s", strings.TrimSpace("403 "+u.Secrets.Text(code)), said)
 		return true
 	}
-	c, isJWT := readClaims(w.opts.Token)
-	resource := orWord(w.resource.resource, w.report.URL)
+	if a.Status == http.StatusForbidden {
+		u.Fail(s, "token.scope", "the token has too few scopes (%s); required: %s%s", strings.TrimSpace("403 "+u.Secrets.Text(code)), report.OrWord(u.Secrets.Text(scope), "not said"), said)
+		return true
+	}
+	c, isJWT := readClaims(u.login.token)
+	resource := report.OrWord(u.resource.doc.resource, u.Report.URL)
 	switch {
-	case isJWT && c.Expires > 0 && time.Unix(int64(c.Expires), 0).Before(time.Now()):
-		w.fail(s, "token.time", "the token is refused (401); it expired at %s%s", time.Unix(int64(c.Expires), 0).UTC().Format(time.RFC3339), said)
+	case isJWT && c.outside(time.Now()) != "":
+		u.Fail(s, "token.time", "the server refuses the token (401); it %s%s", c.outside(time.Now()), said)
 	case isJWT && len(c.Audience) > 0 && !slices.Contains(c.Audience, resource):
-		w.fail(s, "token.audience", "the token is refused (401); it is made out to %s, not to %s%s", w.secrets.text(strings.Join(c.Audience, ", ")), w.secrets.link(resource), said)
-	case isJWT && len(c.Audience) > 0 && w.loggedIn:
-		w.fail(s, "token.audience", "the token is refused (401) right after the login, although it is made out to %s as it should be: the server expects another audience%s", w.secrets.text(strings.Join(c.Audience, ", ")), said)
+		u.NoteWith(s, report.Fail, "token.audience", report.Facts{rules.Misdirected: "yes"}, "the server refuses the token (401); it was issued for %s, not for %s%s", u.Secrets.Text(strings.Join(c.Audience, ", ")), u.Secrets.Link(resource), said)
+	case isJWT && len(c.Audience) > 0 && u.login.loggedIn:
+		u.Fail(s, "token.audience", "the server refuses the token (401) right after the login, although it was issued for %s: the server may expect another audience%s", u.Secrets.Text(strings.Join(c.Audience, ", ")), said)
 	case strings.Contains(strings.ToLower(description), "audience"):
-		w.fail(s, "token.audience", "the token is refused (401)%s", said)
+		u.Fail(s, "token.audience", "the server refuses the token (401)%s", said)
 	default:
-		w.fail(s, "token.accepted", "the token is refused (401 %s)%s", w.secrets.text(code), said)
+		u.Fail(s, "token.accepted", "the server refuses the token (%s)%s", strings.TrimSpace("401 "+u.Secrets.Text(code)), said)
 	}
 	return true
 }

@@ -2,14 +2,18 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
-	"time"
+	"slices"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/probe"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/record"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/report"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/rules"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/urls"
 )
 
-// The steps that others look at by name.
+// The IDs of the steps.
 const (
 	stepConnect   = "connect"
 	stepPreflight = "preflight"
@@ -26,224 +30,147 @@ const (
 	stepToken     = "token"
 )
 
-// walk is one walk to a server.
+// walk is one check of a server: the stages in the order of a client, and the recorder
+// that they share.
 type walk struct {
-	opts    Options
-	target  *url.URL
-	origin  string // of the page that is looked at
-	asked   bool   // the caller named it
-	page    string // origin that requests are sent with; empty: none
-	secrets *secrets
-	prober  *prober
-	report  *Report
-	steps   map[string]*Step
-	fills   *strings.Replacer
+	*record.Recorder
+	opts Options
 
-	// What was found on the way.
-	sendTo     *url.URL // the target, or where it redirects to at the same origin
-	lost       bool     // no answer came at all
-	unusable   bool     // what is there is no MCP server
-	initialize *answer  // of the first message
-	opened     bool     // it was let in without a token
-	refused    *answer  // the first 401, or what stands for it
-	session    string
-	revision   string // of the session
-	modern     bool   // server/discover was answered
-	overStream bool   // it is a server of HTTP+SSE
-	noDelete   bool   // pages may not end sessions
-	challenged challenged
-	resource   resourceDocument
-	issuer     string // the first that can be used
-	server     serverDocument
-	withToken  bool // the messages have a token now
-	loggedIn   bool // which comes fresh from a login
+	reach     *reach
+	endpoint  *endpoint
+	sessions  *sessions
+	challenge *challengeStage
+	resource  *resourceStage
+	issuer    *issuerStage
+	proof     *proofStage
+	login     *loginStage
 }
 
-func newWalk(opts Options, raw string, known *secrets) (*walk, error) {
+// newWalk prepares a check of the server at a URL. known are the secrets that no report
+// may show; those of the options are added.
+func newWalk(opts Options, raw string, known *report.Secrets) (*walk, error) {
 	target, err := parseTarget(raw)
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{opts: opts, target: target, sendTo: target, origin: originOf(target), secrets: known, steps: make(map[string]*Step)}
+	r := &record.Recorder{Target: target, Origin: urls.Origin(target), Secrets: known, Steps: make(map[string]*report.Step)}
 	if opts.Origin != "" {
-		if w.origin, err = parseOrigin(opts.Origin); err != nil {
+		if r.Origin, err = parseOrigin(opts.Origin); err != nil {
 			return nil, err
 		}
-		w.asked = true
+		r.Asked = true
 	}
-	w.keepSecret(opts)
-	w.prober = newProber(opts, originOf(target), w.secrets)
-	w.report = &Report{Version: Version, URL: linkOf(target), Origin: w.origin, OriginAsked: w.asked}
-	page := w.origin
-	if !w.asked {
-		page = "<origin of the page>"
-	}
-	w.fills = strings.NewReplacer(
-		"{url}", w.report.URL, "{origin}", originOf(target), "{page}", page, "{host}", target.Host,
-		"{path}", plain(target.EscapedPath()), "{wellknown}", wellKnown(target, "oauth-protected-resource").String(),
-	)
+	keepSecret(known, opts, target)
+	r.Prober = probe.New(opts.transport(), opts.Timeout, opts.Header, urls.Origin(target), known)
+	r.Report = &report.Report{Version: report.Version, URL: urls.WithoutQuery(target), Origin: r.Origin, OriginAsked: r.Asked}
+
+	w := &walk{Recorder: r, opts: opts}
+	w.reach = &reach{Recorder: r, header: opts.Header, insecure: opts.Insecure}
+	w.endpoint = &endpoint{Recorder: r, timeout: opts.Timeout, sendTo: target}
+	w.challenge = &challengeStage{Recorder: r, endpoint: w.endpoint}
+	w.resource = &resourceStage{Recorder: r, endpoint: w.endpoint, challenge: w.challenge}
+	w.issuer = &issuerStage{Recorder: r, endpoint: w.endpoint, challenge: w.challenge, resource: w.resource, clientID: opts.ClientID, secret: opts.ClientSecret}
+	w.proof = &proofStage{Recorder: r, endpoint: w.endpoint, challenge: w.challenge, resource: w.resource, upstream: opts.Upstream}
+	w.login = &loginStage{Recorder: r, endpoint: w.endpoint, challenge: w.challenge, resource: w.resource, issuer: w.issuer, opts: opts, token: opts.Token}
+	w.sessions = &sessions{endpoint: w.endpoint, reach: w.reach, resource: w.resource, login: w.login}
 	return w, nil
 }
 
-// keepSecret learns what must not be shown.
-func (w *walk) keepSecret(opts Options) {
-	w.secrets.add(opts.Token)
-	w.secrets.add(opts.ClientSecret)
+// keepSecret adds the secrets that the options and the URL of the server hold.
+func keepSecret(known *report.Secrets, opts Options, target *url.URL) {
+	known.Add(opts.Token)
+	known.Add(opts.ClientSecret)
 	for name, values := range opts.Header {
-		if http.CanonicalHeaderKey(name) == "Host" {
+		if slices.Contains(publicFields, http.CanonicalHeaderKey(name)) {
 			continue
 		}
 		for _, value := range values {
-			w.secrets.addField(value)
+			known.AddField(value)
 		}
 	}
-	for name, values := range w.target.Query() {
-		w.secrets.addPart(name)
-		for _, value := range values {
-			w.secrets.addPart(value)
-		}
-	}
-	for _, part := range strings.FieldsFunc(w.target.RawQuery, func(r rune) bool { return r == '&' || r == '=' }) {
-		w.secrets.addPart(part) // as it is escaped there
+	known.AddQuery(target.RawQuery)
+}
+
+// publicFields are the header fields of the caller that hold no secret.
+var publicFields = []string{"Host", "Accept", "Accept-Language", "Content-Type", "Origin", "User-Agent", "Mcp-Protocol-Version", "Mcp-Method"}
+
+// plan lists the steps in the order of a client.
+func (w *walk) plan() []plannedStep {
+	return []plannedStep{
+		{stepConnect, "connect", w.reach.connect},
+		{stepPreflight, "CORS preflight (browser clients)", w.reach.preflight},
+		{stepInit, "initialize (clients up to 2025-11-25)", w.endpoint.sendInitialize},
+		{stepDiscover, "server/discover (clients since 2026-07-28)", w.endpoint.sendDiscover},
+		{stepGet, "GET (event stream)", w.endpoint.get},
+		{stepSession, "session without login", w.sessions.useWithoutToken},
+		{stepChallenge, "WWW-Authenticate", w.challenge.readChallenge},
+		{stepResource, "OAuth metadata of the MCP server", w.resource.findResource},
+		{stepServer, "OAuth metadata of the authorization server", w.issuer.findServer},
+		{stepEndpoints, "token endpoint (browser clients)", w.issuer.callEndpoints},
+		{stepDPoP, "DPoP", w.proof.proveKey},
+		{stepLogin, "login", w.login.run},
+		{stepToken, "session with the token", w.sessions.useToken},
 	}
 }
 
-// plan is what is walked, in the order of a client.
-var plan = []struct {
+// plannedStep is a step that has not run yet.
+type plannedStep struct {
 	id, title string
-	run       func(*walk, context.Context, *Step)
-}{
-	{stepConnect, "connect", (*walk).connect},
-	{stepPreflight, "a page asks whether it may call", (*walk).preflight},
-	{stepInit, "initialize, as clients before 2026-07-28", (*walk).sendInitialize},
-	{stepDiscover, "server/discover, as clients since 2026-07-28", (*walk).sendDiscover},
-	{stepGet, "GET, for an event stream", (*walk).get},
-	{stepSession, "a session without a login", (*walk).anonymousSession},
-	{stepChallenge, "the challenge", (*walk).readChallenge},
-	{stepResource, "metadata of the protected resource", (*walk).findResource},
-	{stepServer, "metadata of the authorization server", (*walk).findServer},
-	{stepEndpoints, "a page calls the token endpoint", (*walk).callEndpoints},
-	{stepDPoP, "a proof of possession", (*walk).proveKey},
-	{stepLogin, "the login", (*walk).login},
-	{stepToken, "a session with the token", (*walk).useToken},
+	run       func(context.Context, *report.Step)
 }
 
-// run walks all steps.
+// run takes all steps, and completes the report.
 func (w *walk) run(ctx context.Context) {
 	limit := walkTimeouts * w.opts.Timeout
 	if w.opts.Login {
-		limit += loginPatience
+		limit += loginTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	defer w.prober.client.CloseIdleConnections()
+	defer w.Prober.Fresh()
 	late := false
-	for _, p := range plan {
-		s := &Step{ID: p.id, Title: p.title, Level: Skip}
-		w.steps[p.id] = s
-		w.report.Steps = append(w.report.Steps, s)
+	for _, p := range w.plan() {
+		s := &report.Step{ID: p.id, Title: p.title, Level: report.Skip}
+		w.Steps[p.id] = s
+		w.Report.Steps = append(w.Report.Steps, s)
 		switch {
-		case w.lost:
-			s.Why = "the server was not reached"
-		case w.unusable:
-			s.Why = "there is no MCP server here"
+		case w.Lost:
+			s.Why = "cannot connect"
+		case w.Unusable:
+			s.Why = "there is no MCP server"
 		case ctx.Err() != nil && late:
-			s.Why = "the time for the walk is over"
+			s.Why = "the time limit is over"
 		case ctx.Err() != nil:
 			late = true
-			w.fail(s, "connect.answers", "the time for the walk is over: the answers are too slow")
+			w.Fail(s, "connect.answers", "the time limit is over: the responses are too slow")
 		default:
-			p.run(w, ctx, s)
+			p.run(ctx, s)
 		}
 	}
-	w.report.judge(w.lost, w.opened)
+	w.judge()
 }
 
-// send sends a request as a part of a step.
-func (w *walk) send(ctx context.Context, s *Step, r request) *answer {
-	a := w.prober.do(ctx, r)
-	s.Exchanges = append(s.Exchanges, a.Exchange)
-	return a
-}
-
-// note records how a rule is met.
-func (w *walk) note(s *Step, level Level, rule, format string, args ...any) {
-	r, ok := rules[rule]
-	if !ok {
-		panic("doctor: no rule " + rule)
-	}
-	f := Finding{Rule: rule, Level: level, Text: fmt.Sprintf(format, args...), Reference: r.Reference}
-	if level != Pass {
-		for _, c := range r.Cures {
-			f.Cures = append(f.Cures, Cure{c.Where, w.fills.Replace(c.Text)})
+// cure adds the fixes to all findings, when everything has been seen.
+func (w *walk) cure() {
+	seen := w.situation()
+	for _, s := range w.Report.Steps {
+		for i := range s.Findings {
+			if f := &s.Findings[i]; f.Level != report.Pass {
+				f.Cures = seen.Cures(*f)
+			}
 		}
 	}
-	s.add(f)
 }
 
-func (w *walk) pass(s *Step, rule, format string, args ...any) {
-	w.note(s, Pass, rule, format, args...)
-}
-
-func (w *walk) warn(s *Step, rule, format string, args ...any) {
-	w.note(s, Warn, rule, format, args...)
-}
-
-func (w *walk) fail(s *Step, rule, format string, args ...any) {
-	w.note(s, Fail, rule, format, args...)
-}
-
-// skip says why there was nothing to look at.
-func (s *Step) skip(why string) { s.Why = why }
-
-// pages names those whose reading is looked at.
-func (w *walk) pages() string {
-	if w.asked {
-		return "pages at " + w.origin
+// situation collects what the fixes depend on.
+func (w *walk) situation() *rules.Situation {
+	s := &rules.Situation{
+		Target: w.Target, Upstream: w.opts.Upstream, Bridged: w.Bridged, Caddy: w.Caddy, RefusedOrigin: w.RefusedOrigin,
+		Preflight: w.reach.preflighted, Issuer: w.issuer.issuerOrigin(), Learned: w.learned(),
+		Searched: w.Report.Search != nil && !w.Report.Search.Found,
 	}
-	return "pages of other origins (tried as " + w.origin + ")"
-}
-
-// pageLevel is how bad it is that a page cannot read something: no failure, if
-// the caller has no page.
-func (w *walk) pageLevel() Level {
-	if w.asked {
-		return Fail
+	if w.Asked {
+		s.Page = w.Origin
 	}
-	return Warn
-}
-
-// post is a message to the server.
-func (w *walk) post(name, body string, event string) request {
-	h := http.Header{}
-	h.Set("Content-Type", "application/json")
-	h.Set("Accept", "application/json, text/event-stream")
-	at := w.sendTo
-	if w.withToken { // no redirect is followed with one
-		at = w.target
-	}
-	return request{name: name, method: http.MethodPost, url: at, header: h, body: body, origin: w.page, private: true, event: responds(event)}
-}
-
-// modernPost is a message of the revisions since 2026-07-28.
-func (w *walk) modernPost(name, method, body, event string) request {
-	r := w.post(name, body, event)
-	r.header.Set("MCP-Protocol-Version", modernRevision)
-	r.header.Set("Mcp-Method", method)
-	return r
-}
-
-// patience bounds the wait for an event that may never come.
-func (w *walk) patience() time.Duration { return min(w.opts.Timeout, 3*time.Second) }
-
-// wellKnown is a well-known URL with the path of another inserted behind it
-// (RFC 8414 section 3.1, RFC 9728 section 3.1).
-func wellKnown(u *url.URL, suffix string) *url.URL {
-	path := strings.TrimSuffix(u.EscapedPath(), "/")
-	at := &url.URL{Scheme: u.Scheme, Host: u.Host}
-	if parsed, err := at.Parse("/.well-known/" + suffix + path); err == nil {
-		at = parsed
-	}
-	at.RawQuery = "" // the query of a resource is rare, and may be secret
-	return at
+	return s
 }

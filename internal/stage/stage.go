@@ -20,6 +20,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge" // what is shown
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/command"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo/page"
 )
@@ -48,7 +49,7 @@ type Stage struct {
 	// SSE is the URL of the same server, spoken to over HTTP+SSE, and Program that
 	// of the program, behind the bridge; the latter is empty where there is none.
 	SSE, Program string
-	// Caddyfile is what Caddy runs.
+	// Caddyfile is what Caddy runs, beside global options that keep it from leaving files.
 	Caddyfile string
 
 	demo    *demo.Demo
@@ -78,17 +79,17 @@ func Start(ctx context.Context, opts Options) (_ *Stage, err error) {
 		return nil, fmt.Errorf("starting the page: %w", err)
 	}
 	targets := []page.Target{
-		{ID: "bridge", Title: "mcp_auth_bridge", URL: s.Bridge},
 		{ID: "plain", Title: "reverse_proxy", URL: s.Plain},
-		{ID: "sse", Title: "mcp_auth_bridge, the server over HTTP+SSE", URL: s.SSE},
+		{ID: "bridge", Title: "mcp_auth_bridge", URL: s.Bridge},
+		{ID: "sse", Title: "mcp_auth_bridge, HTTP+SSE server", URL: s.SSE},
 	}
 	program := ""
 	if len(opts.Program) > 0 {
 		s.Program = "http://" + addr(ports[0]) + "/stdio"
-		targets = append(targets, page.Target{ID: "stdio", Title: "mcp_auth_bridge, the server a program", URL: s.Program, Open: true})
+		targets = append(targets, page.Target{ID: "stdio", Title: "mcp_auth_bridge, stdio server", URL: s.Program, Open: true})
 		program = "\tmcp_auth_bridge /stdio {\n\t\tstdio"
 		for _, word := range opts.Program {
-			program += fmt.Sprintf(" %q", word)
+			program += " " + command.Quote(word)
 		}
 		program += "\n\t}\n"
 	}
@@ -113,14 +114,16 @@ func Start(ctx context.Context, opts Options) (_ *Stage, err error) {
 	}`
 	}
 	s.Caddyfile = fmt.Sprintf(`http://%[1]s {
+	bind %[7]s
 	mcp_auth_bridge %[3]s%[5]s
 	mcp_auth_bridge /sse sse+%[4]s%[5]s
 %[6]s}
 
 http://%[2]s {
+	bind %[7]s
 	reverse_proxy %[3]s
 }
-`, addr(ports[0]), addr(ports[1]), s.demo.Origin(), s.demo.SSEURL(), server, program)
+`, addr(ports[0]), addr(ports[1]), s.demo.Origin(), s.demo.SSEURL(), server, program, host)
 	if err = s.load(); err != nil {
 		return nil, fmt.Errorf("starting Caddy: %w", err)
 	}
@@ -134,13 +137,12 @@ func (s *Stage) load() error {
 	admin off
 	persist_config off
 	auto_https off
-	default_bind %s
 	storage file_system %q
 	log {
 		level ERROR
 	}
 }
-`, host, s.storage)
+`, s.storage)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(global+s.Caddyfile), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		return err
@@ -181,7 +183,7 @@ func choosePorts(first, n int) ([]int, error) {
 		if first != 0 {
 			at = first + i
 		}
-		l, err := net.Listen("tcp", addr(at)) //nolint:noctx // it is closed at once
+		l, err := net.Listen("tcp", addr(at))
 		if err != nil {
 			return nil, fmt.Errorf("port %d is not free, choose others with -port: %w", at, err)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
 	// The Caddyfile adapter and the modules that tests use.
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 )
@@ -28,6 +29,7 @@ func init() { caddy.RegisterModule(sinkWriter{}) }
 type Instance struct {
 	t    testing.TB
 	data string
+	log  tail // of the configurations before the one that runs
 }
 
 // ports are those that FreePort has given out.
@@ -95,9 +97,23 @@ func Run(t testing.TB, caddyfile string) *Instance {
 		if err := caddy.Stop(); err != nil {
 			t.Errorf("stopping Caddy: %v", err)
 		}
+		in.showLog()
 	})
 	in.Load(caddyfile)
 	return in
+}
+
+// showLog makes Caddy's log a part of the test's, where the test has failed or -v is
+// given. It belongs to no other test: a package that fails shows what failed.
+func (in *Instance) showLog() {
+	in.t.Helper()
+	if !in.t.Failed() && !testing.Verbose() {
+		return
+	}
+	in.log.add(sink.lines())
+	if text := in.log.String(); text != "" {
+		in.t.Logf("Caddy's log:\n%s", text)
+	}
 }
 
 // Load replaces the configuration, as a reload does.
@@ -114,25 +130,62 @@ func (in *Instance) TryLoad(caddyfile string) error {
 	if err != nil {
 		return err
 	}
-	var cfg map[string]any
-	if err := json.Unmarshal(adapted, &cfg); err != nil {
+	return in.TryLoadJSON(adapted)
+}
+
+// TryLoadJSON is TryLoad for a configuration in JSON.
+func (in *Instance) TryLoadJSON(config []byte) error {
+	raw, err := prepared(config, in.data)
+	if err != nil {
 		return err
+	}
+	in.log.add(sink.lines())
+	sink.reset()
+	return caddy.Load(raw, true)
+}
+
+// Validate adapts and provisions a Caddyfile, as `caddy validate` does.
+func Validate(t testing.TB, caddyfile string) error {
+	t.Helper()
+	adapted, err := Adapt(caddyfile)
+	if err != nil {
+		return err
+	}
+	return ValidateJSON(t, adapted)
+}
+
+// ValidateJSON is Validate for a configuration in JSON.
+func ValidateJSON(t testing.TB, config []byte) error {
+	t.Helper()
+	raw, err := prepared(config, t.TempDir())
+	if err != nil {
+		return err
+	}
+	var cfg caddy.Config
+	if err := json.Unmarshal(raw, &cfg); err != nil {
+		return err
+	}
+	return caddy.Validate(&cfg)
+}
+
+// prepared is a configuration with storage in a folder, without an admin API that it has
+// no address for, and with Caddy's log in the hands of the test: one without a `logging`
+// of its own would have Caddy log to standard error from then on.
+func prepared(config []byte, data string) ([]byte, error) {
+	var cfg map[string]any
+	if err := json.Unmarshal(config, &cfg); err != nil {
+		return nil, err
 	}
 	admin, _ := cfg["admin"].(map[string]any)
 	listen, _ := admin["listen"].(string)
 	cfg["admin"] = map[string]any{"disabled": listen == "", "listen": listen, "config": map[string]any{"persist": false}}
-	cfg["storage"] = map[string]any{"module": "file_system", "root": in.data}
+	cfg["storage"] = map[string]any{"module": "file_system", "root": data}
 	cfg["logging"] = map[string]any{"logs": map[string]any{"default": map[string]any{
 		"level":   ofDefaultLog(cfg, "level", "DEBUG"),
 		"encoder": ofDefaultLog(cfg, "encoder", map[string]any{"format": "json"}),
 		"writer":  map[string]any{"output": "test_sink"},
 	}}}
-	raw, err := json.Marshal(cfg)
-	if err != nil {
-		return err
-	}
-	sink.reset()
-	return caddy.Load(raw, true)
+	return json.Marshal(cfg)
 }
 
 // ofDefaultLog returns what a Caddyfile says of its default log, or what holds where it
@@ -181,7 +234,9 @@ func AwaitLog(t testing.TB, wanted func(line string) bool) {
 		select {
 		case <-more:
 		case <-late:
-			t.Fatalf("after 20 s the log has no such line:\n%s", strings.Join(lines, "\n"))
+			var last tail
+			last.add(lines)
+			t.Fatalf("after 20 s the log has no such line:\n%s", last.String())
 		}
 	}
 }
@@ -189,8 +244,37 @@ func AwaitLog(t testing.TB, wanted func(line string) bool) {
 // Addr is a loopback address with a port.
 func Addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// maxLog bounds what a sink keeps, in bytes.
-const maxLog = 16 << 20
+// maxLog bounds what a sink keeps, in bytes, and maxShown what of it a test shows.
+const (
+	maxLog   = 16 << 20
+	maxShown = 64 << 10
+)
+
+// tail is the end of a log.
+type tail struct {
+	text []byte
+	cut  bool // there was more
+}
+
+func (l *tail) add(lines []string) {
+	for _, line := range lines {
+		if line != "" {
+			l.text = append(append(l.text, line...), '\n')
+		}
+	}
+	if over := len(l.text) - maxShown; over > 0 {
+		// Whole lines, so that a JSON line is one.
+		l.text, l.cut = append([]byte(nil), l.text[over+bytes.IndexByte(l.text[over:], '\n')+1:]...), true
+	}
+}
+
+func (l *tail) String() string {
+	text := strings.TrimSuffix(string(l.text), "\n")
+	if l.cut {
+		text = "...\n" + text
+	}
+	return text
+}
 
 type logSink struct {
 	mu   sync.Mutex

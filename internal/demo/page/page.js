@@ -1,12 +1,15 @@
 // A client that logs in at an MCP endpoint with nothing but what a script in
 // a browser may read: RFC 9728, RFC 8414, RFC 7591, RFC 7636, RFC 8707.
 const steps = [
-	["request", "The first request, without a token"],
+	["request", "First request, without a token"],
 	["challenge", "WWW-Authenticate, as the script reads it"],
-	["metadata", "The metadata that the challenge names"],
-	["login", "The login"],
-	["tool", "The tool call, with the token"],
+	["metadata", "OAuth metadata"],
+	["login", "Login"],
+	["tool", "Tool call"],
 ];
+const states = {
+	pending: "…", ok: "✓ works", failed: "✗ fails", waiting: "ready", skipped: "not reached", unasked: "not required",
+};
 const protocolVersion = "2025-11-25";
 const redirectURI = location.origin + "/";
 const saved = "login";
@@ -17,30 +20,58 @@ class Column {
 		this.root = document.createElement("section");
 		this.root.dataset.column = target.id;
 		const title = document.createElement("h2");
+		title.id = `column-${target.id}`;
 		title.textContent = target.title;
+		this.root.setAttribute("aria-labelledby", title.id);
 		const url = document.createElement("code");
-		url.textContent = target.url;
+		url.append(...breakable(target.url));
+		this.verdict = document.createElement("p");
+		this.verdict.className = "verdict";
+		this.verdict.textContent = "…";
 		const list = document.createElement("ol");
+		list.setAttribute("role", "list");
 		this.items = {};
 		for (const [name, text] of steps) {
 			const item = document.createElement("li");
 			item.dataset.step = name;
-			item.dataset.state = "pending";
 			const label = document.createElement("b");
-			label.textContent = text;
+			label.textContent = name === "tool" && !target.open ? `${text}, with the token` : text;
+			const state = document.createElement("span");
+			state.className = "state";
 			const detail = document.createElement("pre");
-			item.append(label, detail);
+			item.append(label, state, detail);
 			list.append(item);
 			this.items[name] = item;
+			this.show(name, "pending", "");
 		}
-		this.root.append(title, url, list);
+		this.root.append(title, url, this.verdict, list);
 		document.getElementById("columns").append(this.root);
 	}
 
 	show(step, state, text) {
 		const item = this.items[step];
 		item.dataset.state = state;
-		item.querySelector("pre").textContent = text;
+		item.querySelector(".state").textContent = states[state];
+		item.querySelector("pre").replaceChildren(...breakable(text));
+		item.querySelector("button")?.remove();
+		if (state === "failed") this.judge("fails", `Stops at: ${steps.find(([name]) => name === step)[1].split(",")[0].toLowerCase()}`);
+		if (state === "waiting") this.judge("works", "Login can start");
+		if (step === "tool" && state === "ok") this.judge("works", this.target.open ? "Works, without a login" : "Login works");
+	}
+
+	judge(verdict, text) {
+		this.root.dataset.verdict = verdict;
+		this.verdict.textContent = text;
+	}
+
+	// offerButton puts a button below a step.
+	offerButton(step, label, primary, press) {
+		const button = document.createElement("button");
+		button.type = "button";
+		button.textContent = label;
+		if (primary) button.className = "primary";
+		button.onclick = press;
+		this.items[step].append(button);
 	}
 
 	// step runs one step; where it fails the rest is not reached.
@@ -84,7 +115,7 @@ class Column {
 		};
 		const first = await this.step("request", async () => {
 			const res = await this.post(initialize).catch((err) => {
-				throw new Error(`the browser gives the script no answer: ${err.message}`);
+				throw new Error(`the browser lets the script read no answer (${err.message})`);
 			});
 			const want = this.target.open ? 200 : 401;
 			if (res.status !== want) throw new Error(`HTTP ${res.status}, not ${want}`);
@@ -98,7 +129,7 @@ class Column {
 		}
 		const metadataURL = await this.step("challenge", async () => {
 			const header = first.headers.get("WWW-Authenticate");
-			if (!header) throw new Error("null: the browser hides it, or it is not there");
+			if (!header) throw new Error("null: missing, or hidden by the browser");
 			const found = /resource_metadata="([^"]+)"/.exec(header);
 			if (!found) throw new Error(`${header}\nhas no resource_metadata`);
 			return { text: header, value: found[1] };
@@ -119,14 +150,14 @@ class Column {
 			await this.offer(server);
 			return new Promise(() => {}); // the page is left by the login
 		});
-		await this.step("tool", () => this.call(initialize, tokens));
-		const again = document.createElement("button");
-		again.textContent = "Call again";
-		again.onclick = () => {
-			this.show("tool", "pending", "");
-			this.step("tool", () => this.call(initialize, tokens)).catch(() => {}); // it is shown
+		const callTool = async () => {
+			await this.step("tool", () => this.call(initialize, tokens));
+			this.offerButton("tool", "Call again", false, () => {
+				this.show("tool", "pending", "");
+				callTool().catch(() => {}); // it is shown
+			});
 		};
-		this.items.tool.append(again);
+		await callTool();
 	}
 
 	// offer shows the button that leads to the authorization server.
@@ -152,14 +183,11 @@ class Column {
 			code_challenge_method: "S256",
 			resource: this.target.url,
 		});
-		this.show("login", "waiting", `registered at ${as.issuer}\n`);
-		const button = document.createElement("button");
-		button.textContent = "Log in";
-		button.onclick = () => {
+		this.show("login", "waiting", `registered at ${as.issuer}`);
+		this.offerButton("login", "Log in", true, () => {
 			sessionStorage.setItem(saved, JSON.stringify(login));
 			location.assign(to);
-		};
-		this.items.login.querySelector("pre").append(button);
+		});
 	}
 
 	// redeem exchanges the code for a token.
@@ -211,6 +239,12 @@ class Column {
 		const text = `${note}whoami: ${answer.result.content[0].text}`;
 		return { text, value: text };
 	}
+}
+
+// breakable returns a text as nodes, so that a URL in it can break after each slash, and
+// before it after a =.
+function breakable(text) {
+	return text.split(/(?<=[^/]\/)(?!\/)|(?<==)(?=")/).flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part]));
 }
 
 // message returns the JSON-RPC message of an answer, JSON or one event.

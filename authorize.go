@@ -1,0 +1,116 @@
+package mcpauthbridge
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
+)
+
+// compileEdge compiles the option authorize. What the edge decides is not left to other options
+// as well.
+func (h *Handler) compileEdge() error {
+	if h.Authorize == nil {
+		return nil
+	}
+	switch {
+	case h.Challenge != nil:
+		return errors.New("challenge: excludes authorize, which sends its own challenges; leave one of them out")
+	case h.AuthorizationServer != nil:
+		return errors.New("authorization_server: excludes authorize, whose issuers stand for themselves; leave one of them out")
+	case h.metadataOff() && len(h.Authorize.Issuers) > 0:
+		return errors.New("metadata off: with `authorize` clients find the issuer by the metadata; leave `metadata off` out")
+	}
+	e, err := edge.New(h.Authorize, edge.Options{
+		Endpoint: h.Endpoint, Logger: h.logger.Named("authorize").With(zap.String("endpoint", h.Endpoint)),
+		Denied: h.observer.emitDenied,
+		NonceKey: func() ([]byte, error) {
+			sealer, err := h.app.sealer()
+			if err != nil {
+				return nil, err
+			}
+			return []byte(sealer.Seal("DPoP-Nonce", "")), nil
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("endpoint %q: %w", h.Endpoint, err)
+	}
+	h.edge = e
+	return nil
+}
+
+// documentOfEdge makes the metadata that of the edge: its issuers, and the scopes that its
+// rules name, unless the operator lists others.
+func (h *Handler) documentOfEdge(m MetadataConfig) *MetadataConfig {
+	m.AuthorizationServers = h.Authorize.IssuerURLs()
+	if len(m.AuthorizationServers) == 0 {
+		m = MetadataConfig{Disabled: true}
+	} else if m.ScopesSupported == nil {
+		m.ScopesSupported = h.edge.Scopes()
+	}
+	return &m
+}
+
+// authorize checks the credentials of a request. It returns false if it has answered it, or
+// the writer and the request to go on with.
+func (q *request) authorize(w http.ResponseWriter, target bridge.Target) (http.ResponseWriter, *http.Request, bool) {
+	h := q.h
+	if h.edge == nil {
+		return w, q.r, true
+	}
+	client := q.Client()
+	public, ok := h.endpoint.Public(&client)
+	facts := edge.Facts{Metadata: public.WellKnown(), MaxBody: int64(h.Limits.message()), Scope: h.scope}
+	if ok && (public.Fixed || origin.IsLoopback(hostname(originHost(public.Origin)))) {
+		// The host of another request could be that of another resource, whose tokens would
+		// then count here.
+		facts.Endpoint = public.URL()
+		facts.PublicURL = public.Origin + originalPath(q.r)
+	}
+	switch target {
+	case bridge.TargetLegacy, bridge.TargetLegacyMessage, bridge.TargetMessage, bridge.TargetUnknownMessage:
+		facts.Legacy = true
+	}
+	if !q.carriesOver(target) {
+		sealer, err := h.app.sealer()
+		if err != nil {
+			mcp.Refuse(w, http.StatusInternalServerError, nil, message.CodeInternal, "session ids cannot be sealed")
+			return nil, nil, false
+		}
+		facts.Seal = sealer
+	}
+	w, r, admission := h.edge.Admit(w, q.r, facts)
+	q.admission = admission
+	return w, r, admission != nil
+}
+
+// endAuthorized completes the answer of a request that the edge has let through.
+func (q *request) endAuthorized() {
+	if err := q.admission.End(); err != nil {
+		q.h.logger.Warn("answer of the server was not passed on", zap.String("endpoint", q.h.staticPath()), zap.Error(err))
+	}
+}
+
+// originalPath is the escaped path of a request as it arrived.
+func originalPath(r *http.Request) string {
+	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && orig.URL != nil {
+		return orig.URL.EscapedPath()
+	}
+	return r.URL.EscapedPath()
+}
+
+// ownerOf is whom Caddy, or the edge, has found a request to be from.
+func ownerOf(r *http.Request) string {
+	if owner, ok := edge.OwnerOf(r); ok {
+		return owner
+	}
+	return authenticatedUser(r)
+}

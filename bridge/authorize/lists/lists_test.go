@@ -1,0 +1,189 @@
+package lists
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+)
+
+// policy compiles rules in which each name says what it needs.
+func policy(t testing.TB, change func(*rules.Config)) *rules.Policy {
+	t.Helper()
+	c := rules.Config{Rules: []rules.Rule{
+		{Tools: []string{"write_*"}, Prompts: []string{"write_*"}, Resources: []string{"w:*"}, Scopes: []string{"write"}},
+		{Tools: []string{"secret_*"}, Prompts: []string{"secret_*"}, Resources: []string{"s:*"}, Deny: true},
+		{Tools: []string{"admin_*"}, When: `"admin" in principal.claims.groups`},
+		{Tools: []string{"path_*"}, When: `arguments.path.startsWith("/pub/")`},
+		{Tools: []string{"guard_*"}, When: `arguments.path == "/"`, Deny: true},
+	}}
+	if change != nil {
+		change(&c)
+	}
+	p, err := rules.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func answer(t testing.TB, text string) message.Message {
+	t.Helper()
+	m, err := message.Parse([]byte(text))
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return m
+}
+
+const all = `{"jsonrpc":"2.0","id":1,"result":{"x":1,"tools": [ {"name":"read"} , {"title":"T","name":"write_a","z":1.0},
+ {"name":"secret_a"},{"name":"admin_a"} ,{"name":"path_a"},{"name":"guard_a"} ],"nextCursor":"c" ,"_meta":{"a":[ 1 ]}}}`
+
+// Rule E5: lists show what the same rules let the principal use; order, cursors and unknown
+// members stay byte for byte.
+func TestFilter(t *testing.T) {
+	hide := func(c *rules.Config) { c.Lists = "hide" }
+	admin := &principal.Principal{Claims: map[string]any{"groups": []any{"admin"}}}
+	guest := &principal.Principal{Claims: map[string]any{"groups": []any{"guest"}}}
+	nobody := &principal.Principal{}
+	writer := &principal.Principal{Scopes: principal.Scopes{"write"}}
+	for _, tc := range []struct {
+		name, method, in, want string
+		who                    *principal.Principal
+		change                 func(*rules.Config)
+		report                 Report
+	}{
+		{"show leaves what a scope opens", "tools/list", all, `{"jsonrpc":"2.0","id":1,"result":{"x":1,"tools": [ {"name":"read"} , {"title":"T","name":"write_a","z":1.0} ,{"name":"path_a"},{"name":"guard_a"} ],"nextCursor":"c" ,"_meta":{"a":[ 1 ]}}}`, guest, nil, Report{6, 2, 0}},
+		{"hide drops it", "tools/list", all, `{"jsonrpc":"2.0","id":1,"result":{"x":1,"tools": [ {"name":"read"} ,{"name":"path_a"},{"name":"guard_a"} ],"nextCursor":"c" ,"_meta":{"a":[ 1 ]}}}`, guest, hide, Report{6, 3, 0}},
+		{"hide shows what the scope opens", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"write_a"}]}}`, "", writer, hide, Report{1, 0, 0}},
+		{"an expression that holds", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"admin_a"}]}}`, "", admin, hide, Report{1, 0, 0}},
+		{"an expression that errs", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"admin_a"},{"name":"read"}]}}`, `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"read"}]}}`, nobody, nil, Report{2, 1, 1}},
+		{"first dropped", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[ {"name":"secret_a"} , {"name":"a"} ]}}`, `{"jsonrpc":"2.0","id":1,"result":{"tools":[ {"name":"a"} ]}}`, nobody, nil, Report{2, 1, 0}},
+		{"last dropped", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"} , {"name":"secret_a"} ]}}`, `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"} ]}}`, nobody, nil, Report{2, 1, 0}},
+		{"all dropped", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"secret_a"},{"name":"secret_b"}]}}`, `{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}`, nobody, nil, Report{2, 2, 0}},
+		{"empty", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[ ]}}`, "", nobody, nil, Report{}},
+		{"default deny", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"},{"name":"write_a"}]}}`, `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"write_a"}]}}`, nobody, func(c *rules.Config) { c.Default = "deny" }, Report{2, 1, 0}},
+		{"look-alike", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"Secret_a"},{"name":"ｓecret_a"}]}}`, `{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}`, nobody, nil, Report{2, 2, 0}},
+		{"prompts", "prompts/list", `{"jsonrpc":"2.0","id":1,"result":{"prompts":[{"name":"secret_a"},{"name":"a"}]}}`, `{"jsonrpc":"2.0","id":1,"result":{"prompts":[{"name":"a"}]}}`, nobody, nil, Report{2, 1, 0}},
+		{"resources", "resources/list", `{"jsonrpc":"2.0","id":1,"result":{"resources":[{"uri":"s:a","name":"a"},{"uri":"S:a","name":"a"},{"uri":"x:a","name":"secret_a"}]}}`, `{"jsonrpc":"2.0","id":1,"result":{"resources":[{"uri":"x:a","name":"secret_a"}]}}`, nobody, nil, Report{3, 2, 0}},
+		{"templates", "resources/templates/list", `{"jsonrpc":"2.0","id":1,"result":{"resourceTemplates":[{"uriTemplate":"s:{a}","name":"a"},{"uriTemplate":"x:{a}","name":"b"}]}}`, `{"jsonrpc":"2.0","id":1,"result":{"resourceTemplates":[{"uriTemplate":"x:{a}","name":"b"}]}}`, nobody, nil, Report{2, 1, 0}},
+		{"cacheScope", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[],"ttlMs":5,"cacheScope":"public"}}`, `{"jsonrpc":"2.0","id":1,"result":{"tools":[],"ttlMs":5,"cacheScope":"private"}}`, nobody, nil, Report{}},
+		{"cacheScope of another type", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[],"cacheScope":null}}`, `{"jsonrpc":"2.0","id":1,"result":{"tools":[],"cacheScope":"private"}}`, nobody, nil, Report{}},
+		{"cacheScope is missing", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[],"ttlMs":5}}`, `{"jsonrpc":"2.0","id":1,"result":{"cacheScope":"private","tools":[],"ttlMs":5}}`, nobody, nil, Report{}},
+		{"error", "tools/list", `{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"tools"}}`, "", nobody, nil, Report{}},
+		{"no list", "tools/call", `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"secret_a"}]}}`, "", nobody, nil, Report{}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, report, err := Filter(policy(t, tc.change), tc.who, tc.method, answer(t, tc.in))
+			if tc.want == "" {
+				tc.want = tc.in
+			}
+			if err != nil || string(got.Raw) != tc.want || report != tc.report {
+				t.Errorf("got  %s, %+v, %v\nwant %s, %+v", got.Raw, report, err, tc.want, tc.report)
+			}
+		})
+	}
+}
+
+// Rule E5: a list that cannot be parsed is not passed on.
+func TestFilterRefuses(t *testing.T) {
+	for _, text := range []string{
+		`{"jsonrpc":"2.0","id":1,"result":{}}`,
+		`{"jsonrpc":"2.0","id":1,"result":[]}`,
+		`{"jsonrpc":"2.0","id":1,"result":null}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":{}}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":null}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":[1]}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":[{"title":"a"}]}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":1}]}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","name":"b"}]}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","Name":"b"}]}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":[],"tools":[{"name":"secret_a"}]}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":[],"Tools":[{"name":"secret_a"}]}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":[],"CacheScope":"public"}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":[]},"Result":{"tools":[{"name":"secret_a"}]}}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`,
+		`{"jsonrpc":"2.0","method":"notifications/message"}`,
+	} {
+		if got, _, err := Filter(policy(t, nil), &principal.Principal{}, "tools/list", answer(t, text)); !errors.Is(err, ErrList) {
+			t.Errorf("%s: got %s, %v", text, got.Raw, err)
+		}
+	}
+	for method := range lists {
+		if !IsList(method) {
+			t.Errorf("%s is no list", method)
+		}
+	}
+	if IsList("tools/call") {
+		t.Error("tools/call is a list")
+	}
+}
+
+// FuzzFilter checks a filtered list with encoding/json: nothing that is denied is in it, all
+// that is allowed stays, in its order, and all other members stay.
+func FuzzFilter(f *testing.F) {
+	f.Add(`{"tools":[{"name":"read"},{"name":"secret_a"},{"name":"write_a"}],"nextCursor":"c"}`)
+	f.Add(`{"cacheScope":"public" , "tools" : [ {"name":"secret_a" } , {"name":"a"}]}`)
+	f.Add(`{"ttlMs":1,"tools":[{"n\u0061me":"\u0073ecret_a"}]}`)
+	f.Add(`{"tools":[{"name":"SECRET_A"},{"name":"secret%5Fa"}],"Tools":[]}`)
+	f.Fuzz(func(t *testing.T, result string) {
+		m, err := message.Parse([]byte(`{"jsonrpc":"2.0","id":1,"result":` + result + `}`))
+		if err != nil || m.Kind != message.Response {
+			return
+		}
+		p, who := policy(t, nil), &principal.Principal{}
+		got, _, err := Filter(p, who, "tools/list", m)
+		if err != nil {
+			return
+		}
+		if _, err := message.Parse(got.Raw); err != nil {
+			t.Fatalf("%s becomes %s: %v", m.Raw, got.Raw, err)
+		}
+		type page struct {
+			Result map[string]json.RawMessage `json:"result"`
+		}
+		var was, is page
+		if json.Unmarshal(m.Raw, &was) != nil || json.Unmarshal(got.Raw, &is) != nil {
+			t.Fatalf("%s becomes %s", m.Raw, got.Raw)
+		}
+		var want, kept []json.RawMessage
+		_ = json.Unmarshal(was.Result["tools"], &want)
+		_ = json.Unmarshal(is.Result["tools"], &kept)
+		for _, tool := range want {
+			var item struct {
+				Name string `json:"name"`
+			}
+			_ = json.Unmarshal(tool, &item)
+			d := p.Decide(who, operation.Request{Operations: []operation.Operation{{
+				Kind: message.Request, Method: "tools/call", Names: []operation.Name{{Target: operation.Tool, Text: item.Name}},
+			}}})
+			present := len(kept) > 0 && bytes.Equal(kept[0], tool)
+			if shown := d.Allowed || d.Fixable() || d.Rule == "tools path_*" || d.Rule == "tools guard_*"; shown != present {
+				t.Fatalf("%s becomes %s: %q shown %v, want %v", m.Raw, got.Raw, item.Name, present, shown)
+			}
+			if present {
+				kept = kept[1:]
+			}
+		}
+		delete(was.Result, "tools")
+		delete(is.Result, "tools")
+		if scope, ok := is.Result["cacheScope"]; ok && string(scope) != `"private"` {
+			t.Fatalf("%s becomes %s", m.Raw, got.Raw)
+		}
+		delete(was.Result, "cacheScope")
+		delete(is.Result, "cacheScope")
+		for name, value := range was.Result {
+			if !bytes.Equal(is.Result[name], value) {
+				t.Fatalf("%s becomes %s", m.Raw, got.Raw)
+			}
+		}
+		if len(kept) > 0 || len(is.Result) != len(was.Result) {
+			t.Fatalf("%s becomes %s", m.Raw, got.Raw)
+		}
+	})
+}

@@ -1,0 +1,132 @@
+// Package operation finds out what a request asks for: each JSON-RPC message of a body is an
+// operation, with its method and the tools, prompts and resources that it names. It refuses
+// bodies that two readers may understand in different ways.
+package operation
+
+import (
+	"encoding/json"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+)
+
+// Target is what a name is the name of.
+type Target string
+
+// The targets.
+const (
+	Tool     Target = "tool"
+	Prompt   Target = "prompt"
+	Resource Target = "resource"
+)
+
+// Name is the name of a tool or prompt, or the URI of a resource, as the client sent it.
+type Name struct {
+	Target Target
+	Text   string
+}
+
+// Operation is one message of a client.
+type Operation struct {
+	Kind   message.Kind
+	Method string // empty for a response
+	ID     []byte // as it is written; nil without one
+	// Names are what the message names. Each has to be allowed.
+	Names []Name
+	// Arguments is the member `arguments` of tools/call and prompts/get, as it is written.
+	// It is nil if there is none.
+	Arguments []byte
+}
+
+// FirstName returns the first name, or the empty text if the message names nothing.
+func (op Operation) FirstName() string {
+	if len(op.Names) == 0 {
+		return ""
+	}
+	return op.Names[0].Text
+}
+
+// Request is the body of one HTTP request. The zero value is a request without a body.
+type Request struct {
+	Operations []Operation
+	Batch      bool
+}
+
+// ID returns the id to answer the whole request with, as it is written: that of the only
+// message. It is nil for a batch, and for a message without an id.
+func (r Request) ID() []byte {
+	if r.Batch || len(r.Operations) != 1 || r.Operations[0].Kind != message.Request {
+		return nil
+	}
+	return r.Operations[0].ID
+}
+
+const (
+	// MaxName bounds a name or URI, in bytes.
+	MaxName = 8 << 10
+	// MaxNames bounds the resources that one subscriptions/listen names.
+	MaxNames = 256
+)
+
+// Invalid says why a body, or a header field with it, is refused. The status is 400.
+type Invalid struct {
+	Code int    // of the JSON-RPC error
+	ID   []byte // of the message, as it is written; nil for a batch or without one
+	Text string // for the client, and without anything of the body
+}
+
+func (e *Invalid) Error() string { return e.Text }
+
+// Parse reads a body.
+func Parse(body []byte) (Request, error) {
+	all, err := message.ParseAll(body, message.MaxBatch)
+	if err != nil {
+		code := message.CodeInvalidRequest
+		if !jsontext.Valid(body) {
+			code = message.CodeParse
+		}
+		return Request{}, &Invalid{Code: code, Text: "the body " + err.Error()}
+	}
+	return FromMessages(all, message.IsBatch(body))
+}
+
+// FromMessages is [Parse] for a body that is parsed already.
+func FromMessages(all []message.Message, batch bool) (Request, error) {
+	r := Request{Operations: make([]Operation, 0, len(all)), Batch: batch}
+	for _, m := range all {
+		op, err := read(m)
+		if err != nil {
+			invalid := &Invalid{Code: message.CodeInvalidRequest, Text: err.Error()}
+			if !batch && m.Kind == message.Request {
+				invalid.ID = m.RawID
+			}
+			return Request{}, invalid
+		}
+		r.Operations = append(r.Operations, op)
+	}
+	return r, nil
+}
+
+// New returns an operation by its parts, as offline tools ask for it. name may be empty for
+// methods that name nothing, and arguments nil.
+func New(method, name string, arguments []byte) (Request, error) {
+	params := map[string]any{}
+	switch method {
+	case "tools/call", "prompts/get":
+		params["name"] = name
+		if arguments != nil {
+			params["arguments"] = json.RawMessage(arguments)
+		}
+	case "resources/read", "resources/subscribe", "resources/unsubscribe":
+		params["uri"] = name
+	case "subscriptions/listen":
+		if name != "" {
+			params["notifications"] = map[string]any{"resourceSubscriptions": []string{name}}
+		}
+	}
+	body, err := message.Encode(map[string]any{"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+	if err != nil {
+		return Request{}, err
+	}
+	return Parse(body)
+}

@@ -1,0 +1,193 @@
+package operation
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+)
+
+// show prints a request.
+func show(r Request) string {
+	var all []string
+	for _, op := range r.Operations {
+		s := op.Method
+		if op.Kind == message.Response {
+			s = "response"
+		}
+		if op.ID != nil {
+			s += " #" + string(op.ID)
+		}
+		for _, n := range op.Names {
+			s += fmt.Sprintf(" %s=%s", n.Target, n.Text)
+		}
+		if op.Arguments != nil {
+			s += " " + string(op.Arguments)
+		}
+		all = append(all, s)
+	}
+	return strings.Join(all, "; ")
+}
+
+// call returns a request as text.
+func call(method, params string) string {
+	return `{"jsonrpc":"2.0","id":7,"method":"` + method + `","params":` + params + `}`
+}
+
+var parseCases = []struct{ name, body, want string }{
+	{"tool", call("tools/call", `{"name":"write_file","arguments":{"path":"/x"}}`), `tools/call #7 tool=write_file {"path":"/x"}`},
+	{"tool without arguments", call("tools/call", `{"name":"a"}`), `tools/call #7 tool=a`},
+	{"tool in a task", call("tools/call", `{"name":"a","task":{"ttl":1}}`), `tools/call #7 tool=a`},
+	{"tool called in a notification", `{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a"}}`, `tools/call tool=a`},
+	{"escaped name", call("tools/call", `{"n\u0061me":"\u0061b"}`), `tools/call #7 tool=ab`},
+	{"name with an encoded slash", call("tools/call", `{"name":"a%2Fb"}`), `tools/call #7 tool=a%2Fb`},
+	{"full-width name", call("tools/call", `{"name":"ｄelete"}`), `tools/call #7 tool=ｄelete`},
+	{"prompt", call("prompts/get", `{"name":"p","arguments":{"a":"b"}}`), `prompts/get #7 prompt=p {"a":"b"}`},
+	{"read", call("resources/read", `{"uri":"file:///a/../b"}`), `resources/read #7 resource=file:///a/../b`},
+	{"subscribe", call("resources/subscribe", `{"uri":"x:a"}`), `resources/subscribe #7 resource=x:a`},
+	{"unsubscribe", call("resources/unsubscribe", `{"uri":"x:a"}`), `resources/unsubscribe #7 resource=x:a`},
+	{"listen", call("subscriptions/listen", `{"notifications":{"toolsListChanged":true,"resourceSubscriptions":["x:a","x:b"]}}`), `subscriptions/listen #7 resource=x:a resource=x:b`},
+	{"listen to lists", call("subscriptions/listen", `{"notifications":{"toolsListChanged":true}}`), `subscriptions/listen #7`},
+	{"listen to nothing", call("subscriptions/listen", `{"notifications":{"resourceSubscriptions":[]}}`), `subscriptions/listen #7`},
+	{"listen without a filter", call("subscriptions/listen", `{}`), `subscriptions/listen #7`},
+	{"complete a prompt", call("completion/complete", `{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":"b"}}`), `completion/complete #7 prompt=p`},
+	{"complete a resource", call("completion/complete", `{"ref":{"type":"ref/resource","uri":"x:{a}"},"argument":{"name":"a","value":"b"}}`), `completion/complete #7 resource=x:{a}`},
+	{"lists", call("tools/list", `{"cursor":"c"}`), `tools/list #7`},
+	{"tasks", call("tasks/result", `{"taskId":"t"}`), `tasks/result #7`},
+	{"logging", call("logging/setLevel", `{"level":"debug"}`), `logging/setLevel #7`},
+	{"initialize", call("initialize", `{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}`), `initialize #7`},
+	{"unknown method", call("x/y", `{"name":"n"}`), `x/y #7`},
+	{"without params", `{"jsonrpc":"2.0","id":"s","method":"ping"}`, `ping #"s"`},
+	{"notification", `{"jsonrpc":"2.0","method":"notifications/initialized"}`, `notifications/initialized`},
+	{"result of the client", `{"jsonrpc":"2.0","id":1,"result":{"roots":[]}}`, `response #1`},
+	{"error of the client", `{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"no"}}`, `response #1`},
+	{"batch", `[` + call("tools/call", `{"name":"a"}`) + `,{"jsonrpc":"2.0","method":"notifications/initialized"},` + call("prompts/get", `{"name":"b"}`) + `]`, `tools/call #7 tool=a; notifications/initialized; prompts/get #7 prompt=b`},
+	{"other objects have what members they like", call("tools/call", `{"name":"a","arguments":{"Name":"b","Path":1,"path":2}}`), `tools/call #7 tool=a {"Name":"b","Path":1,"path":2}`},
+}
+
+// Rule E3: every message of a body is an operation, in both eras, with what it names.
+func TestParse(t *testing.T) {
+	for _, tc := range parseCases {
+		t.Run(tc.name, func(t *testing.T) {
+			r, err := Parse([]byte(tc.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := show(r); got != tc.want {
+				t.Errorf("got  %s\nwant %s", got, tc.want)
+			}
+		})
+	}
+}
+
+var invalidCases = []struct {
+	name, body string
+	code       int
+	id         string
+}{
+	{"no JSON", `{"jsonrpc"`, message.CodeParse, ""},
+	{"nothing", ``, message.CodeParse, ""},
+	{"not UTF-8", call("ping", "{\"a\":\"\xff\"}"), message.CodeParse, ""},
+	{"two values", call("ping", `{}`) + call("ping", `{}`), message.CodeParse, ""},
+	{"no message", `{}`, message.CodeInvalidRequest, ""},
+	{"text", `"x"`, message.CodeInvalidRequest, ""},
+	{"empty batch", `[]`, message.CodeInvalidRequest, ""},
+	{"batch in a batch", `[[` + call("tools/call", `{"name":"a"}`) + `]]`, message.CodeInvalidRequest, ""},
+	{"batch of too many", `[` + strings.Repeat(`1,`, message.MaxBatch) + `1]`, message.CodeInvalidRequest, ""},
+	{"null id", `{"jsonrpc":"2.0","id":null,"method":"ping"}`, message.CodeInvalidRequest, ""},
+	{"method twice", `{"jsonrpc":"2.0","id":7,"method":"ping","method":"tools/call"}`, message.CodeInvalidRequest, ""},
+	{"method twice, escaped", `{"jsonrpc":"2.0","id":7,"method":"ping","m\u0065thod":"tools/call"}`, message.CodeInvalidRequest, ""},
+	{"params twice", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"a"},"params":{"name":"b"}}`, message.CodeInvalidRequest, ""},
+	{"Method beside method", `{"jsonrpc":"2.0","id":7,"method":"ping","Method":"tools/call"}`, message.CodeInvalidRequest, "7"},
+	{"Params alone", `{"jsonrpc":"2.0","id":7,"method":"tools/call","Params":{"name":"b"}}`, message.CodeInvalidRequest, "7"},
+	{"name twice", call("tools/call", `{"name":"a","name":"b"}`), message.CodeInvalidRequest, ""},
+	{"Name beside name", call("tools/call", `{"name":"a","Name":"b"}`), message.CodeInvalidRequest, "7"},
+	{"Name alone", call("tools/call", `{"Name":"b"}`), message.CodeInvalidRequest, "7"},
+	{"name with a zero byte", call("tools/call", `{"name":"a","name\u0000":"b"}`), message.CodeInvalidRequest, "7"},
+	{"arguments twice", call("tools/call", `{"name":"a","arguments":{},"arguments":{"x":1}}`), message.CodeInvalidRequest, ""},
+	{"Arguments beside arguments", call("tools/call", `{"name":"a","arguments":{},"argument\u017f":{"x":1}}`), message.CodeInvalidRequest, "7"},
+	{"argument twice", call("tools/call", `{"name":"a","arguments":{"x":1,"x":2}}`), message.CodeInvalidRequest, "7"},
+	{"deep argument twice", call("tools/call", `{"name":"a","arguments":{"y":[{"x":1,"\u0078":2}]}}`), message.CodeInvalidRequest, "7"},
+	{"member of _meta twice", call("tools/call", `{"name":"a","_meta":{"a":1,"a":2}}`), message.CodeInvalidRequest, ""},
+	{"duplicate in a response", `{"jsonrpc":"2.0","id":1,"result":{"a":{"b":1,"b":2}}}`, message.CodeInvalidRequest, ""},
+	{"no name", call("tools/call", `{}`), message.CodeInvalidRequest, "7"},
+	{"empty name", call("tools/call", `{"name":""}`), message.CodeInvalidRequest, "7"},
+	{"null name", call("tools/call", `{"name":null}`), message.CodeInvalidRequest, "7"},
+	{"name in a list", call("tools/call", `{"name":["a"]}`), message.CodeInvalidRequest, "7"},
+	{"params as a list", call("tools/call", `["a"]`), message.CodeInvalidRequest, "7"},
+	{"long name", call("tools/call", `{"name":"`+strings.Repeat("a", MaxName+1)+`"}`), message.CodeInvalidRequest, "7"},
+	{"no uri", call("resources/read", `{"name":"a"}`), message.CodeInvalidRequest, "7"},
+	{"no ref", call("completion/complete", `{}`), message.CodeInvalidRequest, "7"},
+	{"ref of a tool", call("completion/complete", `{"ref":{"type":"ref/tool","name":"a"}}`), message.CodeInvalidRequest, "7"},
+	{"ref of two", call("completion/complete", `{"ref":{"type":"ref/prompt","name":"a","uri":"b"}}`), message.CodeInvalidRequest, "7"},
+	{"ref with Uri", call("completion/complete", `{"ref":{"type":"ref/resource","uri":"a","Uri":"b"}}`), message.CodeInvalidRequest, "7"},
+	{"filter in a list", call("subscriptions/listen", `{"notifications":[]}`), message.CodeInvalidRequest, "7"},
+	{"filter with another case", call("subscriptions/listen", `{"notifications":{"ResourceSubscriptions":["x:a"]}}`), message.CodeInvalidRequest, "7"},
+	{"filter of numbers", call("subscriptions/listen", `{"notifications":{"resourceSubscriptions":[1]}}`), message.CodeInvalidRequest, "7"},
+	{"filter of one text", call("subscriptions/listen", `{"notifications":{"resourceSubscriptions":"x:a"}}`), message.CodeInvalidRequest, "7"},
+	{"filter of too many", call("subscriptions/listen", `{"notifications":{"resourceSubscriptions":[`+strings.Repeat(`"x:a",`, MaxNames)+`"x:a"]}}`), message.CodeInvalidRequest, "7"},
+	{"one of a batch", `[` + call("ping", `{}`) + `,` + call("tools/call", `{"name":"a","Name":"b"}`) + `]`, message.CodeInvalidRequest, ""},
+	{"too deep", call("ping", strings.Repeat(`{"a":`, 600)+`1`+strings.Repeat(`}`, 600)), message.CodeInvalidRequest, ""},
+}
+
+// Rules E2, E3: what does not parse, or what two readers may understand in different ways, is
+// refused, with the id of the request where it can be known.
+func TestParseRefuses(t *testing.T) {
+	for _, tc := range invalidCases {
+		t.Run(tc.name, func(t *testing.T) {
+			r, err := Parse([]byte(tc.body))
+			var invalid *Invalid
+			if !errors.As(err, &invalid) {
+				t.Fatalf("got %s and error %v, want an Invalid", show(r), err)
+			}
+			if invalid.Code != tc.code || string(invalid.ID) != tc.id || invalid.Text == "" {
+				t.Errorf("got %d, id %q, %q; want %d, id %q", invalid.Code, invalid.ID, invalid.Text, tc.code, tc.id)
+			}
+		})
+	}
+}
+
+// Rule E2: an answer has the id of the request, and for a batch none.
+func TestID(t *testing.T) {
+	for body, want := range map[string]string{
+		call("ping", `{}`):                                       "7",
+		`[` + call("ping", `{}`) + `]`:                           "",
+		`{"jsonrpc":"2.0","method":"notifications/initialized"}`: "",
+		`{"jsonrpc":"2.0","id":1,"result":{}}`:                   "",
+	} {
+		r, err := Parse([]byte(body))
+		if err != nil || string(r.ID()) != want {
+			t.Errorf("%s: got id %q, %v; want %q", body, r.ID(), err, want)
+		}
+	}
+	if (Request{}).ID() != nil {
+		t.Error("a request without a body has an id")
+	}
+}
+
+func TestNew(t *testing.T) {
+	for want, args := range map[string][]string{
+		`tools/call #1 tool=a {"x":1}`:         {"tools/call", "a", `{"x":1}`},
+		`prompts/get #1 prompt=<p>`:            {"prompts/get", "<p>"},
+		`resources/read #1 resource=x:a`:       {"resources/read", "x:a"},
+		`subscriptions/listen #1 resource=x:a`: {"subscriptions/listen", "x:a"},
+		`tools/list #1`:                        {"tools/list", ""},
+	} {
+		var arguments []byte
+		if len(args) > 2 {
+			arguments = []byte(args[2])
+		}
+		r, err := New(args[0], args[1], arguments)
+		if err != nil || show(r) != want {
+			t.Errorf("%q: got %s, %v; want %s", args, show(r), err, want)
+		}
+	}
+	if _, err := New("tools/call", "", nil); err == nil {
+		t.Error("a call of no tool is an operation")
+	}
+	if _, err := New("tools/call", "a", []byte("{")); err == nil {
+		t.Error("arguments that are no JSON are accepted")
+	}
+}

@@ -1,0 +1,146 @@
+package operation
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+)
+
+// source says which member of params names what a request is about.
+type source struct {
+	member string
+	target Target
+}
+
+// sources are the methods that name one thing (MCP specification 2024-11-05 to 2026-07-28).
+var sources = map[string]source{
+	"tools/call":            {"name", Tool},
+	"prompts/get":           {"name", Prompt},
+	"resources/read":        {"uri", Resource},
+	"resources/subscribe":   {"uri", Resource},
+	"resources/unsubscribe": {"uri", Resource},
+}
+
+// Errors of a message that is no operation. Their texts say it to the client.
+var (
+	errName      = errors.New("params has no name of at most 8 KiB as a string")
+	errURI       = errors.New("params has no uri of at most 8 KiB as a string")
+	errReference = errors.New("params.ref must have the type ref/prompt with a name, or ref/resource with a uri")
+	errFilter    = errors.New("params.notifications must be an object, with at most 256 URIs as strings in resourceSubscriptions")
+)
+
+// read returns the operation of a message.
+func read(m message.Message) (Operation, error) {
+	if m.Lookalike != nil {
+		return Operation{}, fmt.Errorf("the body has %s", m.Lookalike)
+	}
+	if err := jsontext.Unique(m.Raw); err != nil {
+		return Operation{}, fmt.Errorf("the body %w", err)
+	}
+	op := Operation{Kind: m.Kind, Method: m.Method, ID: m.RawID}
+	if m.Kind == message.Response {
+		op.Method = ""
+		return op, nil
+	}
+	var err error
+	switch m.Method {
+	case "completion/complete":
+		err = op.readReference(m.Get("params", "ref"))
+	case "subscriptions/listen":
+		err = op.readFilter(m.Get("params", "notifications"))
+	default:
+		from, ok := sources[m.Method]
+		if !ok {
+			return op, nil
+		}
+		err = op.name(from.target, m.Get("params", from.member))
+		if from.target != Resource {
+			op.Arguments = m.Get("params", "arguments")
+		}
+	}
+	return op, err
+}
+
+// name adds a name, which must be a string.
+func (op *Operation) name(target Target, value []byte) error {
+	text, ok := str(value)
+	if !ok || text == "" || len(text) > MaxName {
+		if target == Resource {
+			return errURI
+		}
+		return errName
+	}
+	op.Names = append(op.Names, Name{target, text})
+	return nil
+}
+
+// readReference reads what a completion/complete completes.
+func (op *Operation) readReference(ref []byte) error {
+	values, err := object(ref, "params.ref", "type", "name", "uri")
+	if err != nil {
+		return err
+	}
+	kind, _ := str(values["type"])
+	switch {
+	case kind == "ref/prompt" && values["uri"] == nil && op.name(Prompt, values["name"]) == nil:
+		return nil
+	case kind == "ref/resource" && values["name"] == nil && op.name(Resource, values["uri"]) == nil:
+		return nil
+	}
+	return errReference
+}
+
+// readFilter reads the resources that a subscriptions/listen names.
+func (op *Operation) readFilter(filter []byte) error {
+	if filter == nil {
+		return nil
+	}
+	values, err := object(filter, "params.notifications", "toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions")
+	if err != nil {
+		return err
+	}
+	list := values["resourceSubscriptions"]
+	if list == nil || string(list) == "null" {
+		return nil
+	}
+	all, err := message.Elements(list, MaxNames)
+	if err != nil && !errors.Is(err, message.ErrEmpty) {
+		return errFilter
+	}
+	for _, uri := range all {
+		if op.name(Resource, uri) != nil {
+			return errFilter
+		}
+	}
+	return nil
+}
+
+// object returns the values of an object's known members. It returns an error if a name
+// equals a known one but for case.
+func object(raw []byte, where string, known ...string) (map[string][]byte, error) {
+	values := make(map[string][]byte, len(known))
+	if len(raw) == 0 || raw[0] != '{' {
+		return nil, fmt.Errorf("%s is not an object", where)
+	}
+	err := message.Members(raw, func(name, value []byte) error {
+		if slices.Contains(known, string(name)) {
+			values[string(name)] = value
+		} else if one, ok := message.LooksLike(name, known...); ok {
+			return fmt.Errorf("the body has a member of %s that equals %q but for case", where, one)
+		}
+		return nil
+	})
+	return values, err
+}
+
+// str decodes a JSON string.
+func str(value []byte) (text string, ok bool) {
+	if len(value) == 0 || value[0] != '"' {
+		return "", false
+	}
+	return text, json.Unmarshal(value, &text) == nil
+}

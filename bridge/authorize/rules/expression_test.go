@@ -1,0 +1,108 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
+)
+
+// Rules E3, E4: what expressions can read, and that one which cannot be decided denies, in a
+// `deny` too.
+func TestExpressions(t *testing.T) {
+	who := claims("read admin", `{"groups":["dev","ops"],"level":7,"big":9007199254740993,"admin":true,"name":"x"}`)
+	who.Issuer, who.ClientID = "https://issuer", "client"
+	for _, tc := range []struct {
+		when, arguments string
+		want            Reason
+	}{
+		{`true`, ``, Allowed},
+		{`false`, ``, ExpressionFalse},
+		{`"ops" in principal.claims.groups`, ``, Allowed},
+		{`"none" in principal.claims.groups`, ``, ExpressionFalse},
+		{`"x" in principal.claims.none`, ``, ExpressionError},
+		{`has(principal.claims.none) && "x" in principal.claims.none`, ``, ExpressionFalse},
+		{`principal.claims.?none.orValue("x") == "x"`, ``, Allowed},
+		{`principal.claims.level > 6 && principal.claims.level < 8`, ``, Allowed},
+		{`principal.claims.big == 9007199254740993`, ``, Allowed},
+		{`principal.claims.admin`, ``, Allowed},
+		{`principal.claims.name`, ``, ExpressionError},
+		{`principal.issuer == "https://issuer" && principal.subject == "bob" && principal.client_id == "client" && principal.kind == "token" && principal.key == ""`, ``, Allowed},
+		{`"write" in principal.scopes`, ``, Allowed},
+		{`"other" in principal.scopes`, ``, ExpressionFalse},
+		{`method == "tools/call" && name == "t"`, ``, Allowed},
+		{`arguments.path.startsWith("/pub/")`, `{"path":"/pub/x"}`, Allowed},
+		{`arguments.path.startsWith("/pub/")`, `{"path":"/etc/x"}`, ExpressionFalse},
+		{`arguments.path.startsWith("/pub/")`, `{"path":7}`, ExpressionError},
+		{`arguments.path.startsWith("/pub/")`, `{}`, ExpressionError},
+		{`arguments.path.startsWith("/pub/")`, ``, ExpressionError},
+		{`arguments.path.startsWith("/pub/")`, `null`, ExpressionError},
+		{`arguments.path.startsWith("/pub/")`, `["/pub/"]`, ExpressionError},
+		{`arguments.path.startsWith("/pub/")`, `{"path":"/pub/x","Path":"/etc"}`, ExpressionError},
+		{`arguments.path.startsWith("/pub/")`, `{"path":"/pub/x","o":[{"a":1,"A":2}]}`, ExpressionError},
+		{`true || arguments.path == ""`, `{"a":1,"A":2}`, Allowed},
+		{`size(arguments) == 2`, `{"a":1,"A":2}`, ExpressionError},
+		{`!has(arguments.force)`, `{"Force":1,"force\u0000":1}`, ExpressionError},
+		{`arguments.n == 3`, `{"n":3.0}`, Allowed},
+		{`arguments.n > 9223372036854775807`, `{"n":9223372036854775808}`, ExpressionFalse}, // as doubles they are equal
+		{`arguments.n > 1`, `{"n":1e999}`, ExpressionError},
+		{`arguments.list.all(x, x < 10)`, `{"list":[1,2,30]}`, ExpressionFalse},
+		{`arguments.a.b[0].c == "d"`, `{"a":{"b":[{"c":"d"}]}}`, Allowed},
+		{`1 / arguments.n == 1`, `{"n":0}`, ExpressionError},
+		{`arguments.text.matches("^(a+)+$")`, `{"text":"` + strings.Repeat("a", 1000) + `!"}`, ExpressionFalse},
+		{`arguments.list.all(x, arguments.list.all(y, x <= y || true))`, `{"list":[` + strings.Repeat("1,", 2000) + `1]}`, ExpressionError},
+		{`arguments.text != ""`, `{"text":"` + strings.Repeat("a", maxArguments) + `"}`, ExpressionError},
+	} {
+		name := fmt.Sprintf("%s of %.30s", tc.when, tc.arguments)
+		r := request(t, strings.TrimSpace("tools/call t "+tc.arguments))
+		implies := map[string][]string{"admin": {"write"}}
+		d := must(t, Config{Implies: implies, Rules: []Rule{{Tools: []string{"t"}, When: tc.when}}}).Decide(who, r)
+		if d.Reason != tc.want || (d.Err != nil) != (tc.want == ExpressionError) {
+			t.Errorf("%s: got %s, %v, want %s", name, d.Reason, d.Err, tc.want)
+		}
+		// The same in a deny: true and an error deny, false does not.
+		want := map[Reason]Reason{Allowed: Denied, ExpressionFalse: Allowed, ExpressionError: ExpressionError}[tc.want]
+		d = must(t, Config{Implies: implies, Rules: []Rule{{Tools: []string{"t"}, When: tc.when, Deny: true}}}).Decide(who, r)
+		if d.Reason != want {
+			t.Errorf("deny %s: got %s, %v, want %s", name, d.Reason, d.Err, want)
+		}
+		// And in what every request needs.
+		d = must(t, Config{Implies: implies, When: tc.when}).Decide(who, r)
+		if d.Reason != tc.want {
+			t.Errorf("base %s: got %s, %v, want %s", name, d.Reason, d.Err, tc.want)
+		}
+	}
+}
+
+// Rule E4: all expressions of a request together have a bound, and beyond it they deny.
+func TestExpressionsOfARequestAreBounded(t *testing.T) {
+	p := must(t, Config{Rules: []Rule{{Tools: []string{"*"}, When: `arguments.list.all(x, x == 1)`}}})
+	list := `{"list":[` + strings.Repeat("1,", 900) + `1]}`
+	var r operation.Request
+	for range 1000 {
+		r.Operations = append(r.Operations, request(t, "tools/call t "+list).Operations[0])
+		if len(r.Operations) == 1 {
+			if d := p.Decide(&principal.Principal{}, r); !d.Allowed {
+				t.Fatalf("one: %s, %v", brief(d), d.Err)
+			}
+		}
+	}
+	d := p.Decide(&principal.Principal{}, r)
+	if d.Reason != ExpressionError || !errors.Is(d.Err, errTooMuch) || d.Index == 0 || d.Index > 999 {
+		t.Errorf("got %s at %d, %v", brief(d), d.Index, d.Err)
+	}
+}
+
+// The error of an expression goes to logs, which have no arguments and no claims.
+func TestErrorsSayNothingOfTheRequest(t *testing.T) {
+	p := must(t, Config{Rules: []Rule{{Tools: []string{"t"}, When: `arguments.path.startsWith("/")`}}})
+	for _, arguments := range []string{`{"path":["s3cret"]}`, `{"s3cret":1}`, `{"path":{"s3cret":1}}`, `{"s3cret":1,"S3cret":1}`} {
+		d := p.Decide(claims("", `{"a":"s3cret"}`), request(t, "tools/call t "+arguments))
+		if d.Err == nil || strings.Contains(d.Err.Error(), "s3cret") {
+			t.Errorf("%s: got %v", arguments, d.Err)
+		}
+	}
+}

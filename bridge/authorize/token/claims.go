@@ -1,0 +1,200 @@
+package token
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"strings"
+	"time"
+
+	strict "github.com/go-jose/go-jose/v4/json"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
+)
+
+// Claims is what a token, or the answer of an introspection endpoint, says of itself.
+type Claims struct {
+	Issuer    string
+	Audience  []string
+	Expires   time.Time // zero if absent
+	NotBefore time.Time
+	IssuedAt  time.Time
+	// All has every member, with each number as a json.Number.
+	All map[string]any
+}
+
+// maxTime bounds the times of a token, in seconds since 1970: a larger number would
+// overflow. It is in the year 2970.
+const maxTime = 1_000 * 365 * 24 * 3600
+
+// ParseClaims parses a JSON object. A member that is there twice is an error, and so is one
+// of the known members that has another type.
+func ParseClaims(doc []byte) (Claims, error) {
+	// go-jose's decoder refuses a name that is there twice, which encoding/json does not.
+	var members map[string]strict.RawMessage
+	if err := strict.Unmarshal(doc, &members); err != nil || members == nil {
+		return Claims{}, errors.New("it is not a JSON object, or has a member twice")
+	}
+	all := make(map[string]any, len(members))
+	for name, raw := range members {
+		d := json.NewDecoder(strings.NewReader(string(raw)))
+		d.UseNumber()
+		var value any
+		if err := d.Decode(&value); err != nil {
+			return Claims{}, errors.New("it is not JSON")
+		}
+		all[name] = value
+	}
+	c := Claims{All: all}
+	var ok [5]bool
+	c.Issuer, ok[0] = optional[string](all, "iss")
+	c.Audience, ok[1] = list(all, "aud")
+	c.Expires, ok[2] = numericDate(all, "exp")
+	c.NotBefore, ok[3] = numericDate(all, "nbf")
+	c.IssuedAt, ok[4] = numericDate(all, "iat")
+	for _, good := range ok {
+		if !good {
+			return Claims{}, errors.New("iss, aud, exp, nbf or iat has another type")
+		}
+	}
+	return c, nil
+}
+
+// CheckTimes checks `exp`, `nbf` and `iat` where they are present.
+func (c Claims) CheckTimes(now time.Time) *principal.Refusal {
+	switch {
+	case !c.Expires.IsZero() && !now.Before(c.Expires.Add(Leeway)):
+		return principal.Invalid(principal.Expired)
+	case now.Add(Leeway).Before(c.NotBefore):
+		return principal.Invalid(principal.NotYetValid)
+	case now.Add(Leeway).Before(c.IssuedAt):
+		return principal.Invalid(principal.IssuedInFuture)
+	}
+	return nil
+}
+
+// isIDToken reports whether the claims are those of an OpenID Connect ID token, which says
+// to a client who its user is and opens nothing.
+func (c Claims) isIDToken() bool {
+	for _, name := range []string{"nonce", "at_hash", "c_hash"} {
+		if _, ok := c.All[name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Principal returns the principal that the claims describe.
+func (c Claims) Principal(kind principal.Kind) (*principal.Principal, *principal.Refusal) {
+	subject, ok := optional[string](c.All, "sub")
+	client, ok2 := optional[string](c.All, "client_id")
+	if client == "" && ok2 {
+		client, ok2 = optional[string](c.All, "azp")
+	}
+	scopes, ok3 := c.scopes()
+	if !ok || !ok2 || !ok3 {
+		return nil, principal.Invalid(principal.MalformedToken)
+	}
+	binding, refusal := c.binding()
+	if refusal != nil {
+		return nil, refusal
+	}
+	p := &principal.Principal{
+		Kind: kind, Issuer: c.Issuer, Subject: subject, ClientID: client,
+		Scopes: scopes, Claims: c.All, Expires: c.Expires, Binding: binding,
+	}
+	if _, named := p.Owner(); !named {
+		return nil, principal.Invalid(principal.NoSubject)
+	}
+	return p, nil
+}
+
+// scopes returns `scope`, or `scp` if that is absent: a text or a list.
+func (c Claims) scopes() (principal.Scopes, bool) {
+	for _, name := range []string{"scope", "scp"} {
+		value, present := c.All[name]
+		if !present {
+			continue
+		}
+		if text, ok := value.(string); ok {
+			return principal.ParseScopes(text), true
+		}
+		values, ok := list(c.All, name)
+		return principal.NewScopes(values...), ok
+	}
+	return nil, true
+}
+
+// binding returns what the token is bound to (`cnf`, RFC 7800). A binding of another kind
+// cannot be checked, so the token is refused.
+func (c Claims) binding() (principal.Binding, *principal.Refusal) {
+	value, present := c.All["cnf"]
+	if !present {
+		return principal.Binding{}, nil
+	}
+	members, ok := value.(map[string]any)
+	if !ok || len(members) == 0 {
+		return principal.Binding{}, principal.Invalid(principal.UnknownBinding)
+	}
+	var binding principal.Binding
+	for name, value := range members {
+		text, _ := value.(string)
+		switch {
+		case text == "":
+			return principal.Binding{}, principal.Invalid(principal.UnknownBinding)
+		case name == "jkt":
+			binding.JKT = text
+		case name == "x5t#S256":
+			binding.Certificate = text
+		default:
+			return principal.Binding{}, principal.Invalid(principal.UnknownBinding)
+		}
+	}
+	return binding, nil
+}
+
+// optional returns a member; the zero value if it is absent. ok is false if it has another
+// type.
+func optional[T any](all map[string]any, name string) (value T, ok bool) {
+	member, present := all[name]
+	if !present {
+		return value, true
+	}
+	value, ok = member.(T)
+	return value, ok
+}
+
+// list returns a member that is a text or a list of texts.
+func list(all map[string]any, name string) (values []string, ok bool) {
+	switch member := all[name].(type) {
+	case nil:
+		_, present := all[name]
+		return nil, !present
+	case string:
+		return []string{member}, true
+	case []any:
+		for _, one := range member {
+			text, isText := one.(string)
+			if !isText {
+				return nil, false
+			}
+			values = append(values, text)
+		}
+		return values, true
+	}
+	return nil, false
+}
+
+// numericDate returns a member that is a NumericDate (RFC 7519, section 2), to the second
+// before. Whole numbers are the rule; a fraction is allowed.
+func numericDate(all map[string]any, name string) (at time.Time, ok bool) {
+	number, ok := optional[json.Number](all, name)
+	if !ok || number == "" {
+		return at, ok
+	}
+	seconds, err := number.Float64()
+	if err != nil || seconds < 0 || seconds > maxTime || math.IsNaN(seconds) {
+		return at, false
+	}
+	return time.Unix(int64(seconds), 0), true
+}

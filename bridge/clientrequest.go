@@ -1,0 +1,69 @@
+package bridge
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
+)
+
+// ClientRequest is one request of a client to an endpoint, and what came of it.
+type ClientRequest struct {
+	Exchange
+	answer answer
+
+	// Origin is what the origin policy said of the request.
+	Origin OriginCheck
+}
+
+// Begin prepares x for a request that [Endpoint.Match] called the endpoint's. path is the path that
+// Match said to ask the upstream for.
+func (x *ClientRequest) Begin(e *Endpoint, r *http.Request, client Client, target Target, path string) {
+	x.begin(e, r, client, target, path)
+	x.reportUntrustedProxy()
+}
+
+// Client returns what the web server knows of the client.
+func (x *ClientRequest) Client() Client { return x.client }
+
+// RoundTrip sends req to the upstream and edits the answer for the client. What came of it is
+// in Outcome and Health when it returns.
+func (x *ClientRequest) RoundTrip(req *http.Request, rt record.RoundTripFunc) (*http.Response, error) {
+	return x.roundTrip(req, rt, x)
+}
+
+// Edit implements [record.Hooks]. It is called with the upstream's answer before it goes to
+// the client.
+func (x *ClientRequest) Edit(_ *record.Record, res *http.Response) {
+	x.editAnswer(res)
+	x.watchTransport(res)
+	if !x.announces(res) {
+		return
+	}
+	if x.decode(res); res.StatusCode == http.StatusOK {
+		x.mapEndpointEvent(res)
+	}
+}
+
+// mapEndpointEvent maps the message path that the event stream announces to a path below the
+// endpoint.
+func (x *ClientRequest) mapEndpointEvent(res *http.Response) {
+	public, ok := x.public()
+	if !ok {
+		return
+	}
+	x.readEndpointEvent(res, func(to *url.URL, _ string) (string, error) {
+		cfg := &x.endpoint.cfg
+		path := strings.TrimSuffix(public.Path, "/") + messageSegment
+		if cfg.MessagePath == "" {
+			sealer, err := cfg.Sealer()
+			if err != nil {
+				return "", err
+			}
+			path += "/" + sealer.Seal(to.EscapedPath(), cfg.SealScope())
+		}
+		return origin.PathReference(path, to.RawQuery), nil
+	})
+}

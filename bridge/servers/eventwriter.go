@@ -1,0 +1,194 @@
+package servers
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/ratewriter"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
+)
+
+// Source is a sequence of messages for one client.
+type Source interface {
+	// Take returns the messages that the client has not been given yet, the sequence
+	// number of the first, and whether nothing follows.
+	Take() (batch []Event, seq int, over bool)
+	// Wake is signalled when Take returns something new.
+	Wake() <-chan struct{}
+	// Alone is asked about a message that is the first of the source and the only one of
+	// its batch. It returns the status under which the message is the whole answer, as
+	// JSON; 0 if it is to be an event.
+	Alone(e Event, seq int, over bool) (status int)
+}
+
+// EventWriter writes messages to a client: as JSON, or as server-sent events.
+type EventWriter struct {
+	w      http.ResponseWriter
+	to     *ratewriter.Writer // to w
+	bounds func() Bounds
+	Number int // of the stream, in the ids of its events
+	begun  bool
+	Plain  bool // events have no ids
+}
+
+// Pump writes what comes from a source, until nothing follows or the client leaves. It
+// writes a comment when nothing has come for a while.
+func (o *EventWriter) Pump(ctx context.Context, from Source) {
+	keepAlive := time.NewTimer(o.bounds().KeepAlive)
+	defer keepAlive.Stop()
+	for {
+		batch, seq, over := from.Take()
+		if !o.begun && len(batch) == 1 && batch[0].Response {
+			if status := from.Alone(batch[0], seq, over); status != 0 {
+				if refusal := batch[0].Refusal(); refusal != nil {
+					refusal.Write(o.w, batch[0].More.ID)
+					return
+				}
+				o.Answer(status, batch[0].Raw)
+				return
+			}
+		}
+		if (len(batch) > 0 || over) && !o.begun && o.Begin() != nil {
+			return
+		}
+		for i, e := range batch {
+			if o.event(seq+i, e.Raw) != nil {
+				return
+			}
+		}
+		if over {
+			return
+		}
+		if len(batch) > 0 {
+			if o.to.Flush() != nil {
+				return
+			}
+			keepAlive.Reset(o.bounds().KeepAlive)
+			continue
+		}
+		o.to.CaughtUp()
+		select {
+		case <-from.Wake():
+		case <-ctx.Done():
+			return
+		case <-keepAlive.C:
+			if o.comment() != nil {
+				return
+			}
+			keepAlive.Reset(o.bounds().KeepAlive)
+		}
+	}
+}
+
+// Answer writes one message as the whole answer.
+func (o *EventWriter) Answer(status int, raw []byte) {
+	header := o.w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Content-Length", strconv.Itoa(len(raw)))
+	o.w.WriteHeader(status)
+	_, _ = o.to.Write(raw)
+}
+
+// Begin sends the header of an event stream.
+func (o *EventWriter) Begin() error {
+	o.begun = true
+	header := o.w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-cache, no-transform")
+	header.Set("X-Accel-Buffering", "no")
+	o.w.WriteHeader(http.StatusOK)
+	return o.to.Flush()
+}
+
+// event writes one message, which has no line end.
+func (o *EventWriter) event(seq int, raw []byte) error {
+	var head bytes.Buffer
+	if !o.Plain {
+		head.WriteString("id: ")
+		head.WriteString(EventID(o.Number, seq))
+		head.WriteByte('\n')
+	}
+	head.WriteString("event: message\ndata: ")
+	b := bufio.NewWriterSize(o.to, 4<<10)
+	_, _ = b.Write(head.Bytes())
+	_, _ = b.Write(raw)
+	_, _ = b.WriteString("\n\n")
+	return b.Flush()
+}
+
+// comment keeps a connection open on which nothing else is written.
+func (o *EventWriter) comment() error {
+	if !o.begun {
+		if err := o.Begin(); err != nil {
+			return err
+		}
+	}
+	if _, err := io.WriteString(o.to, ": \n\n"); err != nil {
+		return err
+	}
+	return o.to.Flush()
+}
+
+// Event is one message on a stream. A session keeps many of them, so that an event has its
+// bytes and little else.
+type Event struct {
+	Raw      []byte
+	More     *Details // nil for most messages
+	Response bool
+	Failed   bool // it is a response with an error
+}
+
+// Details are what a client's response needs to know of a few messages: requests of the
+// server, responses to initialize, and refusals.
+type Details struct {
+	ID      []byte // of a request of the server, or of a refused request, as it is written
+	Request bool   // it is a request of the server
+	Version string // of a response to initialize
+	// Refusal is why the response is an error. It is nil if the server has not refused the
+	// HTTP request.
+	Refusal *upstream.Refusal
+}
+
+// DetailsOf returns what is to be kept of a message beside its bytes; nil if that is
+// nothing. cause is the refusal because of which a response is an error, and nil if there is
+// none.
+func DetailsOf(m *message.Message, cause *upstream.Refusal) *Details {
+	if m.Kind != message.Request && m.Version == "" && cause == nil {
+		return nil
+	}
+	return &Details{ID: m.RawID, Request: m.Kind == message.Request, Version: m.Version, Refusal: cause}
+}
+
+// Refusal returns why the response is an error; nil if the server has not refused the
+// request.
+func (e *Event) Refusal() *upstream.Refusal {
+	if e.More == nil {
+		return nil
+	}
+	return e.More.Refusal
+}
+
+// Version returns the version in a response to initialize.
+func (e *Event) Version() string {
+	if e.More == nil {
+		return ""
+	}
+	return e.More.Version
+}
+
+// EventID is the id of an event on a stream.
+func EventID(number, seq int) string { return strconv.Itoa(number) + "-" + strconv.Itoa(seq) }
+
+// Announce writes the event that names where messages are posted to.
+func (o *EventWriter) Announce(address string) error {
+	if _, err := io.WriteString(o.to, "event: endpoint\ndata: "+address+"\n\n"); err != nil {
+		return err
+	}
+	return o.to.Flush()
+}

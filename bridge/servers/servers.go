@@ -1,0 +1,378 @@
+package servers
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/identity"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/ratewriter"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
+)
+
+// Holder has one server of an endpoint: a session, or the stateless requests that share
+// a server.
+type Holder interface {
+	// Join gives the holder its server. It returns false if the holder has ended already.
+	Join(peer upstream.Peer) bool
+	// Deliver takes a message of the server.
+	Deliver(m message.Message)
+	// Fail ends the holder and returns its server, which may be nil. It returns false if
+	// the holder had ended before.
+	Fail(text string) (upstream.Peer, bool)
+	// Answered reports whether the start of the server went well.
+	Answered() bool
+	// Unlist removes the holder from where requests find it. The servers are locked.
+	Unlist()
+	// Info describes the holder to the operator.
+	Info() stats.SessionInfo
+}
+
+// Backoff of servers that end within shortLife of their start.
+const (
+	shortLife   = 10 * time.Second
+	backoffFrom = time.Second
+	backoffTo   = time.Minute
+	backoffFree = 3 // so many may end soon before the next start waits
+)
+
+// Servers starts and ends the servers of one endpoint, one for each holder.
+type Servers struct {
+	// Config is complete: it has the defaults where nothing was configured.
+	Config *Config
+	// Spare returns the holder that may be ended to make room for another; nil if there is
+	// none. The servers are locked. Default: there is none.
+	Spare  func() Holder
+	bounds func() Bounds
+
+	// mu may be held while the locks of holders, and of where they are found, are taken;
+	// never the other way round.
+	mu       sync.Mutex
+	holders  map[Holder]struct{} // including those whose server is still starting
+	slots    serverSlots
+	closed   bool
+	short    int       // servers in a row that ended soon after their start
+	lost     int       // servers that ended by themselves and were not replaced yet
+	notUntil time.Time // no server is started before
+	lastEnd  string    // how the last one ended that did so by itself; empty: not known
+	starts   map[Holder]*start
+	warm     bool // a server has answered
+
+	wg sync.WaitGroup // has one for each slot in use
+}
+
+// New returns the servers of an endpoint, of which none is started yet.
+func New(cfg Config) *Servers {
+	fixed := cfg.fixed().filled()
+	bounds := func() Bounds { return fixed }
+	if now := cfg.Bounds; now != nil {
+		bounds = func() Bounds { return now().filled() }
+	}
+	if cfg.Stall <= 0 {
+		cfg.Stall = DefaultStall
+	}
+	if cfg.StartTimeout <= 0 {
+		cfg.StartTimeout = DefaultStartTimeout
+	}
+	if cfg.Observer == nil {
+		cfg.Observer = Unobserved{}
+	}
+	if cfg.User == nil {
+		cfg.User = func(*http.Request) string { return "" }
+	}
+	return &Servers{
+		Config: &cfg, Spare: func() Holder { return nil },
+		bounds: bounds, holders: make(map[Holder]struct{}), starts: make(map[Holder]*start),
+	}
+}
+
+// Bounds returns the bounds that hold now.
+func (v *Servers) Bounds() Bounds { return v.bounds() }
+
+// Launch starts a server for a holder that has a slot.
+func (v *Servers) Launch(ctx context.Context, from *http.Request, h Holder) error {
+	begun := time.Now()
+	var judged sync.Once    // whether the start went well
+	var answers atomic.Bool // the server has answered something
+	var err error
+	var peer upstream.Peer // set before a message comes
+	in := upstream.NewInbox(upstream.InboxConfig{
+		Hand: func(m message.Message) {
+			if h.Deliver(m); !answers.Load() && h.Answered() {
+				answers.Store(true)
+				v.answered(h)
+			}
+		},
+		Report: v.Config.Observer.Unmatched, Wait: func() time.Duration { return v.Bounds().Unmatched },
+		End: func(text string) {
+			judged.Do(func() { v.started(false) })
+			upstream.NoteEnd(peer, stats.ExitNotMCP)
+			v.EndWith(h, stats.EndServer, text)
+		},
+	})
+	peer, err = v.Config.Start(ctx, from, in)
+	if err != nil {
+		in.Open()
+		v.started(false)
+		v.forget(h)
+		v.release()
+		v.Config.Observer.ServerFailed(err)
+		return err
+	}
+	v.Config.Observer.ServerStarted(v.replacesLost())
+	v.begins(h, peer)
+	joined := h.Join(in.Attach(peer))
+	in.Open()
+	if !joined { // the servers were closed meanwhile
+		upstream.NoteEnd(peer, stats.ExitCause(stats.EndClosed))
+		v.wg.Go(func() { _ = peer.Close() })
+	}
+	upstream.AfterDone(peer, func() {
+		defer v.release()
+		in.Close()
+		v.mu.Lock()
+		v.lastEnd = upstream.HowEnded(peer)
+		v.mu.Unlock()
+		judged.Do(func() { v.started(h.Answered() || time.Since(begun) > shortLife) })
+		byItself := v.EndWith(h, stats.EndServer, TextEnded(peer))
+		if byItself {
+			v.mu.Lock()
+			v.lost++
+			v.mu.Unlock()
+		}
+		v.Config.Observer.ServerEnded(byItself)
+		_ = peer.Close()
+	})
+	return nil
+}
+
+// replacesLost reports whether a server that was just started replaces one that ended by
+// itself.
+func (v *Servers) replacesLost() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.lost == 0 {
+		return false
+	}
+	v.lost--
+	return true
+}
+
+// started notes whether a start went well.
+func (v *Servers) started(well bool) {
+	if wait := v.backoff(well); wait > 0 {
+		v.Config.Observer.Warned("server ends soon after its start; it is started again only after a while", "backoff")
+		v.Config.Observer.BackingOff(wait)
+	}
+}
+
+// backoff notes whether a start went well, and returns how long the next one has to wait.
+func (v *Servers) backoff(well bool) time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if well || v.Config.Remote {
+		v.short = 0
+		return 0
+	}
+	if v.short++; v.short < backoffFree {
+		return 0
+	}
+	wait := backoffTo
+	if n := v.short - backoffFree; n < 6 {
+		wait = min(backoffTo, backoffFrom<<n)
+	}
+	v.notUntil = time.Now().Add(wait)
+	return wait
+}
+
+// retryAfter returns how long the next start has to wait, at least a second.
+func (v *Servers) retryAfter() time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return max(time.Until(v.notUntil), time.Second)
+}
+
+// forget removes a holder, so that no request finds it any more.
+func (v *Servers) forget(h Holder) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.holders, h)
+	v.startOver(h)
+	h.Unlist()
+}
+
+// textEnded answers requests that wait for a server that has ended.
+const textEnded = "the server has ended"
+
+// endWait bounds how long a client that a server has not answered waits for how it has ended.
+const endWait = 500 * time.Millisecond
+
+// TextEnded tells a client that a server has ended, and how if that is known soon. A client
+// may see it.
+func TextEnded(peer upstream.Peer) string {
+	select {
+	case <-peer.Done():
+	case <-time.After(endWait):
+	}
+	if how := upstream.HowEnded(peer); how != "" {
+		return textEnded + ": " + how
+	}
+	return textEnded
+}
+
+// End ends a holder and its server. It does not wait for the server; Close waits for all
+// that Launch has started. It returns false if the holder had ended before.
+func (v *Servers) End(h Holder, why stats.EndReason) bool {
+	return v.EndWith(h, why, textEnded)
+}
+
+// EndWith is End with a text for the requests that wait for the server.
+func (v *Servers) EndWith(h Holder, why stats.EndReason, text string) bool {
+	v.forget(h)
+	peer, ok := h.Fail(text)
+	if !ok {
+		return false
+	}
+	if s := h.Info(); !s.Begun.IsZero() {
+		v.Config.Observer.SessionEnded(s, why)
+	}
+	if peer != nil { // after the session: its server ends because of it
+		if why != stats.EndServer {
+			upstream.NoteEnd(peer, stats.ExitCause(why))
+		}
+		go func() { _ = peer.Close() }()
+	}
+	return true
+}
+
+// all returns the holders in no order.
+func (v *Servers) all() []Holder {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Collect(maps.Keys(v.holders))
+}
+
+// Len returns the number of holders.
+func (v *Servers) Len() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.holders)
+}
+
+// List describes the holders that have begun, oldest first.
+func (v *Servers) List() []stats.SessionInfo {
+	var infos []stats.SessionInfo
+	for _, h := range v.all() {
+		if s := h.Info(); !s.Begun.IsZero() {
+			infos = append(infos, s)
+		}
+	}
+	slices.SortFunc(infos, func(a, b stats.SessionInfo) int {
+		return cmp.Or(a.Begun.Compare(b.Begun), cmp.Compare(a.ID, b.ID))
+	})
+	return infos
+}
+
+// EndSession ends the holder of a [stats.SessionInfo.ID] on behalf of the operator. It returns
+// false if there is none.
+func (v *Servers) EndSession(id string) bool {
+	for _, h := range v.all() {
+		if s := h.Info(); !s.Begun.IsZero() && s.ID == id {
+			return v.End(h, stats.EndOperator)
+		}
+	}
+	return false
+}
+
+// Close ends every holder and waits for their servers. No server is started from then on.
+func (v *Servers) Close() {
+	v.mu.Lock()
+	if v.closed {
+		v.mu.Unlock()
+		v.wg.Wait()
+		return
+	}
+	v.closed = true
+	v.slots.notify()
+	all := slices.Collect(maps.Keys(v.holders))
+	v.mu.Unlock()
+	for _, h := range all {
+		v.End(h, stats.EndClosed)
+	}
+	v.wg.Wait()
+}
+
+// WarnSilent reports a server that does not answer in time, and is about to be ended.
+func (v *Servers) WarnSilent(peer upstream.Peer) {
+	upstream.NoteEnd(peer, stats.ExitNoAnswer)
+	v.Config.Observer.Warned("server does not answer initialize in time", upstream.SilenceOf(peer))
+}
+
+// EventWriter returns a writer to a client of the endpoint.
+func (v *Servers) EventWriter(w http.ResponseWriter) *EventWriter {
+	bounds := v.Bounds()
+	return &EventWriter{w: w, to: ratewriter.New(w, v.Config.Stall, bounds.MinRate), bounds: v.bounds}
+}
+
+// OwnerOf returns the host and user that a request is from.
+func (v *Servers) OwnerOf(r *http.Request) identity.Owner {
+	return identity.OwnerOf(r, v.Config.User(r))
+}
+
+// RefuseStart says why no session can be had now.
+func (v *Servers) RefuseStart(w http.ResponseWriter, id []byte, err error) {
+	if refusal, ok := errors.AsType[*upstream.Refusal](err); ok {
+		refusal.Write(w, id)
+		return
+	}
+	status, text := http.StatusBadGateway, "the server could not be started"
+	switch {
+	case errors.Is(err, ErrTooManySessions), errors.Is(err, ErrBackoff), errors.Is(err, ErrHubClosed), errors.Is(err, ErrStarting):
+		status, text = http.StatusServiceUnavailable, err.Error()
+		wait := v.retryAfter()
+		switch {
+		case errors.Is(err, ErrTooManySessions):
+			wait = 10 * time.Second
+		case errors.Is(err, ErrStarting):
+			wait = lateRetry
+		case errors.Is(err, ErrBackoff):
+			text = v.backoffText(wait)
+		}
+		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+	default:
+		v.Config.Observer.Warned("server could not be started", err.Error())
+	}
+	mcp.Refuse(w, status, id, message.CodeInternal, text)
+}
+
+// backoffText tells a client why no server is started now.
+func (v *Servers) backoffText(wait time.Duration) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	how := ""
+	if v.lastEnd != "" {
+		how = " (" + v.lastEnd + ")"
+	}
+	return fmt.Sprintf("the server ended soon after its start%s, %d times in a row; it is started again in %s", how, v.short, wait.Round(time.Second))
+}
+
+// HashOwner is how the operator sees an owner. It is empty if nothing is known of the
+// owner.
+func HashOwner(o identity.Owner) string {
+	if o.IsAnonymous() {
+		return ""
+	}
+	return safetext.HashID(o.Key())
+}

@@ -1,0 +1,33 @@
+package session
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/identity"
+)
+
+// owns reports whether a request may use a session. A client that learns the id of another
+// client's session gets the same answer as for an unknown id.
+func (t *Table) owns(s *session, r *http.Request) bool {
+	owner := t.servers.OwnerOf(r)
+	if s.owner.Owns(owner, t.servers.Config.Remote) {
+		return true
+	}
+	if s.owner.OwnsButForFields(owner, t.servers.Config.Remote) {
+		t.servers.Config.Observer.Warned("refused a session to a request with other headers", shownFields(s.fields.Differ(identity.FieldsOf(r))))
+	}
+	return false
+}
+
+// maxShownFields bounds how many names of header fields a log message has, and
+// maxShownField the length of each in bytes, because clients choose them.
+const maxShownFields, maxShownField = 3, 40
+
+func shownFields(names []string) string {
+	shown := make([]string, 0, maxShownFields)
+	for _, name := range names[:min(len(names), maxShownFields)] {
+		shown = append(shown, name[:min(len(name), maxShownField)])
+	}
+	return strings.Join(shown, ", ")
+}

@@ -1,0 +1,311 @@
+package shared
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/servers"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/translate"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
+)
+
+// Config describes the shared servers of one endpoint.
+type Config struct {
+	// Revision is what is known of the server's protocol revision. Default: nothing is
+	// known yet.
+	Revision *translate.ServerRevision
+	// Sent returns what the configuration sends to the server with a request, beside what
+	// the request has. Requests with different values never share a server. Default:
+	// nothing is sent.
+	Sent func(r *http.Request) string
+}
+
+// Servers are the servers of one endpoint that stateless requests share.
+type Servers struct {
+	servers  *servers.Servers
+	revision *translate.ServerRevision
+	sent     func(r *http.Request) string // nil: nothing is sent
+
+	mu    sync.Mutex
+	byKey map[string]*server
+}
+
+// New returns the shared servers of an endpoint, of which none is started yet.
+func New(v *servers.Servers, cfg Config) *Servers {
+	if cfg.Revision == nil {
+		cfg.Revision = translate.NewServerRevision(v.Config.Remote)
+	}
+	return &Servers{servers: v, revision: cfg.Revision, sent: cfg.Sent, byKey: make(map[string]*server)}
+}
+
+// sharedBy returns what requests have in common that may share a server, and no others.
+func (a *Servers) sharedBy(r *http.Request) string {
+	key := a.servers.OwnerOf(r).Key()
+	if a.sent == nil {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key + a.sent(r)))
+	return string(sum[:])
+}
+
+// isFree reports whether there is no server with that key.
+func (a *Servers) isFree(key string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.byKey[key] == nil
+}
+
+// list makes requests find a server by a key. It returns false if they find another one.
+func (a *Servers) list(c *server, key string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.byKey[key] != nil {
+		return false
+	}
+	a.byKey[key] = c
+	return true
+}
+
+// Spare returns the server that has been unused for longest, of those that have begun
+// and that no request needs; nil if there is none.
+func (a *Servers) Spare() servers.Holder {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var least *server
+	var since time.Time
+	for _, c := range a.byKey {
+		c.out.Lock()
+		if c.active == 0 && len(c.inputs.parked) == 0 && c.timer != nil && (least == nil || c.used.Before(since)) {
+			least, since = c, c.used
+		}
+		c.out.Unlock()
+	}
+	if least == nil {
+		return nil
+	}
+	return least
+}
+
+// converse returns the shared server that a request belongs to, entered. It begins one if
+// there is none.
+func (a *Servers) converse(ctx context.Context, r *http.Request, e *envelope) (*server, error) {
+	for {
+		own := e.owner + string(e.Capabilities)
+		a.mu.Lock()
+		key := own
+		if known := a.revision.Known(); known == translate.Stateless || known == translate.Unknown && a.byKey[own] == nil {
+			key = "" // for good, or for now
+		}
+		c := a.byKey[key]
+		a.mu.Unlock()
+		if c == nil {
+			c = newServer(a, key)
+			if key != "" {
+				c.user = servers.HashOwner(a.servers.OwnerOf(r))
+			}
+			err := a.servers.Reserve(ctx, c, func() bool { return a.isFree(key) }, func() bool { return a.list(c, key) })
+			if errors.Is(err, servers.ErrAgain) { // another request was first
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if err = a.beginFor(ctx, r, e, c, own); errors.Is(err, servers.ErrAgain) {
+				continue
+			}
+			return c, err
+		}
+		select {
+		case <-c.ready:
+		case <-ctx.Done():
+			return nil, a.unanswered(ctx, c)
+		}
+		if c.err != nil {
+			// The refusal is of another request: this one gets its own.
+			continue
+		}
+		if c.key == key && c.enter() {
+			return c, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// begun returns a shared server that the owner of a request uses already, entered; nil if
+// there is none.
+func (a *Servers) begun(r *http.Request) *server {
+	own := a.sharedBy(r)
+	a.mu.Lock()
+	var found []*server
+	for key, c := range a.byKey {
+		if key == "" || strings.HasPrefix(key, own) {
+			found = append(found, c)
+		}
+	}
+	a.mu.Unlock()
+	for _, c := range found {
+		select {
+		case <-c.ready:
+			if c.err == nil && c.enter() {
+				return c
+			}
+		default:
+		}
+	}
+	return nil
+}
+
+// beginFor starts the server of c on behalf of a request, which enters it, and finds out its
+// era. A server that is started goes on starting when the client leaves, for others that wait
+// for it.
+func (a *Servers) beginFor(ctx context.Context, r *http.Request, e *envelope, c *server, own string) error {
+	if a.servers.Config.Remote {
+		return a.begin(ctx, r, e, c, own)
+	}
+	begun := make(chan error, 1)
+	detached := r.Clone(context.WithoutCancel(r.Context()))
+	go func() { begun <- a.begin(ctx, detached, e, c, own) }()
+	select {
+	case err := <-begun:
+		return err
+	case <-ctx.Done():
+		go func() {
+			if <-begun == nil {
+				c.leave()
+			}
+		}()
+		return a.unanswered(ctx, c)
+	}
+}
+
+// unanswered returns the error for a request that does not wait any longer for a server.
+func (a *Servers) unanswered(ctx context.Context, c *server) error {
+	if a.servers.IsLate(c) {
+		return servers.ErrStarting
+	}
+	return ctx.Err()
+}
+
+// begin starts the server of c on behalf of a request, which enters it, and finds out its
+// era.
+func (a *Servers) begin(ctx context.Context, r *http.Request, e *envelope, c *server, own string) error {
+	// Others may wait for it, so that it does not end with this client.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.servers.StartLimit())
+	defer cancel()
+	err := a.servers.Launch(ctx, r, c)
+	probed := false
+	if err == nil && c.key == "" {
+		probed, err = a.probe(ctx, r, c, own)
+	}
+	if err == nil && c.key != "" {
+		if probed { // it is not downloaded any more
+			ctx, cancel = context.WithTimeout(ctx, a.servers.Config.StartTimeout)
+			defer cancel()
+		}
+		err = a.shakeHands(ctx, r, e, c, probed)
+	}
+	if err == nil && !c.enter() {
+		err = upstream.ErrEnded
+	}
+	c.err = err
+	if errors.Is(err, context.DeadlineExceeded) {
+		a.servers.WarnSilent(c.peer)
+	}
+	if err != nil {
+		c.out.Lock()
+		c.failedStart = ctx.Err() == nil
+		c.out.Unlock()
+		upstream.NoteEnd(c.peer, stats.ExitRejected)
+		a.servers.End(c, stats.EndServer)
+	} else {
+		c.out.Lock()
+		ended := c.ended
+		if !ended {
+			c.timer = time.AfterFunc(min(a.servers.Bounds().Idle, a.servers.Bounds().Lifetime), c.watch)
+		}
+		c.out.Unlock()
+		if !ended {
+			a.servers.Config.Observer.SessionBegun(c.Info())
+		}
+	}
+	close(c.ready)
+	return err
+}
+
+// probe asks a server that was just started whether it is stateless itself (MCP
+// specification 2026-07-28, "stdio: Backward Compatibility"). One that is not is for
+// this identity alone from now on. It returns whether the server has answered.
+func (a *Servers) probe(ctx context.Context, r *http.Request, c *server, own string) (answered bool, err error) {
+	found := a.revision.Known()
+	if found == translate.Unknown {
+		if found, answered = c.discoverEra(ctx, r); !answered && ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.revision.Found(found)
+	if found == translate.Stateless {
+		return answered, nil
+	}
+	delete(a.byKey, "")
+	if a.byKey[own] != nil || c.isEnded() { // of what it was asked
+		return answered, servers.ErrAgain
+	}
+	c.out.Lock()
+	c.key, c.user = own, servers.HashOwner(a.servers.OwnerOf(r))
+	c.out.Unlock()
+	a.byKey[own] = c
+	return answered, nil
+}
+
+// shakeHands initializes a server. probed means that the server has just answered
+// server/discover. A server that refuses initialize may refuse the client, so what is known
+// of the server does not change, unless it turns out to be stateless. Then the error is
+// ErrAgain.
+func (a *Servers) shakeHands(ctx context.Context, r *http.Request, e *envelope, c *server, probed bool) error {
+	server, err := c.shakeHands(ctx, r, e)
+	if err == nil {
+		c.out.Lock()
+		c.handshake, c.capabilities = server, e.Capabilities
+		c.out.Unlock()
+	}
+	_, refused := errors.AsType[*answerError](err)
+	refused = refused && !c.isEnded() // or else the error is the bridge's
+	found := translate.Handshake
+	if refused && !probed && !a.servers.Config.Remote {
+		found, _ = c.discoverEra(ctx, r)
+	}
+	switch {
+	case a.servers.Config.Remote:
+	case found == translate.Stateless:
+		a.revision.FoundStateless()
+		return servers.ErrAgain
+	default:
+		a.revision.HandshakeAnswered(err == nil || refused)
+	}
+	return err
+}
+
+// isStatelessAnswer reports whether an answer to server/discover is of a server that
+// is stateless, be it of another revision.
+func isStatelessAnswer(raw []byte) bool {
+	if message.Get(raw, "result", "supportedVersions") != nil {
+		return true
+	}
+	switch string(message.Get(raw, "error", "code")) {
+	case strconv.Itoa(message.CodeUnsupportedVersion), strconv.Itoa(message.CodeMissingCapability):
+		return true
+	}
+	return false
+}

@@ -1,0 +1,242 @@
+// Package edge is authorization at the edge: the option `authorize`, and what it does to each
+// request of an endpoint before it reaches the MCP server. It fits bridge/authorize into
+// Caddy.
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/credential"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/keyset"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
+)
+
+// Config asks clients for a login before a request reaches the MCP server.
+type Config struct {
+	// The authorization servers whose access tokens are accepted.
+	Issuers []Issuer `json:"issuers,omitempty"`
+
+	// Static keys, for scripts. A key is sent as a Bearer token, or in the
+	// header field of `key_header`.
+	Keys []Key `json:"keys,omitempty"`
+
+	// A header field, such as `X-API-Key`, that may carry a static key.
+	// Default: none.
+	KeyHeader string `json:"key_header,omitempty"`
+
+	// Accepts the user whom an earlier handler of the site has authenticated
+	// (`basic_auth`, `forward_auth` with `http.auth.user.id`), if a request has
+	// no token. Default: false.
+	CaddyUser bool `json:"caddy_user,omitempty"`
+
+	// DPoP (RFC 9449): `optional` checks the proof of tokens that are bound to a
+	// key, `required` refuses other tokens. Without it bound tokens are refused.
+	// Default: off.
+	DPoP string `json:"dpop,omitempty"`
+
+	// Asks for a fresh nonce in DPoP proofs. All replicas that share Caddy's
+	// storage accept it. Default: false.
+	DPoPNonce bool `json:"dpop_nonce,omitempty"`
+
+	// Claims of the token that are set as `{http.auth.user.<claim>}`.
+	UserClaims []string `json:"user_claims,omitempty"`
+
+	// What becomes of the client's token: `strip` removes it, `pass` hands it to
+	// the MCP server. `pass` is refused with `audience`: such a token was issued
+	// for something else. Default: `strip`.
+	Token string `json:"token,omitempty"`
+
+	// Header fields that tell the MCP server who asks. The same fields of a
+	// client are removed.
+	Identity []IdentityField `json:"identity,omitempty"`
+
+	// What a request needs.
+	rules.Config
+}
+
+// Issuer is an authorization server.
+type Issuer struct {
+	// The issuer URL, exactly as in the tokens and in the server's metadata.
+	Issuer string `json:"issuer,omitempty"`
+
+	// The URL of the keys. Default: the `jwks_uri` of the server's metadata.
+	JWKS string `json:"jwks,omitempty"`
+
+	// Audiences that are accepted beside the public URL of the endpoint, such as
+	// `api://files`. Tokens for other services with the same audience are then
+	// accepted too.
+	Audience []string `json:"audience,omitempty"`
+
+	// Asks the server about tokens that are not JWTs (RFC 7662). Default: such
+	// tokens are refused.
+	Introspect *Introspect `json:"introspect,omitempty"`
+}
+
+// Introspect asks an authorization server about tokens.
+type Introspect struct {
+	// The URL to ask. Default: the `introspection_endpoint` of the server's
+	// metadata.
+	URL string `json:"url,omitempty"`
+
+	// The client id and secret that the endpoint asks with. Placeholders such
+	// as `{env.SECRET}` and `{file./run/secret}` are replaced.
+	ClientID     string `json:"client_id,omitempty"`
+	ClientSecret string `json:"client_secret,omitempty"`
+}
+
+// Key is a static key.
+type Key struct {
+	// A name for logs.
+	Name string `json:"name,omitempty"`
+
+	// The key: a placeholder such as `{env.BACKUP_KEY}` or
+	// `{file./run/secrets/backup}`. At least 16 characters.
+	Value string `json:"value,omitempty"`
+
+	// The scopes that it holds.
+	Scope []string `json:"scope,omitempty"`
+}
+
+// IdentityField is a header field that tells the MCP server who asks.
+type IdentityField struct {
+	// The name of the field.
+	Name string `json:"name,omitempty"`
+
+	// The claim that is its value; `id` is the id of the user.
+	Claim string `json:"claim,omitempty"`
+}
+
+// What becomes of the client's token.
+const (
+	strip = "strip"
+	pass  = "pass"
+)
+
+// CheckIssuer checks the URL of an issuer.
+func CheckIssuer(issuer string) error {
+	if strings.Contains(issuer, "/.well-known/") {
+		base, _, _ := strings.Cut(issuer, "/.well-known/")
+		return fmt.Errorf("authorize issuer: %q is the URL of its metadata; write `issuer %s`", issuer, base)
+	}
+	if !strings.Contains(issuer, "://") {
+		return fmt.Errorf("authorize issuer: %q has no scheme; write `issuer https://%s`", issuer, issuer)
+	}
+	if _, err := keyset.MetadataURLs(issuer); err != nil {
+		return fmt.Errorf("authorize issuer: %q must be a URL without query and fragment; write it as the `issuer` of its metadata has it", issuer)
+	}
+	return nil
+}
+
+// Validate reports every mistake, one line each.
+func (c *Config) Validate() error {
+	var errs []error
+	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf("authorize "+format, args...)) }
+	if len(c.Issuers)+len(c.Keys) == 0 && !c.CaddyUser {
+		add("accepts nothing: write `issuer https://login.example.com`, `key NAME {env.KEY}` or `caddy_user`")
+	}
+	for _, i := range c.Issuers {
+		if err := CheckIssuer(i.Issuer); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	switch credential.Mode(c.DPoP) {
+	case credential.Off, credential.Optional, credential.Required:
+	default:
+		add("dpop: %q must be optional or required", c.DPoP)
+	}
+	if c.DPoPNonce && c.DPoP == "" {
+		add("dpop_nonce: needs `dpop optional` or `dpop required`")
+	}
+	switch c.Token {
+	case "", strip:
+	case pass:
+		if slices.ContainsFunc(c.Issuers, func(i Issuer) bool { return len(i.Audience) > 0 }) {
+			add("token pass: excludes `audience`, because such a token was issued for another service; leave one of them out")
+		}
+	default:
+		add("token: %q must be strip or pass", c.Token)
+	}
+	if c.KeyHeader != "" && !usableField(c.KeyHeader) {
+		add("key_header: %q cannot carry a key; write a name such as X-API-Key", c.KeyHeader)
+	}
+	for _, f := range c.Identity {
+		if !usableField(f.Name) {
+			add("identity: %q cannot be set; write a name such as X-User", f.Name)
+		}
+		if f.Claim == "" {
+			add("identity %s: needs the name of a claim, or id", f.Name)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// reserved are the fields that a connection, the protocol or the login needs.
+var reserved = []string{
+	"Authorization", "Cookie", "Connection", "Content-Length", "Content-Type", "Dpop", "Host", "Origin", "Transfer-Encoding", "Upgrade",
+	"Accept", "Te", "Trailer", "Last-Event-Id",
+}
+
+func usableField(name string) bool {
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) }) {
+		return false
+	}
+	canonical := textproto.CanonicalMIMEHeaderKey(name)
+	return !slices.Contains(reserved, canonical) && !strings.HasPrefix(canonical, "Mcp-") && !strings.HasPrefix(canonical, "Sec-")
+}
+
+// credentials returns the configuration of the authenticator, with placeholders replaced.
+func (c *Config) credentials() (credential.Config, error) {
+	cfg := credential.Config{CaddyUser: c.CaddyUser, DPoP: credential.Mode(c.DPoP)}
+	repl := caddy.NewReplacer()
+	for _, k := range c.Keys {
+		value, err := repl.ReplaceOrErr(k.Value, true, true)
+		if err != nil {
+			return cfg, fmt.Errorf("authorize key %s: %q has no value: set the environment variable, or name a file that exists", k.Name, k.Value)
+		}
+		cfg.Keys = append(cfg.Keys, credential.Key{Name: k.Name, Value: strings.TrimSpace(value), Scopes: k.Scope})
+	}
+	for _, i := range c.Issuers {
+		one := credential.Issuer{Issuer: i.Issuer, JWKS: i.JWKS, Audiences: i.Audience}
+		if in := i.Introspect; in != nil {
+			secret, err := repl.ReplaceOrErr(in.ClientSecret, true, true)
+			id, err2 := repl.ReplaceOrErr(in.ClientID, true, true)
+			if err != nil || err2 != nil {
+				return cfg, fmt.Errorf("authorize introspect: the placeholder of the client id or secret has no value: set the environment variable, or name a file that exists")
+			}
+			one.Introspect = &credential.Introspect{URL: in.URL, ClientID: id, ClientSecret: strings.TrimSpace(secret)}
+		}
+		cfg.Issuers = append(cfg.Issuers, one)
+	}
+	return cfg, nil
+}
+
+// IssuerURLs returns the issuers, for the metadata.
+func (c *Config) IssuerURLs() []string {
+	var all []string
+	for _, i := range c.Issuers {
+		all = append(all, i.Issuer)
+	}
+	return all
+}
+
+// sameField reports whether a field of a client could be taken for one of the edge: CGI and
+// the frameworks that follow it know no difference between `-` and `_`, nor of case.
+func sameField(a, b string) bool {
+	return strings.EqualFold(strings.ReplaceAll(a, "_", "-"), strings.ReplaceAll(b, "_", "-"))
+}
+
+// removeField removes a field in every spelling.
+func removeField(h http.Header, name string) {
+	for key := range h {
+		if sameField(key, name) {
+			delete(h, key)
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package edge
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/answer"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/filter"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/lists"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+)
+
+// Denial is a request that was refused.
+type Denial struct {
+	// Status is that of the answer.
+	Status int
+	// Reason is a [principal.Reason] or a [rules.Reason].
+	Reason string
+	// Subject and Client are those of the principal; they are empty if there is none.
+	Subject, Client string
+	Method, Name    string
+	Rule            string
+	Needed          principal.Scopes
+}
+
+// schemeOf is the authentication scheme of a request.
+func schemeOf(r *http.Request) answer.Scheme {
+	if value := r.Header.Get("Authorization"); len(value) > 4 && strings.EqualFold(value[:5], "DPoP ") {
+		return answer.DPoP
+	}
+	return answer.Bearer
+}
+
+// refused reports a request whose credentials are not accepted.
+func (e *Edge) refused(r *http.Request, status int, refusal *principal.Refusal) {
+	e.deny(Denial{Status: status, Reason: string(refusal.Reason)})
+	level := zapcore.InfoLevel
+	switch refusal.Code {
+	case principal.Missing: // each client begins so
+		level = zapcore.DebugLevel
+	case principal.Unavailable:
+		level = zapcore.WarnLevel
+	}
+	if c := e.logger.Check(level, "request has no usable credentials"); c != nil {
+		fields := []zap.Field{zap.String("reason", string(refusal.Reason)), zap.Int("status", status), requestID(r)}
+		if refusal.Cause != nil {
+			fields = append(fields, zap.NamedError("cause", refusal.Cause))
+		}
+		c.Write(fields...)
+	}
+}
+
+// decided reports a decision of the rules.
+func (e *Edge) decided(r *http.Request, a *Admission, d rules.Decision) {
+	p := a.Principal
+	level, text := zapcore.DebugLevel, "request is allowed"
+	if !d.Allowed {
+		level, text = zapcore.InfoLevel, "request is denied"
+		e.deny(Denial{
+			Status: http.StatusForbidden, Reason: string(d.Reason), Subject: p.ID(e.qualified), Client: p.ClientID,
+			Method: shorten(d.Method), Name: shorten(d.Name), Rule: d.Rule, Needed: d.Needed,
+		})
+	}
+	c := e.logger.Check(level, text)
+	if c == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("user", p.ID(e.qualified)), zap.String("client", p.ClientID), zap.String("method", shorten(d.Method)), zap.String("name", shorten(d.Name)),
+		zap.String("rule", d.Rule), zap.String("reason", string(d.Reason)),
+		zap.String("needed", d.Needed.String()), zap.String("held", p.Scopes.String()), requestID(r),
+	}
+	if d.Err != nil {
+		fields = append(fields, zap.NamedError("cause", d.Err))
+	}
+	c.Write(fields...)
+}
+
+// maxShown bounds, in bytes, a text of a client in the log.
+const maxShown = 200
+
+func shorten(text string) string {
+	if len(text) > maxShown {
+		return text[:maxShown] + "..."
+	}
+	return text
+}
+
+func (e *Edge) deny(d Denial) {
+	if e.denied != nil {
+		e.denied(d)
+	}
+}
+
+// requestID is Caddy's id of a request, as `{http.request.uuid}` has it.
+func requestID(r *http.Request) zap.Field {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return zap.Skip()
+	}
+	id, _ := repl.GetString("http.request.uuid")
+	return zap.String("request_id", id)
+}
+
+// listMembers are the members of results that have a list, with the method whose answer they
+// belong to.
+var listMembers = map[string]string{
+	"tools": "tools/list", "prompts": "prompts/list", "resources": "resources/list", "resourceTemplates": "resources/templates/list",
+}
+
+// filtered returns a function that filters the lists in the answer of a request; nil if the
+// answer has none. A POST has those that it asks for. The stream of a GET may have any: that
+// of HTTP+SSE has all answers, and one that is resumed has those that were missed.
+func (e *Edge) filtered(r *http.Request, a *Admission) filter.Message {
+	asked := make(map[string]string)
+	for _, op := range a.Request.Operations {
+		if op.Kind == message.Request && lists.IsList(op.Method) {
+			asked[string(op.ID)] = op.Method
+		}
+	}
+	if len(asked) == 0 && r.Method != http.MethodGet {
+		return nil
+	}
+	return func(raw []byte) ([]byte, error) {
+		all, err := message.ParseAll(raw, 1)
+		if err != nil {
+			return nil, err
+		}
+		m := all[0]
+		if m.Kind != message.Response {
+			return raw, nil
+		}
+		for _, method := range methodsOf(m, asked) {
+			if method == "tools/list" {
+				e.tools.Learn(m)
+			}
+			kept, report, err := lists.Filter(e.policy, a.Principal, method, m)
+			if err != nil {
+				return nil, err
+			}
+			if report.Errors > 0 {
+				e.logger.Warn("rule of a list could not be evaluated", zap.String("method", method), zap.Int("hidden", report.Errors))
+			}
+			m = kept
+		}
+		return m.Raw, nil
+	}
+}
+
+// methodsOf returns the list methods that a message may answer: the one that was asked with
+// its id, or those whose members its result has.
+func methodsOf(m message.Message, asked map[string]string) []string {
+	if method, ok := asked[string(m.RawID)]; ok {
+		return []string{method}
+	}
+	var methods []string
+	for member, method := range listMembers {
+		if value := m.Get("result", member); len(value) > 0 && value[0] == '[' {
+			methods = append(methods, method)
+		}
+	}
+	return methods
+}

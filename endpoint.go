@@ -1,0 +1,305 @@
+package mcpauthbridge
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
+)
+
+// placement is where an endpoint stands in the configuration. It is complete once the
+// configuration starts.
+type placement struct {
+	*site.Place
+	// path is the path that clients use, as far as the configuration tells.
+	path string
+	// name is what the operator sees the endpoint by: the same in metrics, answers of the
+	// admin API, events and logs.
+	name string
+	// endpoints are those of the same site, with this one; nil if no route leads to it.
+	endpoints []*Handler
+}
+
+// placed returns where the handler stands in the configuration.
+func (h *Handler) placed() *placement {
+	if p := h.place.Load(); p != nil {
+		return p
+	}
+	return &placement{Place: new(site.Place), path: h.Endpoint, name: h.Endpoint}
+}
+
+// staticPath is the public path of the endpoint, as far as the configuration tells.
+func (h *Handler) staticPath() string { return h.placed().path }
+
+// label is the name that an operator sees the endpoint by.
+func (h *Handler) label() string { return h.placed().name }
+
+// ownHandler describes the handlers of this plugin to package site.
+func ownHandler(handler caddyhttp.MiddlewareHandler) *site.Handler {
+	switch h := handler.(type) {
+	case *Handler:
+		return h.described
+	case *MetadataHandler:
+		return h.described
+	case *StatusHandler:
+		return h.described
+	}
+	return nil
+}
+
+// describe describes the endpoint to package site.
+func (h *Handler) describe() *site.Handler {
+	d := &site.Handler{
+		Role: site.Endpoint, Module: h,
+		Path: h.Endpoint, FixedPath: h.base.path,
+		Upstream: h.upstreamName(), Proxy: h.ReverseProxy,
+		Middleware: h.isMiddleware(), RunsProgram: !h.upstream.proxied && h.edge == nil,
+		NeedsNext:    h.ReverseProxy == nil && !h.bridges(),
+		RootMetadata: h.RootMetadata != nil && *h.RootMetadata, ServesMetadata: !h.metadataOff(), BridgesServer: h.bridgesServer(),
+	}
+	for _, p := range h.endpoint.Paths() {
+		d.Answered = append(d.Answered, site.Answered{Path: p.Path, Below: p.Below})
+	}
+	if c := h.LegacySSE; c != nil {
+		d.LegacyPaths = []string{c.Path, c.MessagePath}
+	}
+	return d
+}
+
+// upstreamName names what stands behind the endpoint, as it is configured.
+func (h *Handler) upstreamName() string {
+	if !h.upstream.proxied {
+		return h.upstream.name()
+	}
+	if h.ReverseProxy == nil {
+		return "the handlers that follow"
+	}
+	if dials := dialled(h.ReverseProxy); len(dials) > 0 {
+		return dials[0]
+	}
+	return "dynamic upstreams"
+}
+
+// place finds out where the endpoints stand, and returns what is wrong there.
+func (a *App) place(app *caddyhttp.App) ([]site.Warning, error) {
+	warnings, err := site.Find(app, ownHandler)
+	for _, m := range a.metadata {
+		m.endpoints = endpointsOf(m.described)
+	}
+	settlePlaces(a.endpoints)
+	for _, h := range a.endpoints {
+		h.endpoint.SetHosts(h.placed().Hosts)
+		if next := h.described.Follows(); next != nil && h.ReverseProxy == nil {
+			h.follows.Store(&next)
+		}
+	}
+	return warnings, errors.Join(err, checkServers(a.endpoints))
+}
+
+// settlePlaces gives each endpoint its place and its name, which no other endpoint has.
+func settlePlaces(endpoints []*Handler) {
+	names := make(map[string]int)
+	for _, h := range endpoints {
+		p := &placement{Place: h.described.Place(), path: h.described.PublicPath(), endpoints: endpointsOf(h.described)}
+		p.name = h.nameAt(p)
+		if names[p.name]++; names[p.name] > 1 {
+			p.name += "#" + strconv.Itoa(names[p.name])
+		}
+		h.place.Store(p)
+	}
+}
+
+// endpointsOf returns the endpoints of the site that one of our handlers stands on.
+func endpointsOf(d *site.Handler) (all []*Handler) {
+	if d.Site() == nil {
+		return nil
+	}
+	for _, e := range d.Site().Endpoints {
+		all = append(all, e.Module.(*Handler))
+	}
+	return all
+}
+
+// nameAt is the public URL of the endpoint, as far as the configuration tells: with its
+// first host, or else with the address that its server listens on.
+func (h *Handler) nameAt(p *placement) string {
+	if h.base.origin != "" {
+		return h.base.origin + p.path
+	}
+	hosts := site.SortedKeys(p.Hosts)
+	switch {
+	case p.Server == nil:
+	case len(hosts) > 0:
+		return p.OriginOf(hosts[0]) + p.path
+	case len(p.Server.Listen) > 0:
+		return strings.TrimPrefix(p.Server.Listen[0], "tcp/") + p.path
+	}
+	return p.path
+}
+
+// written names the endpoint and, if that is known, the line of the Caddyfile that it is on.
+func (h *Handler) written() string {
+	if h.line == "" {
+		return strconv.Quote(h.label())
+	}
+	return strconv.Quote(h.label()) + " (" + h.line + ")"
+}
+
+// checkReachable refuses endpoints that no request can reach, because another one answers
+// their path.
+func checkReachable(endpoints []*Handler) error {
+	all := make([]*site.Handler, 0, len(endpoints))
+	for _, h := range endpoints {
+		all = append(all, h.described)
+	}
+	for _, h := range all {
+		other, path := h.TakenBy(all, ownHandler)
+		if other == nil {
+			continue
+		}
+		mine, others := h.Module.(*Handler), other.Module.(*Handler)
+		if path != "" {
+			return fmt.Errorf("legacy_sse: endpoint %s in front of %s never gets requests for %q: %s in front of %s answers them; change one of the paths",
+				mine.written(), h.Upstream, path, others.written(), other.Upstream)
+		}
+		return fmt.Errorf("endpoint %s in front of %s can never be reached: %s in front of %s answers its path before it; remove one of them, or change its path",
+			mine.written(), h.Upstream, others.written(), other.Upstream)
+	}
+	return nil
+}
+
+// endpointUpstream is the upstream of an endpoint, with what its kind says of itself, asked once.
+type endpointUpstream struct {
+	upstreams.Kind
+	// proxied is set if the server speaks HTTP.
+	proxied bool
+	// sse is set if the server speaks HTTP+SSE.
+	sse bool
+	// path and message are the server's paths. Empty paths are the endpoint's, and what the
+	// server announces.
+	path, message string
+}
+
+func newUpstream(kind upstreams.Kind) endpointUpstream {
+	u := endpointUpstream{Kind: kind}
+	if p, ok := kind.(upstreams.Proxied); ok {
+		u.proxied, u.sse = true, p.SpeaksSSE()
+		u.path, u.message = p.Paths()
+	}
+	return u
+}
+
+// bridgeKind is the transport that the request path of package bridge has to know of.
+func (u *endpointUpstream) bridgeKind() bridge.Kind {
+	switch {
+	case u.sse:
+		return bridge.KindSSE
+	case u.proxied:
+		return bridge.KindHTTP
+	}
+	return bridge.KindStdio
+}
+
+// translates reports whether requests for the endpoint reach the server as messages, and
+// do not cross as they are.
+func (u *endpointUpstream) translates() bool { return u.sse || !u.proxied }
+
+// crosses reports whether one request for the endpoint crosses as it is.
+func (u *endpointUpstream) crosses(r *http.Request) bool {
+	if !u.translates() {
+		return true
+	}
+	// A GET without a session is the event stream of HTTP+SSE itself.
+	return u.sse && r.Method == http.MethodGet && len(r.Header["Mcp-Session-Id"]) == 0
+}
+
+// name is what logs, events and errors call a server that no proxy dials.
+func (u *endpointUpstream) name() string {
+	if n, ok := u.Kind.(upstreams.Named); ok {
+		return n.Name()
+	}
+	return u.Transport()
+}
+
+// environment returns the values outside of the module's JSON that its server depends on.
+func (u *endpointUpstream) environment() []string {
+	if e, ok := u.Kind.(upstreams.Environmental); ok {
+		return e.Environment()
+	}
+	return nil
+}
+
+// checkLoad checks the upstream when the configuration is loaded.
+func (u *endpointUpstream) checkLoad(logger *zap.Logger) error {
+	if c, ok := u.Kind.(upstreams.Checked); ok {
+		return c.CheckLoad(logger)
+	}
+	return nil
+}
+
+// checkStart checks the upstream when the configuration starts.
+func (u *endpointUpstream) checkStart() error {
+	if c, ok := u.Kind.(upstreams.Checked); ok {
+		return c.CheckStart()
+	}
+	return nil
+}
+
+// needsGuard reports whether the endpoint must not be reached from other machines.
+func (u *endpointUpstream) needsGuard() bool {
+	if u.proxied {
+		return false
+	}
+	g, ok := u.Kind.(upstreams.Guarded)
+	return !ok || !g.AllowsUnauthenticated()
+}
+
+// checkUpstream checks the options of the endpoint that depend on the kind of its upstream.
+func checkUpstream(h *Handler) error {
+	u := &h.upstream
+	switch {
+	case u.proxied:
+		return nil
+	case h.ReverseProxy != nil:
+		return fmt.Errorf("%s: excludes an upstream address (reverse_proxy in JSON)", u.Transport())
+	case h.CORS != nil && h.CORS.Disabled:
+		return errors.New("cors off: with " + u.Transport() + " nothing checks which page a request comes from, and any page could run the program; " +
+			"leave it out, or name the pages with `allow_origins` in a block `cors` of the endpoint")
+	}
+	return u.checkLoad(h.logger.With(zap.String("endpoint", h.Endpoint)))
+}
+
+// errUnguarded refuses a server without a login that other machines could reach. If it is
+// not known which servers lead to the endpoint, each of them may.
+func errUnguarded(h *Handler) error {
+	if !h.upstream.needsGuard() || h.edge != nil {
+		return nil
+	}
+	kind := h.upstream.Transport()
+	where := "can be reached"
+	servers := h.described.Servers()
+	if len(servers) == 0 {
+		where, servers = "is in no known route, so it may be reachable", h.app.servers
+	}
+	for _, server := range servers {
+		for _, listen := range server.Listen {
+			if site.IsLocal(listen) {
+				continue
+			}
+			return fmt.Errorf("%s: endpoint %q %s from other machines at %q, so everyone could run its program; "+
+				"add `bind 127.0.0.1` to the site, or write allow_unauthenticated if something else protects it", kind, h.staticPath(), where, listen)
+		}
+	}
+	if len(servers) == 0 {
+		return fmt.Errorf("%s: endpoint %q is in no known server, so everyone may be able to run its program; write allow_unauthenticated if something else protects it", kind, h.staticPath())
+	}
+	return nil
+}

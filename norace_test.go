@@ -1,5 +1,0 @@
-//go:build !race
-
-package mcpauthbridge_test
-
-const raced = false

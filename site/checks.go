@@ -1,0 +1,225 @@
+package site
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+)
+
+// check returns what is wrong with the places that the walk has found.
+func (w *walker) check() ([]Warning, error) {
+	for _, key := range slices.Sorted(maps.Keys(w.sites)) {
+		if err := w.sites[key].check(); err != nil {
+			return nil, err
+		}
+	}
+	var warnings []Warning
+	for _, h := range w.endpoints {
+		for _, p := range h.all {
+			if h.NeedsNext && !p.Ahead {
+				return nil, errNothingFollows(h)
+			}
+			warnings = append(warnings, p.check(h, w.describe)...)
+			if first := h.place; p.Prefix != first.Prefix {
+				warnings = append(warnings, Warning{
+					"endpoint is below several prefixes", first.Prefix + h.Path, p.Prefix + h.Path,
+					"its metadata is that of the first: write the endpoint itself in each place, and not into a named route",
+				})
+			}
+			warning, err := coverageOf(h, p, w.describe).check()
+			if err != nil {
+				return nil, err
+			}
+			warnings = append(warnings, warning.list()...)
+		}
+	}
+	for _, page := range w.pages {
+		found, err := page.check(w.describe)
+		if err != nil {
+			return nil, err
+		}
+		warnings = append(warnings, found...)
+	}
+	slices.SortStableFunc(warnings, func(a, b Warning) int { return strings.Compare(a.Endpoint, b.Endpoint) })
+	return warnings, nil
+}
+
+// check refuses endpoints of one site that exclude each other.
+func (s *Site) check() error {
+	if err := s.checkLegacyPaths(); err != nil {
+		return err
+	}
+	var root *Handler
+	for _, h := range s.Endpoints {
+		if !h.RootMetadata {
+			continue
+		}
+		if root != nil {
+			return fmt.Errorf("root_metadata: endpoints %q and %q of one site both claim it", root.PublicPath(), h.PublicPath())
+		}
+		root = h
+	}
+	return nil
+}
+
+// list is a list of the warning, empty for the zero value.
+func (w Warning) list() []Warning {
+	if w.Message == "" {
+		return nil
+	}
+	return []Warning{w}
+}
+
+// errNothingFollows says that an endpoint has neither an upstream nor a handler that follows.
+func errNothingFollows(h *Handler) error {
+	return fmt.Errorf("endpoint %q: it has no upstream, and no handler follows that would answer; give an address, or put mcp_auth_bridge before reverse_proxy inside route", h.PublicPath())
+}
+
+// checkLegacyPaths refuses two endpoints that offer HTTP+SSE at one path: the second
+// would never get a request.
+func (s *Site) checkLegacyPaths() error {
+	seen := make(map[string]*Handler)
+	for _, h := range s.Endpoints {
+		for _, path := range h.LegacyPaths {
+			path = h.Place().Prefix + path
+			if other := seen[path]; other != nil && other != h {
+				return fmt.Errorf("legacy_sse: %q belongs to two endpoints, %q and %q; give one of them another path", path, other.PublicPath(), h.PublicPath())
+			}
+			seen[path] = h
+		}
+	}
+	return nil
+}
+
+// check warns of a status page that everyone can see, and refuses one that is guarded on
+// some of its paths only.
+func (p page) check(describe Describe) ([]Warning, error) {
+	c := coverageOfPage(p.handler, p.place, describe)
+	if err := c.errLost(); err != nil {
+		return nil, err
+	}
+	if with, without := c.gap(asksLogin, false); with != nil {
+		return nil, c.errGap(with, without, asksLogin)
+	}
+	if c.guarded() || onlyLocal(p.place.Server) || asksForCertificate(p.place) || p.place.isForAddresses() {
+		return nil, nil
+	}
+	return []Warning{{
+		Message: "everyone can see the status page", Endpoint: strings.Join(SortedKeys(p.place.Hosts), " "), Path: p.place.Prefix,
+		Advice: "put it behind authentication, as with `basic_auth` in its handle block",
+	}}, nil
+}
+
+// check reports why an endpoint or its metadata cannot be reached.
+func (p *Place) check(h *Handler, describe Describe) []Warning {
+	endpoint := h.PublicPath()
+	if p.behind {
+		return []Warning{{
+			"endpoint cannot be reached: an earlier route answers", endpoint, endpoint,
+			"write mcp_auth_bridge at the level of the site, where it comes before handle and route; inside `route`, write it first",
+		}}
+	}
+	if w := p.checkPrefix(h); w.Message != "" {
+		return w.list()
+	}
+	warnings := p.traps(h, describe)
+	wellKnown := metadata.WellKnownPath + strings.TrimSuffix(endpoint, "/")
+	if h.ServesMetadata && !p.reaches(p.site, wellKnown) {
+		warnings = append(warnings, Warning{
+			"metadata of the endpoint cannot be reached", endpoint, wellKnown,
+			"add a line `mcp_auth_bridge metadata` to the site, outside of all blocks",
+		})
+	}
+	if h.BridgesServer && !p.reaches(p.site, "/authorize") {
+		warnings = append(warnings, Warning{
+			"the bridged authorization server cannot be reached", endpoint, "/authorize",
+			"add a line `mcp_auth_bridge metadata` to the site, outside of all blocks",
+		})
+	}
+	return warnings
+}
+
+// reaches reports whether a request for path comes to the endpoint, or to what
+// answers for it at the level of the site.
+func (p *Place) reaches(s *Site, path string) bool {
+	if p.Prefix == "" && p.matches(path) {
+		return true
+	}
+	for _, m := range s.metadata {
+		stripped := m.place.Prefix != "" && strings.HasPrefix(path, m.place.Prefix)
+		if !m.place.behind && !stripped && m.place.matches(path) {
+			return true
+		}
+	}
+	return false
+}
+
+// TakenBy returns another endpoint that answers every request which could reach this one;
+// nil if some request can reach it. If the other one answers only one path of it, for clients
+// of HTTP+SSE, it returns that path too. The others are all endpoints of the configuration.
+func (h *Handler) TakenBy(others []*Handler, describe Describe) (other *Handler, path string) {
+	if !slices.ContainsFunc(others, func(o *Handler) bool { return o != h && o.sharesPath(h) }) {
+		return nil, ""
+	}
+	reached, taken := make(map[string]bool), make(map[string]*Handler)
+	for _, p := range h.all {
+		if !p.follow(h, describe, reached, taken) {
+			return nil, ""
+		}
+	}
+	for _, a := range h.Answered {
+		by := taken[a.Path]
+		if by == nil || reached[a.Path] {
+			continue
+		}
+		if len(reached) == 0 {
+			return by, ""
+		}
+		if slices.Contains(h.LegacyPaths, a.Path) || slices.Contains(by.LegacyPaths, a.Path) {
+			return by, a.Path
+		}
+	}
+	return nil, ""
+}
+
+// follow notes which of the paths that an endpoint answers some request can reach, and who
+// answers the others. It returns false if there are too many ways to tell.
+func (p *Place) follow(h *Handler, describe Describe, reached map[string]bool, taken map[string]*Handler) bool {
+	for _, routes := range triedHosts(p, describe) {
+		var path string
+		t := newTrial(routes, func(found *Handler, _ way) {
+			switch {
+			case found == h:
+				reached[path] = true
+			case found.Role == Endpoint:
+				taken[path] = found
+			}
+		})
+		for _, method := range guardedMethods {
+			for _, answered := range h.Answered {
+				path = answered.Path
+				t.follow(method, &url.URL{Path: p.Prefix + path})
+				if t.gaveUp {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// sharesPath reports whether two endpoints answer a path of the same name.
+func (h *Handler) sharesPath(other *Handler) bool {
+	for _, mine := range h.Answered {
+		for _, others := range other.Answered {
+			if mine.Path == others.Path {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,416 @@
+package site
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+)
+
+// What stands in front of an endpoint or of the status page to guard it, and on
+// which of the paths that are answered: this file decides that for all who ask.
+
+// coverage says how far the guards in front of a handler reach. The zero value is
+// that of a handler that no request reaches.
+type coverage struct {
+	handler *Handler
+	asked   []tried
+	// paths are those of the handler, as clients write them.
+	paths  []string
+	behind []guard // that stand behind it, and are asked about nothing
+	lost   []guard // those of them that the order of directives may have put there
+	gaveUp bool
+}
+
+// tried is one request, and each way on which it may arrive.
+type tried struct {
+	method, host, path string // the path as it is sent
+	later              string // that of its ways
+	ways               []way
+	refused            caddyhttp.MiddlewareHandler // by a route behind the handler
+}
+
+// share is how many of the ways of a request have something.
+type share uint8
+
+const (
+	never share = iota
+	sometimes
+	always
+)
+
+// meets says on how many of its ways a request meets a guard of a kind.
+func (t *tried) meets(kind guardKind) share {
+	return t.share(func(w *way) bool {
+		return slices.ContainsFunc(w.met, func(g guard) bool { return g.kind == kind })
+	})
+}
+
+func (t *tried) share(has func(*way) bool) share {
+	n := 0
+	for i := range t.ways {
+		if has(&t.ways[i]) {
+			n++
+		}
+	}
+	switch n {
+	case 0:
+		return never
+	case len(t.ways):
+		return always
+	}
+	return sometimes
+}
+
+// keepsField says whether a header field is the configuration's own on all ways,
+// and no client's.
+func (t *tried) keepsField(name string) share {
+	return t.share(func(w *way) bool {
+		return slices.ContainsFunc(w.own, func(pattern string) bool { return matchesField(pattern, name) })
+	})
+}
+
+// matchesField compares the name of a header field with one that `header` sets or
+// deletes, which may begin or end with `*`.
+func matchesField(pattern, name string) bool {
+	pattern, name = strings.ToLower(pattern), strings.ToLower(name)
+	inner := strings.Trim(pattern, "*")
+	switch begins, ends := strings.HasPrefix(pattern, "*"), strings.HasSuffix(pattern, "*"); {
+	case begins && ends:
+		return strings.Contains(name, inner)
+	case begins:
+		return strings.HasSuffix(name, inner)
+	case ends:
+		return strings.HasPrefix(name, inner)
+	}
+	return pattern == name
+}
+
+// guarded reports whether every request that arrives meets a login, or may do so:
+// it depends on more than method, host and path.
+func (c *coverage) guarded() bool {
+	return len(c.asked) > 0 && !slices.ContainsFunc(c.asked, func(t tried) bool {
+		return t.meets(asksLogin) == never && t.meets(mayAskLogin) == never && t.meets(turnsAway) == never
+	})
+}
+
+// gap returns a request that meets a guard of a kind, and one that arrives without.
+// The first may do so on some ways only. Requests for different hosts are compared
+// if acrossHosts is set.
+func (c *coverage) gap(kind guardKind, acrossHosts bool) (with, without *tried) {
+	return c.gapOf(acrossHosts, func(t *tried) share { return t.meets(kind) })
+}
+
+func (c *coverage) gapOf(acrossHosts bool, of func(*tried) share) (with, without *tried) {
+	for i := range c.asked {
+		a := &c.asked[i]
+		if of(a) == never {
+			continue
+		}
+		for j := range c.asked {
+			b := &c.asked[j]
+			if (acrossHosts || a.host == b.host) && of(b) == never {
+				return a, b
+			}
+		}
+	}
+	return nil, nil
+}
+
+// unlike returns a request that meets a guard of a kind, and one like it that arrives
+// without, and without a login.
+func (c *coverage) unlike(kind guardKind, like func(with, without *tried) bool) (with, without *tried) {
+	for i := range c.asked {
+		a := &c.asked[i]
+		if a.meets(kind) == never {
+			continue
+		}
+		for j := range c.asked {
+			if b := &c.asked[j]; like(a, b) && b.meets(kind) == never && b.meets(asksLogin) == never {
+				return a, b
+			}
+		}
+	}
+	return nil, nil
+}
+
+// fieldGap returns a header field that an authentication service answers for one
+// request, while another arrives with the client's own.
+func (c *coverage) fieldGap() (name string, with, without *tried) {
+	for i := range c.asked {
+		for _, w := range c.asked[i].ways {
+			for _, name := range w.claims {
+				if with, without := c.gapOf(false, func(t *tried) share { return t.keepsField(name) }); with != nil {
+					return name, with, without
+				}
+			}
+		}
+	}
+	return "", nil, nil
+}
+
+// undecided returns the names of matchers that keep the trials from telling whether
+// a login is asked for. Those that look at the client's address are left out: no
+// request chooses that.
+func (c *coverage) undecided() (names []string) {
+	for i := range c.asked {
+		if c.asked[i].meets(asksLogin) != sometimes {
+			continue
+		}
+		for _, w := range c.asked[i].ways {
+			for _, name := range w.unsure {
+				if name != "remote_ip" && name != "client_ip" && !slices.Contains(names, name) {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// check returns what has to be changed: a guard that covers a part of the paths is
+// refused, and a warning says what cannot be decided.
+func (c *coverage) check() (Warning, error) {
+	name := c.name()
+	if err := c.errLost(); err != nil {
+		return Warning{}, err
+	}
+	if with, without := c.gap(asksLogin, c.handler.RunsProgram); with != nil {
+		return Warning{}, c.errGap(with, without, asksLogin)
+	}
+	if field, with, without := c.fieldGap(); with != nil {
+		return Warning{}, fmt.Errorf("%s: %s is taken from the answer of forward_auth at %s, but from the client at %s, which is answered too; %s",
+			name, field, with.request(without), without.request(with), c.cure(with, without, "forward_auth"))
+	}
+	if with, without := c.gap(turnsAway, true); with != nil && c.handler.RunsProgram && c.gapMatters(asksLogin) {
+		return Warning{}, c.errGap(with, without, turnsAway)
+	}
+	if with, without := c.gap(mayAskLogin, false); with != nil && c.gapMatters(asksLogin) {
+		return Warning{Message: "guard may not cover every path of the endpoint", Endpoint: name, Path: without.path, Advice: c.cure(with, without, guardName(with, mayAskLogin))}, nil
+	}
+	if with, without := c.unlike(turnsAway, func(a, b *tried) bool { return a.method == b.method && a.host == b.host && a.later == b.later }); with != nil {
+		return Warning{
+			Message: "guard may not cover every path of the endpoint", Endpoint: name, Path: without.path,
+			Advice: fmt.Sprintf("%s is for %s, but not for %s, which is answered too: its matcher needs `path %s`", guardName(with, turnsAway), with.path, without.path, matcherFor(c.paths)),
+		}, nil
+	}
+	if with, without := c.unlike(asksLogin, func(_, b *tried) bool { return b.host == anyHost }); with != nil {
+		return Warning{
+			Message: "guard covers only some hosts of the endpoint", Endpoint: name, Path: without.path,
+			Advice: guardName(with, asksLogin) + " is asked for " + with.host + ", and the site answers every Host that a client may write: leave the matcher of hosts out, or give the site its hosts",
+		}, nil
+	}
+	if names := c.undecided(); len(names) > 0 {
+		return Warning{
+			Message: "whether a login is required depends on the request", Endpoint: name, Path: c.asked[0].path,
+			Advice: "the matcher of the guard has " + strings.Join(names, ", ") + ": make sure that no client can choose to be let through",
+		}, nil
+	}
+	if len(c.behind) > 0 && !c.guarded() {
+		return Warning{
+			Message: "guard is behind the endpoint", Endpoint: name, Path: c.paths[0],
+			Advice: guardName(&tried{ways: []way{{met: c.behind}}}, asksLogin) + " is not asked, because the endpoint answers before it: if it is meant for the endpoint, put it in front",
+		}, nil
+	}
+	if c.gaveUp {
+		return Warning{
+			Message: "too many routes to tell whether a guard covers it", Endpoint: name,
+			Advice: "put the endpoint and its guard into one handle block",
+		}, nil
+	}
+	return Warning{}, nil
+}
+
+// gapMatters reports whether some request arrives that meets no guard of a kind.
+func (c *coverage) gapMatters(kind guardKind) bool {
+	return slices.ContainsFunc(c.asked, func(t tried) bool { return t.meets(kind) == never })
+}
+
+func (c *coverage) name() string {
+	if c.handler.Role == Endpoint {
+		return fmt.Sprintf("endpoint %q", c.handler.PublicPath())
+	}
+	return "status page"
+}
+
+func (c *coverage) errGap(with, without *tried, kind guardKind) error {
+	return fmt.Errorf("%s: %s guards %s, but not %s, which is answered too; %s",
+		c.name(), guardName(with, kind), with.request(without), without.request(with), c.cure(with, without, guardName(with, kind)))
+}
+
+// request names a request by what it differs in from another.
+func (t *tried) request(other *tried) string {
+	s := t.path
+	if t.method != other.method {
+		s = t.method + " " + s
+	}
+	if t.host != other.host {
+		s += " of " + t.host
+	}
+	if t.later != other.later && t.later != "" {
+		s += " " + t.later
+	}
+	return s
+}
+
+// cure is the line to write, which begins with a guard's directive.
+func (c *coverage) cure(with, without *tried, directive string) string {
+	matcher := matcherFor(c.paths)
+	line := "write `" + strings.TrimSpace(directive+" "+matcher) + "`"
+	if strings.Contains(matcher, " ") {
+		line = fmt.Sprintf("write `@mcp path %s` and `%s @mcp`", matcher, directive)
+	}
+	switch {
+	case with.path != without.path:
+		return line
+	case with.later != without.later:
+		return "put the guard there, too, or take the endpoint out of it"
+	case with.method != without.method:
+		return line + " without a matcher of methods but `not method OPTIONS`"
+	}
+	return line + " without a matcher of hosts"
+}
+
+// matcherFor returns the shortest path matcher that covers paths; the first is the
+// endpoint's own. It is empty where only all paths do.
+func matcherFor(paths []string) string {
+	if len(paths) == 0 || paths[0] == "/" {
+		return ""
+	}
+	matcher := paths[0] + "*"
+	for _, p := range paths {
+		if !strings.HasPrefix(p, paths[0]) {
+			matcher += " " + p
+		}
+	}
+	return matcher
+}
+
+// guardName is the directive that sets up the guard of a kind that a request meets.
+func guardName(t *tried, kind guardKind) string {
+	for _, w := range t.ways {
+		for _, g := range w.met {
+			if g.kind != kind {
+				continue
+			}
+			switch h := g.handler.(type) {
+			case *caddyauth.Authentication:
+				for name := range h.Providers {
+					if name == "http_basic" {
+						return "basic_auth"
+					}
+				}
+				return "authentication"
+			case *caddyhttp.StaticResponse:
+				if h.Abort {
+					return "abort"
+				}
+				return "respond"
+			case *caddyhttp.StaticError:
+				return "error"
+			}
+			if kind == mayAskLogin {
+				return strings.TrimPrefix(caddy.GetModuleID(g.handler), "http.handlers.")
+			}
+			return "forward_auth"
+		}
+	}
+	return "the guard"
+}
+
+// asksForCertificate reports whether every connection to a place has to show a
+// client certificate that is verified.
+func asksForCertificate(p *Place) bool {
+	policies := p.Server.TLSConnPolicies
+	if len(policies) == 0 {
+		return false
+	}
+	config := policies.TLSConfig(caddy.Context{}) // which leaves the TLS app alone
+	names := SortedKeys(p.Hosts)
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	for _, name := range names {
+		hello := &tls.ClientHelloInfo{ServerName: strings.Replace(name, "*", "x", 1)}
+		found, err := config.GetConfigForClient(hello)
+		if err != nil {
+			continue // no connection
+		}
+		if i := slices.IndexFunc(policies, func(policy *caddytls.ConnectionPolicy) bool { return policy.TLSConfig == found }); i < 0 || !verifiesClient(policies[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// verifiesClient reports whether a policy lets only those connect whose
+// certificate it has verified.
+func verifiesClient(policy *caddytls.ConnectionPolicy) bool {
+	auth := policy.ClientAuthentication
+	if auth == nil {
+		return false
+	}
+	switch auth.Mode {
+	case "require_and_verify":
+		return true
+	case "":
+		return auth.Active()
+	}
+	return false // asks, and takes any or none
+}
+
+// refuses returns the handler of a route that does nothing but refuse.
+func refuses(route *caddyhttp.Route) caddyhttp.MiddlewareHandler {
+	for _, handler := range route.Handlers {
+		switch h := handler.(type) {
+		case *caddyhttp.StaticResponse:
+			if h.Abort || isRefusal(h.StatusCode.Int()) {
+				return h
+			}
+		case *caddyhttp.StaticError:
+			if isRefusal(h.StatusCode.Int()) {
+				return h
+			}
+		case *caddyhttp.Subroute:
+			for i := range h.Routes {
+				if found := refuses(&h.Routes[i]); found != nil && len(h.Routes[i].MatcherSets) == 0 {
+					return found
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func isRefusal(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusProxyAuthRequired:
+		return true
+	}
+	return false
+}
+
+// soundsLikeLogin reports whether the name of a plugin's handler says that it asks
+// for a login.
+func soundsLikeLogin(handler caddyhttp.MiddlewareHandler) bool {
+	if isCaddys(handler) {
+		return false
+	}
+	name := strings.TrimPrefix(caddy.GetModuleID(handler), "http.handlers.")
+	if strings.HasPrefix(name, "mcp_auth_bridge") {
+		return false
+	}
+	for _, word := range []string{"auth", "jwt", "oidc", "saml", "login", "security"} {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
+}

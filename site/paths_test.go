@@ -1,0 +1,55 @@
+package site
+
+import (
+	"net/http"
+	"net/url"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// Rule A10: a trial passes a route by where Caddy's path matcher says no, and nowhere
+// else, however the path is written; or else a site with many endpoints takes long to
+// load, or a hole is not seen.
+func TestTrialPassesRoutesBy(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("paths are compared otherwise")
+	}
+	// Those for which Caddy has to be asked are in the second list.
+	told := []string{"/mcp", "/mcp/*", "/mcp*", "/MCP/x", "*.php", "*/.well-known/x", "/", "*", "/a.b/c"}
+	asked := []string{"*/mcp*", "/%6dcp", "//mcp", "/m?p", "/[m]cp", "/a/*/mcp", "{vars.x}", "/mcp/{vars.x}*"}
+	paths := []string{"/", "/mcp", "/MCP", "/mcp/", "/mcp/x", "//mcp", "/./mcp", "/x/../mcp", "/mcp//x", "/%6dcp", "/mcp%2fx", "/mcpx", "/x.php", "/a/.well-known/x", "/a.b/c", "/a.b/C/", "/mcp/..", "/a/b/mcp"}
+	for i, pattern := range append(append([]string(nil), told...), asked...) {
+		paths0 := caddyhttp.MatchPath{pattern}
+		if err := paths0.Provision(caddy.Context{}); err != nil {
+			t.Fatal(err)
+		}
+		route := &caddyhttp.Route{MatcherSets: caddyhttp.MatcherSets{{paths0}}}
+		trial := newTrial(&hostRoutes{scope: scope{server: new(caddyhttp.Server)}, heads: make(pathHeads)}, nil)
+		for _, path := range paths {
+			u, err := url.ParseRequestURI(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := way{method: http.MethodPost, url: u}
+			matches, err := paths0.MatchWithError(trial.at(w))
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch passes := trial.passesBy(route, w); {
+			case passes && matches:
+				t.Errorf("%s: the route of %s is passed by, and matches", path, pattern)
+			case i < len(told) && !passes && !matches && strings.Contains(pattern, "*"):
+				t.Errorf("%s: Caddy is asked for the route of %s", path, pattern)
+			}
+		}
+		// Any other set, and one without a path, may let it through.
+		route = &caddyhttp.Route{MatcherSets: caddyhttp.MatcherSets{{paths0}, {caddyhttp.MatchMethod{"POST"}}}}
+		if trial.passesBy(route, way{url: &url.URL{Path: "/other"}}) {
+			t.Errorf("%s: a route with a set for all paths is passed by", pattern)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package status
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
+)
+
+// Rule F2: the state of an endpoint is that of its worst problem, and the problems are told
+// in words, the worst first.
+func TestHealth(t *testing.T) {
+	now := time.Now()
+	old := now.Add(-25 * time.Hour)
+	down := Upstream{Address: "127.0.0.1:1", Failing: &now, Why: "refused"}
+	for name, tt := range map[string]struct {
+		state endpointState
+		want  health
+		texts []string
+	}{
+		"unused":            {endpointState{}, healthy, nil},
+		"answers":           {endpointState{Upstreams: []Upstream{{Address: "a", Healthy: true}}}, healthy, nil},
+		"down":              {endpointState{Upstreams: []Upstream{down}}, failing, []string{"upstream 127.0.0.1:1 does not answer (refused)"}},
+		"one of two down":   {endpointState{Upstreams: []Upstream{down, {Address: "a", Healthy: true}}}, attention, []string{"upstream 127.0.0.1:1 does not answer (refused)"}},
+		"unhealthy":         {endpointState{Upstreams: []Upstream{{Address: "a"}}}, failing, []string{"upstream a fails Caddy's health checks"}},
+		"foreign metadata":  {endpointState{Metadata: []Metadata{{Foreign: "x", LastError: "y"}, {Foreign: "z"}}}, failing, []string{"OAuth metadata names another resource, so clients refuse it"}},
+		"no metadata":       {endpointState{Metadata: []Metadata{{LastError: "y"}}}, failing, []string{"OAuth metadata is not available"}},
+		"old metadata":      {endpointState{Metadata: []Metadata{{LastError: "y", Known: true}}}, attention, []string{"OAuth metadata cannot be refreshed"}},
+		"absent metadata":   {endpointState{Metadata: []Metadata{{Absent: true}}}, healthy, nil},
+		"refused":           {endpointState{Refused: []refusedState{{Last: now}}}, attention, []string{"1 refused origin"}},
+		"refused long ago":  {endpointState{Refused: []refusedState{{Last: old}}}, healthy, nil},
+		"useless challenge": {endpointState{Last: []challengeState{{Last: now, Reason: stats.ReasonUnknown}, {Last: now, Action: stats.ActionMissing}}}, attention, []string{"2 challenges without a metadata URL"}},
+		"good challenge":    {endpointState{Last: []challengeState{{Last: now, Action: stats.ActionRewritten}, {Last: now, Reason: stats.ReasonPublic}}}, healthy, nil},
+		"two problems":      {endpointState{Notices: []noticeState{{Last: now}, {Last: now}}, Upstreams: []Upstream{down}}, failing, []string{"upstream 127.0.0.1:1 does not answer (refused)", "2 notices"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tt.state.judge(now)
+			var got []string
+			for _, p := range tt.state.Problems {
+				got = append(got, p.Text)
+			}
+			if tt.state.Problems == nil {
+				t.Error("the list of problems is null in JSON")
+			}
+			if tt.state.State != tt.want || !slices.Equal(got, tt.texts) {
+				t.Errorf("got %s, %q, want %s, %q", tt.state.State, got, tt.want, tt.texts)
+			}
+		})
+	}
+}
+
+// Rule F2: `caddy mcp status` begins with what fails.
+func TestStatusOrder(t *testing.T) {
+	p := &printer{now: time.Now()}
+	p.print(&answer{Endpoints: []endpointState{
+		{Endpoint: "a", State: healthy, Address: "localhost:1", Upstream: "http"},
+		{Endpoint: "b", State: failing, Address: "npx", Upstream: "stdio"},
+		{Endpoint: "c", State: attention},
+		{Endpoint: "d", State: healthy},
+	}})
+	var order string
+	for line := range strings.Lines(p.b.String()) {
+		order += strings.Fields(line)[1]
+	}
+	if order != "ENDPOINTbcad" || !strings.Contains(p.b.String(), "failing    b         npx (stdio)") || !strings.Contains(p.b.String(), "localhost:1 (http)") {
+		t.Errorf("got %s\n%s", order, &p.b)
+	}
+}
