@@ -24,8 +24,10 @@ import (
 func blocks(t *testing.T, file, language string) []string {
 	t.Helper()
 	var found []string
-	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(read(t, file), -1) {
-		found = append(found, m[1])
+	for _, f := range fences(t, file) {
+		if f.language == language {
+			found = append(found, f.text)
+		}
 	}
 	return found
 }

@@ -58,11 +58,25 @@ type fence struct{ language, text string }
 // fences returns all fenced blocks of a page, in order.
 func fences(t *testing.T, file string) []fence {
 	t.Helper()
-	var found []fence
-	for _, m := range regexp.MustCompile("(?ms)^ *```(\\S*)\n(.*?)^ *```$").FindAllStringSubmatch(read(t, file), -1) {
+	return fencesOf(read(t, file))
+}
+
+// fencesOf finds the blocks of a text. A line of three backticks without a language ends a
+// block if one is open, so all blocks have to be paired from the beginning.
+func fencesOf(text string) (found []fence) {
+	for _, m := range regexp.MustCompile("(?ms)^ *```(\\S*)\n(.*?)^ *```$").FindAllStringSubmatch(text, -1) {
 		found = append(found, fence{m[1], m[2]})
 	}
 	return found
+}
+
+// The text between two blocks is not a block without a language.
+func TestFencesArePaired(t *testing.T) {
+	text := "```sh\na\n```\n\nprose\n\n```\nsyntax\n```\n\nmore\n\n```json\n{}\n```\n"
+	want := []fence{{"sh", "a\n"}, {"", "syntax\n"}, {"json", "{}\n"}}
+	if got := fencesOf(text); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 // No block of a page is of a language that no test looks at.
