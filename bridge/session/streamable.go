@@ -212,7 +212,7 @@ func (s *session) forward(w http.ResponseWriter, r *http.Request, all []message.
 		}
 	}
 	for _, m := range all {
-		if err := s.peer.Send(r, m); err != nil {
+		if err := s.peer.Send(r, m); err != nil && !s.answerRefused(m, err) {
 			if st != nil {
 				s.unask(st, requests)
 			}
@@ -226,6 +226,18 @@ func (s *session) forward(w http.ResponseWriter, r *http.Request, all []message.
 		}
 	}
 	return st, true
+}
+
+// answerRefused answers a request that the server has refused on the stream of an HTTP+SSE
+// client, which takes the status of a POST for the state of the whole connection. It returns
+// false if the POST has to have the status: access is refused, or the server is gone.
+func (s *session) answerRefused(m message.Message, err error) bool {
+	refusal, ok := errors.AsType[*upstream.Refusal](err)
+	if !s.one || m.Kind != message.Request || !ok || !refusal.OfMessage() {
+		return false
+	}
+	s.hand(refusal.Answer(m), "", nil)
+	return true
 }
 
 // refuseSend answers a request that could not be sent on.

@@ -179,7 +179,7 @@ func (p *httpPeer) send(from *http.Request, m message.Message, fields http.Heade
 		unlink()
 		if refusal := c.refusal; refusal != nil {
 			if refusal.Status == http.StatusNotFound {
-				p.lost(m)
+				refusal.Over = p.lost(m)
 			}
 			return refusal
 		}
@@ -194,14 +194,16 @@ func (p *httpPeer) send(from *http.Request, m message.Message, fields http.Heade
 }
 
 // lost ends a conversation that the server does not know any more (MCP specification
-// 2025-03-26, "Session Management").
-func (p *httpPeer) lost(m message.Message) {
+// 2025-03-26, "Session Management"). It returns false if there was none that the server knew.
+func (p *httpPeer) lost(m message.Message) bool {
 	p.mu.Lock()
 	known := p.session != ""
 	p.mu.Unlock()
-	if known && m.Method != "initialize" {
-		p.cancel()
+	if !known || m.Method == "initialize" {
+		return false
 	}
+	p.cancel()
+	return true
 }
 
 // accepted notes which message the server has accepted, and with which credentials.

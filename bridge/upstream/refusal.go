@@ -1,12 +1,14 @@
 package upstream
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/ratewriter"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
 )
@@ -21,6 +23,8 @@ type Refusal struct {
 	Body   []byte
 	// Outcome is what became of the challenge; nil if there is none.
 	Outcome *stats.Outcome
+	// Over is set if the server does not know the conversation any more.
+	Over bool
 }
 
 // Error implements error.
@@ -41,6 +45,31 @@ func (e *Refusal) OfAnyRequest() bool {
 func IsOfAnyRequest(err error) bool {
 	refusal, ok := errors.AsType[*Refusal](err)
 	return ok && refusal.OfAnyRequest()
+}
+
+// OfMessage reports whether the server has refused one message, and would take others.
+func (e *Refusal) OfMessage() bool {
+	return e.Header != nil && e.Status >= http.StatusBadRequest && !e.Over && !e.OfAnyRequest()
+}
+
+// Answer returns the refusal of a request as the answer to it, for a client that gets all
+// answers on a stream: the JSON-RPC error in the body, or one that names the status. An error
+// about header fields is not handed on, because they are the bridge's.
+func (e *Refusal) Answer(request message.Message) message.Message {
+	if m, ok := errorIn(e.Body, request.RawID); ok && string(m.Get("error", "code")) != strconv.Itoa(message.CodeHeaderMismatch) {
+		return m
+	}
+	return message.NewError(request.RawID, mcp.CodeOf(e.Status), "the server answers "+strconv.Itoa(e.Status)+" "+http.StatusText(e.Status))
+}
+
+// errorIn returns the JSON-RPC error in the body of a refusal, as the answer to the request
+// with an id. The body may have another id, or none.
+func errorIn(body, id []byte) (m message.Message, ok bool) {
+	if !json.Valid(body) {
+		return m, false
+	}
+	m, err := message.Parse(message.Line(message.Set(body, id, "id")))
+	return m, err == nil && m.Failed
 }
 
 // DeniesAccess reports whether the credentials are refused.

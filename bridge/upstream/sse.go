@@ -168,6 +168,7 @@ func (p *ssePeer) post(from *http.Request, m message.Message) error {
 			return ErrEnded // and nothing was answered
 		case refusal.Status == http.StatusNotFound || refusal.Status == http.StatusGone:
 			p.cancel() // the server knows the conversation no more
+			refusal.Over = true
 		}
 		return refusal
 	}

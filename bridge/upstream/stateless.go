@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"encoding/json"
 	"net/http"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
@@ -64,9 +63,8 @@ func (p *httpPeer) forget(c *httpCall) {
 // with an id (MCP specification 2026-07-28, "Protocol Version Header"). It returns false if
 // the body has none, or if the refusal is not about the request itself.
 func AnswerIn(refusal *Refusal, id []byte) (m message.Message, ok bool) {
-	if refusal.OfAnyRequest() || refusal.Status >= http.StatusInternalServerError || !json.Valid(refusal.Body) {
+	if refusal.OfAnyRequest() || refusal.Status >= http.StatusInternalServerError {
 		return m, false
 	}
-	m, err := message.Parse(message.Line(message.Set(refusal.Body, id, "id"))) // the body may have no id
-	return m, err == nil && m.Failed
+	return errorIn(refusal.Body, id)
 }

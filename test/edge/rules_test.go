@@ -102,7 +102,7 @@ func checkRules(t *testing.T, issuer *issuertest.Server, url, lists string) {
 		tr := &http.Transport{}
 		t.Cleanup(tr.CloseIdleConnections)
 		old, err := mcp.NewClient(&mcp.Implementation{Name: "old", Version: "1"}, nil).
-			Connect(t.Context(), &mcp.SSEClientTransport{Endpoint: url + "/sse", HTTPClient: &http.Client{Transport: withToken{tr, token}}}, &mcp.ClientSessionOptions{ProtocolVersion: "2024-11-05"})
+			Connect(t.Context(), &mcp.SSEClientTransport{Endpoint: url + "/sse", HTTPClient: &http.Client{Transport: withToken{tr, token}}}, nil)
 		if err != nil {
 			t.Errorf("%s over HTTP+SSE: %v", tc.name, err)
 			continue
