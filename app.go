@@ -170,6 +170,9 @@ func (a *App) check() error {
 	for _, w := range warnings {
 		a.logger.Warn(w.Message, zap.String("endpoint", w.Endpoint), zap.String("path", w.Path), zap.String("advice", w.Advice))
 	}
+	for _, v := range oddValues(a.endpoints) {
+		v.log(a.logger)
+	}
 	a.checked = true
 	return nil
 }
@@ -335,6 +338,9 @@ func logReady(h *Handler) {
 		if !h.metadataOff() {
 			fields = append(fields, zap.String("metadata", p.WellKnown()))
 		}
+	}
+	if own := h.placed().Prefix + h.Endpoint; own != h.staticPath() {
+		fields = append(fields, zap.String("path", own)) // what clients use is another
 	}
 	if h.ReverseProxy != nil {
 		path := h.upstream.path

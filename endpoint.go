@@ -60,7 +60,7 @@ func (h *Handler) describe() *site.Handler {
 	d := &site.Handler{
 		Role: site.Endpoint, Module: h,
 		Path: h.Endpoint, FixedPath: h.base.path,
-		Upstream: h.upstreamName(), Proxy: h.ReverseProxy,
+		Line: h.line, Upstream: h.upstreamName(), Proxy: h.ReverseProxy,
 		Middleware: h.isMiddleware(), RunsProgram: !h.upstream.proxied && h.edge == nil,
 		NeedsNext:    h.ReverseProxy == nil && !h.bridges(),
 		RootMetadata: h.RootMetadata != nil && *h.RootMetadata, ServesMetadata: !h.metadataOff(), BridgesServer: h.bridgesServer(),

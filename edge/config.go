@@ -16,6 +16,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/credential"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/keyset"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
 // Config asks clients for a login before a request reaches the MCP server.
@@ -121,9 +122,8 @@ const (
 
 // CheckIssuer checks the URL of an issuer.
 func CheckIssuer(issuer string) error {
-	if strings.Contains(issuer, "/.well-known/") {
-		base, _, _ := strings.Cut(issuer, "/.well-known/")
-		return fmt.Errorf("authorize issuer: %q is the URL of its metadata; write `issuer %s`", issuer, base)
+	if meant := origin.MeantIssuer(issuer); meant != "" {
+		return fmt.Errorf("authorize issuer: %q is the URL of its metadata; write `issuer %s`, as `issuer` in that document has it", issuer, meant)
 	}
 	if !strings.Contains(issuer, "://") {
 		return fmt.Errorf("authorize issuer: %q has no scheme; write `issuer https://%s`", issuer, issuer)

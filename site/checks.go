@@ -3,8 +3,10 @@ package site
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
@@ -76,7 +78,11 @@ func (w Warning) list() []Warning {
 
 // errNothingFollows says that an endpoint has neither an upstream nor a handler that follows.
 func errNothingFollows(h *Handler) error {
-	return fmt.Errorf("endpoint %q: it has no upstream, and no handler follows that would answer; give an address, or put mcp_auth_bridge before reverse_proxy inside route", h.PublicPath())
+	at := strconv.Quote(h.PublicPath())
+	if h.Line != "" {
+		at += " (" + h.Line + ")"
+	}
+	return fmt.Errorf("endpoint %s: it has no upstream, and no handler follows that would answer; write the upstream's address, as in `mcp_auth_bridge %s localhost:3000`, or put mcp_auth_bridge before reverse_proxy inside route", at, h.Path)
 }
 
 // checkLegacyPaths refuses two endpoints that offer HTTP+SSE at one path: the second
@@ -153,6 +159,21 @@ func (p *Place) reaches(s *Site, path string) bool {
 		stripped := m.place.Prefix != "" && strings.HasPrefix(path, m.place.Prefix)
 		if !m.place.behind && !stripped && m.place.matches(path) {
 			return true
+		}
+	}
+	return false
+}
+
+// Reached reports whether a request for a path, as clients send it, reaches the endpoint. It
+// is true also if there are too many ways to tell.
+func (h *Handler) Reached(path string, describe Describe) (reached bool) {
+	for _, p := range h.all {
+		for _, routes := range triedHosts(p, describe) {
+			t := newTrial(routes, func(found *Handler, _ way) { reached = reached || found == h })
+			t.follow(http.MethodPost, &url.URL{Path: path})
+			if reached = reached || t.gaveUp; reached {
+				return true
+			}
 		}
 	}
 	return false

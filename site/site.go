@@ -61,6 +61,9 @@ type Handler struct {
 	// LegacyPaths are those of Answered that belong to HTTP+SSE. Two endpoints of a site
 	// must not share one.
 	LegacyPaths []string
+	// Line is the line of the Caddyfile that the endpoint is on; it is empty if that is not
+	// known.
+	Line string
 	// Upstream names the server behind the endpoint in errors.
 	Upstream string
 	// Proxy is the proxy to the upstream; nil if there is none.

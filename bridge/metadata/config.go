@@ -221,6 +221,8 @@ func (c *Config) checkDocument() error {
 			err = fmt.Errorf("%w; write %s", err, meant)
 		case err == nil && (u.Query != "" || u.Fragment):
 			err = errors.New("must not have a query or a fragment; remove it")
+		case err == nil && origin.MeantIssuer(server) != "":
+			err = fmt.Errorf("is the URL of the server's metadata; write %s, as `issuer` in that document has it", origin.MeantIssuer(server))
 		}
 		if err == nil && !utf8.ValidString(server) {
 			err = errors.New("is not UTF-8")

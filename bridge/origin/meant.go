@@ -32,6 +32,19 @@ func MeantOrigin(s string) string {
 	return u.Origin()
 }
 
+// MeantIssuer returns the issuer that an operator meant with the URL of its metadata (RFC 8414
+// section 3.1, OpenID Connect Discovery 1.0 section 4); "" if the URL is not below /.well-known/.
+func MeantIssuer(s string) string {
+	before, after, ok := strings.Cut(s, "/.well-known/")
+	if !ok {
+		return ""
+	}
+	if _, path, ok := strings.Cut(after, "/"); ok && path != "" { // the path of the issuer stands behind
+		return before + "/" + path
+	}
+	return before
+}
+
 // MeantHost returns the host name of a text that is a URL or begins as one does without a
 // scheme; "" if it has none.
 func MeantHost(s string) string {

@@ -22,6 +22,21 @@ func TestMeant(t *testing.T) {
 	}
 }
 
+func TestMeantIssuer(t *testing.T) {
+	for s, want := range map[string]string{
+		"https://login.example.com/.well-known/oauth-authorization-server":      "https://login.example.com",
+		"https://login.example.com/.well-known/oauth-authorization-server/":     "https://login.example.com",
+		"https://login.example.com/.well-known/oauth-authorization-server/a/b":  "https://login.example.com/a/b",
+		"https://login.example.com/realms/mcp/.well-known/openid-configuration": "https://login.example.com/realms/mcp",
+		"https://login.example.com/a.well-known/oauth-authorization-server":     "",
+		"https://login.example.com/":                                            "",
+	} {
+		if got := MeantIssuer(s); got != want {
+			t.Errorf("%q: got %q, want %q", s, got, want)
+		}
+	}
+}
+
 func FuzzMeant(f *testing.F) {
 	for _, s := range []string{"mcp.example.com/mcp", "localhost:3000", "https://a/b", "[::1]:3"} {
 		f.Add(s)

@@ -1,0 +1,182 @@
+package mcpauthbridge
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
+)
+
+// Values that are valid and seldom meant: each gets a warning when the configuration is loaded,
+// with the line to write instead. A value that can never work is refused where its option is
+// checked.
+
+// oddValue is a warning about the value of an option.
+type oddValue struct {
+	message string
+	// endpoint is the path that clients use, and line where the endpoint is written, if that
+	// is known.
+	endpoint, line string
+	option, value  string
+	advice         string
+}
+
+// oddValues returns the warnings about the values of endpoints, each once. The endpoints have
+// to be placed.
+func oddValues(endpoints []*Handler) (all []oddValue) {
+	for _, h := range endpoints {
+		for _, v := range slices.Concat(loopbackIssuers(h), scopesWithComma(h), plainToTLSPort(h), otherPublicPath(h)) {
+			v.endpoint, v.line = h.staticPath(), h.line
+			if !slices.Contains(all, v) { // one directive can be an endpoint on several servers
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
+
+// log logs the warning.
+func (v oddValue) log(logger *zap.Logger) {
+	fields := []zap.Field{zap.String("endpoint", v.endpoint), zap.String("option", v.option), zap.String("value", v.value), zap.String("advice", v.advice)}
+	if v.line != "" {
+		fields = append(fields, zap.String("line", v.line))
+	}
+	logger.Warn(v.message, fields...)
+}
+
+// publicHost returns a host that clients use and that is not this machine for all of them; ""
+// if the configuration names none.
+func publicHost(h *Handler) string {
+	var hosts []string
+	switch {
+	case h.base.origin != "":
+		hosts = []string{originHost(h.base.origin)}
+	default:
+		hosts = slices.Concat(site.SortedKeys(h.hosts), site.SortedKeys(h.placed().Hosts))
+	}
+	for _, host := range hosts {
+		if !origin.IsLoopback(host) {
+			return host
+		}
+	}
+	return ""
+}
+
+// loopbackIssuers warns of authorization servers that clients look for on their own machine.
+func loopbackIssuers(h *Handler) (all []oddValue) {
+	host := publicHost(h)
+	if host == "" || h.Metadata == nil {
+		return nil
+	}
+	for _, issuer := range h.Metadata.AuthorizationServers {
+		u, err := origin.Parse(issuer)
+		if err != nil || !origin.IsLoopback(u.Name) {
+			continue
+		}
+		own := h.store.Names().Own(u, origin.Seen{}, origin.Document)
+		if own && h.bridgesServer() {
+			continue // its public address is in the metadata
+		}
+		v := oddValue{
+			message: "authorization server has a loopback address",
+			option:  "metadata authorization_servers", value: issuer,
+			advice: "clients of " + host + " look for it on their own machine: write `authorization_servers https://login.example.com` with its public URL",
+		}
+		switch {
+		case h.edge != nil:
+			v.option = "authorize issuer"
+			v.advice = "clients of " + host + " look for it on their own machine: write `issuer https://login.example.com` with its public URL; if Caddy reaches its keys only on this machine, name them with `jwks`"
+		case own:
+			v.advice += ", or `" + bridgeLine + "` in place of it if it is the MCP server itself"
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// scopesWithComma warns of scopes that are several, with a comma between them. A scope may have
+// one (RFC 6749 section 3.3), and no authorization server is known to use it.
+func scopesWithComma(h *Handler) (all []oddValue) {
+	warn := func(option string, scopes []string) {
+		i := slices.IndexFunc(scopes, func(s string) bool { return strings.Contains(s, ",") })
+		if i < 0 || slices.ContainsFunc(all, func(v oddValue) bool { return v.value == scopes[i] }) {
+			return
+		}
+		name := option[strings.LastIndexByte(option, ' ')+1:]
+		all = append(all, oddValue{
+			message: "scope has a comma", option: option, value: scopes[i],
+			advice: "scopes are separated by spaces, and with a comma they are one: write `" + name + " " + withoutCommas(scopes) + "`",
+		})
+	}
+	if c := h.Authorize; c != nil { // of which the metadata may have its scopes
+		warn("authorize scope", c.Scopes)
+		for _, r := range c.Rules {
+			warn("authorize rule scope", r.Scopes)
+		}
+		for _, k := range c.Keys {
+			warn("authorize key scope", k.Scope)
+		}
+	}
+	if h.Metadata != nil {
+		warn("metadata scopes_supported", h.Metadata.ScopesSupported)
+	}
+	if h.Challenge != nil {
+		warn("challenge scope", h.Challenge.Scope)
+	}
+	return all
+}
+
+// tlsPort is the port of HTTPS.
+const tlsPort = 443
+
+// plainToTLSPort warns of an upstream on the port of HTTPS that is spoken to without TLS.
+func plainToTLSPort(h *Handler) (all []oddValue) {
+	if h.transport == nil || h.transport.tls() {
+		return nil
+	}
+	if _, known := h.transport.RoundTripper.(reverseproxy.TLSTransport); !known {
+		return nil // a transport of a plugin, which may use TLS
+	}
+	for _, dial := range dialled(h.ReverseProxy) {
+		addr, err := caddy.ParseNetworkAddress(dial)
+		if err != nil || addr.IsUnixNetwork() || strings.Contains(dial, "{") || addr.StartPort != tlsPort {
+			continue
+		}
+		scheme := "https://"
+		if h.upstream.bridgeKind() == bridge.KindSSE {
+			scheme = "sse+https://"
+		}
+		all = append(all, oddValue{
+			message: "upstream on the port of HTTPS is used without TLS", option: "upstream", value: dial,
+			advice: fmt.Sprintf("write its address as `%s%s%s`, or in JSON give its transport `tls`", scheme, addr.Host, h.upstream.path),
+		})
+	}
+	return all
+}
+
+// otherPublicPath warns of a public URL on the site's own origin with a path that does not lead
+// to the endpoint. With another origin something in front of Caddy may change the path.
+func otherPublicPath(h *Handler) []oddValue {
+	p := h.placed()
+	if h.base.path == "" || p.Server == nil {
+		return nil
+	}
+	host := originHost(h.base.origin)
+	if !p.Has(host) || p.OriginOf(host) != h.base.origin || h.described.Reached(h.base.path, ownHandler) {
+		return nil
+	}
+	own := cmp.Or(strings.TrimSuffix(p.Prefix+h.Endpoint, "/"), "/")
+	return []oddValue{{
+		message: "public URL has another path than the endpoint", option: "public_url", value: h.PublicURL,
+		advice: fmt.Sprintf("requests for %s do not reach the endpoint, whose path is %s: write `public_url %s`, or give the endpoint the path %[1]s; it is right only if a proxy in front of Caddy changes the path",
+			h.base.path, own, h.base.origin+own),
+	}}
+}

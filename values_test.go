@@ -1,0 +1,119 @@
+package mcpauthbridge_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
+)
+
+// A value that may be meant gets no warning.
+func TestValuesThatAreMeant(t *testing.T) {
+	for name, caddyfile := range map[string]string{
+		"issuer on loopback, for clients there": "http://localhost:8080 {\n\tmcp_auth_bridge localhost:3000 {\n\t\tmetadata {\n\t\t\tauthorization_servers http://localhost:9000\n\t\t}\n\t}\n}",
+		"issuer on loopback, no host is known":  ":8080 {\n\tmcp_auth_bridge localhost:3000 {\n\t\tmetadata {\n\t\t\tauthorization_servers http://127.0.0.1:9000\n\t\t}\n\t}\n}",
+		"issuer on loopback, public URL too":    "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tpublic_url http://localhost:8080\n\t\tmetadata {\n\t\t\tauthorization_servers http://localhost:9000\n\t\t}\n\t}\n}",
+		"issuer of a private network":           "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tmetadata {\n\t\t\tauthorization_servers http://10.0.0.5:9000\n\t\t}\n\t}\n}",
+		"issuer is the bridged server":          "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorization_server bridge\n\t\tmetadata {\n\t\t\tauthorization_servers http://localhost:3000\n\t\t}\n\t}\n}",
+		"port of HTTPS with TLS":                "mcp.example.com {\n\tmcp_auth_bridge mcp.internal:443 {\n\t\ttransport http {\n\t\t\ttls\n\t\t}\n\t}\n}",
+		"port of HTTPS in the scheme":           "mcp.example.com {\n\tmcp_auth_bridge https://mcp.internal\n}",
+		"public URL without a path":             "mcp.example.com {\n\tmcp_auth_bridge /tools localhost:3000 {\n\t\tpublic_url https://mcp.example.com\n\t}\n}",
+		"public URL below a prefix":             "mcp.example.com {\n\thandle_path /tools* {\n\t\tmcp_auth_bridge localhost:3000 {\n\t\t\tpublic_url https://mcp.example.com/tools/mcp\n\t\t}\n\t}\n\tmcp_auth_bridge metadata\n}",
+		"public URL of a rewrite":               "mcp.example.com {\n\trewrite /tools /mcp\n\tmcp_auth_bridge localhost:3000 {\n\t\tpublic_url https://mcp.example.com/tools\n\t}\n}",
+		"public URL of a proxy in front":        ":8080 {\n\tmcp_auth_bridge localhost:3000 {\n\t\tpublic_url https://mcp.example.com/tools\n\t}\n}",
+		"public URL of a proxy that ends TLS":   "http://mcp.example.com:8080 {\n\tmcp_auth_bridge localhost:3000 {\n\t\tpublic_url https://mcp.example.com/tools\n\t}\n}",
+		"scopes with spaces":                    "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tmetadata {\n\t\t\tscopes_supported mcp:read mcp:write\n\t\t}\n\t}\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, message := range messagesOf(t, caddyfile) {
+				t.Error(message)
+			}
+		})
+	}
+}
+
+// What the Caddyfile warns of has a warning in JSON, and each is told once: also if an
+// endpoint stands on several servers, and if the routes are looked at twice.
+func TestOddValuesOfJSON(t *testing.T) {
+	for name, tc := range map[string]struct {
+		handler string
+		want    []string
+	}{
+		"proxy": {
+			`"metadata":{"authorization_servers":["http://localhost:9000"],"scopes_supported":["a,b","c"]},
+			"challenge":{"scope":["d,e"]},"public_url":"https://mcp.example.com/tools",
+			"reverse_proxy":{"upstreams":[{"dial":"mcp.internal:443"}]}`,
+			[]string{"metadata authorization_servers", "metadata scopes_supported", "challenge scope", "public_url", "upstream"},
+		},
+		"authorize": {
+			`"authorize":{"issuers":[{"issuer":"http://127.0.0.1:9000"}],"scopes":["a,b"],"rules":[{"tools":["x"],"scopes":["c,d"]}],
+			"keys":[{"name":"k","value":"0123456789abcdef","scope":["e,f"]}]},
+			"reverse_proxy":{"upstreams":[{"dial":"localhost:3000"}]}`,
+			[]string{"authorize issuer", "authorize scope", "authorize rule scope", "authorize key scope"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := `{"listen":[":PORT"],"routes":[{"match":[{"host":["mcp.example.com"]}],"handle":[{"handler":"mcp_auth_bridge",` + tc.handler + `}]}]}`
+			raw := `{"apps":{"http":{"servers":{"a":` + strings.Replace(server, "PORT", "443", 1) + `,"b":` + strings.Replace(server, "PORT", "8443", 1) + `}}}}`
+			testcaddy.ForgetLogs()
+			if err := testcaddy.ValidateJSON(t, []byte(raw)); err != nil {
+				t.Fatal(err)
+			}
+			counts := make(map[string]int)
+			for _, line := range testcaddy.Logs() {
+				var entry struct{ Level, Msg, Option, Advice string }
+				if json.Unmarshal([]byte(line), &entry) == nil && entry.Level == "warn" && entry.Option != "" {
+					if counts[entry.Option]++; entry.Advice == "" {
+						t.Errorf("%s has no advice", entry.Option)
+					}
+				}
+			}
+			for _, option := range tc.want {
+				if counts[option] != 1 {
+					t.Errorf("%s: told %d times, want once", option, counts[option])
+				}
+				delete(counts, option)
+			}
+			if len(counts) > 0 {
+				t.Errorf("more is told: %v", counts)
+			}
+		})
+	}
+}
+
+// ofMachine are golden Caddyfiles with values from files and variables that no machine has.
+var ofMachine = map[string]bool{"placeholders_in_options": true, "stdio_env_words": true}
+
+// The golden Caddyfiles load without a message.
+func TestGoldenCaddyfilesLoad(t *testing.T) {
+	dir := t.TempDir()
+	for _, program := range []string{"npx", "uvx"} {
+		if err := os.WriteFile(filepath.Join(dir, program), []byte("#!/bin/sh\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":/usr/bin:/bin")
+	files, err := filepath.Glob("testdata/caddyfile_adapt/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		if strings.HasPrefix(name, "error_") || ofMachine[name] {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			caddyfile, _, _ := strings.Cut(string(raw), separator+"\n")
+			for _, message := range messagesOf(t, caddyfile) {
+				t.Error(message)
+			}
+		})
+	}
+}
