@@ -172,7 +172,7 @@ var setups = []setup{
 	{"metadata behind a login", func(s *site) { s.at["mcp.example.com"+metadataPath] = answers(401, "text/plain", "") }, nil, report.Broken, "metadata.found", "requires login itself", "server: serve the metadata at"},
 	{"metadata HTML", func(s *site) {
 		s.at["mcp.example.com"+metadataPath] = answers(200, "text/html", "<!doctype html><title>app</title>")
-	}, nil, report.Broken, "metadata.json", "text/html", "Caddyfile: give /.well-known/oauth-protected-resource* a `handle`"},
+	}, nil, report.Broken, "metadata.json", "text/html", "Caddyfile: write mcp_auth_bridge, or `mcp_auth_bridge metadata`, at the level of the site"},
 	{"metadata slow", func(s *site) { s.at["mcp.example.com"+metadataPath] = stalls("") }, short, report.Broken, "metadata.time", "in time", "server: answer the metadata at once"},
 	{"metadata that does not end", func(s *site) { s.at["mcp.example.com"+metadataPath] = stalls("application/json") }, short, report.Broken, "metadata.time", "in time", "server: answer the metadata at once"},
 	{"metadata huge", func(s *site) {
@@ -240,7 +240,7 @@ var setups = []setup{
 	{"endpoint path wrong, 405", func(s *site) { s.answer = answers(405, "text/plain", "") }, nil, report.Broken, "endpoint.path", "405", "use `mcp_auth_bridge /mcp <upstream>` with `upstream_path <path>`"},
 	{"plain website", func(s *site) {
 		s.answer = answers(200, "text/html; charset=utf-8", "<!doctype html><title>Welcome</title>")
-	}, nil, report.Broken, "endpoint.mcp", "200 with text/html", "Caddyfile: put `mcp_auth_bridge <upstream>` into a `handle /mcp*` of its own"},
+	}, nil, report.Broken, "endpoint.mcp", "200 with text/html", "Caddyfile: write `mcp_auth_bridge /mcp <upstream>` at the level of the site"},
 	{"open to everyone", func(s *site) { s.open = true }, nil, report.Healthy, "endpoint.open", "it requires no login", "Caddyfile: put `forward_auth` or `basic_auth` before the proxy"},
 	{"open to those with credentials", func(s *site) { s.open = true }, func(_ *testing.T, _ *site, o *Options) { o.Header = http.Header{"Cookie": {"session=a"}} }, report.Healthy, "", "", ""},
 	{"plain HTTP to a TLS server", func(s *site) {

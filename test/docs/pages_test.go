@@ -323,6 +323,7 @@ func anchors(t *testing.T, file string) []string {
 // others are names with an underscore that pages mention, and that are no
 // options of this module.
 var others = strings.Fields(`
+	file_server hung_up no_answer not_mcp
 	signed_in tls_trust_pool try_files delete_all jwks_uri introspection_endpoint
 	mcp_auth_bridge
 	basic_auth forward_auth reverse_proxy handle_path try_files trusted_proxies header_up request_header grace_period

@@ -57,7 +57,7 @@ var discovery = []Rule{
 		{onNetwork, "find what holds the request back, or closes the connection", not(elsewhere)},
 	}},
 	{"metadata.json", "the OAuth metadata is not JSON", "RFC 9728 section 3.2", []Remedy{
-		{inCaddyfile, "give /.well-known/oauth-protected-resource* a `handle` before the site's catch-all (`handle`, `try_files`)", always},
+		{inCaddyfile, "write mcp_auth_bridge, or `mcp_auth_bridge metadata`, at the level of the site, where it comes before `handle`; put `try_files` into a `handle`", always},
 		{atServer, "answer {wellknown} with a JSON object", always},
 	}},
 	{"metadata.type", "the OAuth metadata has the wrong type", "RFC 9728 section 3.2; RFC 8259 section 8.1", []Remedy{

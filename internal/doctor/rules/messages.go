@@ -15,7 +15,7 @@ var messages = []Rule{
 		{inCaddyfile, "add `mcp_auth_bridge {upstream}` to the site; the endpoint is then {origin}/mcp", both(bare, searched)},
 		{onCommand, "use the URL of the MCP endpoint; often it is {origin}/mcp", not(either(usualPath, searched))},
 		{inCaddyfile, "if the server has the endpoint at another path, add `upstream_path <path>`", bridged},
-		{inCaddyfile, "put `mcp_auth_bridge {upstream}` into a `handle {path}*` of its own, before the `handle`, `respond` or `try_files` that answers now", both(bare, both(isWebsite, not(searched)))},
+		{inCaddyfile, "write `mcp_auth_bridge {path} {upstream}` at the level of the site, where it comes before `handle` and `respond`; put `try_files` into a `handle`", both(bare, both(isWebsite, not(searched)))},
 		{inCaddyfile, "route {path} to the MCP server: `mcp_auth_bridge {path} {upstream}`", both(bare, not(either(isWebsite, searched)))},
 	}},
 	{"endpoint.tls", "Caddy speaks plain HTTP to a TLS port", "RFC 9110 section 4.2.2", []Remedy{
