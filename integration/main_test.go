@@ -40,6 +40,8 @@ func runAs() {
 				_ = demo.ServeProgram(context.Background())
 			case "raw":
 				new(mcptest.RawServer).ServeStdio()
+			case "open":
+				_ = newOpenServer().Run(context.Background(), &mcp.StdioTransport{})
 			case "lone", "lone handshake":
 				mcptest.NewLoneServer(os.Args[2] != "lone").ServeStdio()
 			default:

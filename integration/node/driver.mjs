@@ -49,7 +49,7 @@ export class Recorder {
     }
     if (url.host === this.url.host && url.pathname.startsWith(this.url.pathname)) {
       const authorization = new Headers(init?.headers).get('authorization');
-      if (authorization) {
+      if (authorization?.split('.').length === 3) { // a JWT
         const claims = JSON.parse(Buffer.from(authorization.split('.')[1], 'base64url'));
         [claims.aud].flat().forEach(audience => this.audiences.add(audience));
       }
@@ -141,20 +141,28 @@ export class Provider {
     }
   }
 
-  /** Is the browser: follows redirects up to the one to the client. */
+  /** Is the browser: follows redirects up to the one to the client, and agrees to what pages ask. */
   async redirectToAuthorization(url) {
     this.recorder.authorizations.push({
       scope: url.searchParams.get('scope'),
       resource: url.searchParams.get('resource'),
     });
-    let at = url;
+    const cookies = new Map();
+    let [at, method] = [url, 'GET'];
     while (!at.href.startsWith(redirectUri)) {
-      const response = await this.recorder.fetch(at, { redirect: 'manual' });
-      const location = response.headers.get('location');
-      if (!location) {
-        throw new Error(`authorization answered ${response.status}: ${await response.text()}`);
+      const cookie = [...cookies].map(pair => pair.join('=')).join('; ');
+      const response = await this.recorder.fetch(at, { method, redirect: 'manual', headers: cookie ? { cookie } : {} });
+      for (const line of response.headers.getSetCookie()) {
+        const [, name, value] = line.match(/^([^=]+)=([^;]*)/);
+        cookies.set(name, value);
       }
-      at = new URL(location, at);
+      const page = await response.text();
+      const next = response.headers.get('location') ?? page.match(/<form method="post" action="([^"]+)"/)?.[1];
+      if (!next) {
+        throw new Error(`authorization answered ${response.status}: ${page}`);
+      }
+      method = response.headers.has('location') ? 'GET' : 'POST';
+      at = new URL(next, at);
     }
     this.#callback = at.searchParams;
   }
