@@ -10,7 +10,6 @@
 //   rotate    a new key signs, and the old ones stay published
 //   withdraw  only the newest key is published
 //   down, up  every answer is 503, until it is up again
-//   asked     answers with {"keys"}: how often the keys were fetched
 
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
@@ -30,6 +29,7 @@ const { values: options } = parseArgs({
 });
 const scope = 'mcp:read mcp:admin';
 
+console.info = console.error; // the package's notices; standard output is for answers
 const http = createServer();
 await once(http.listen(0, '127.0.0.1'), 'listening'); // first, for the issuer has the port
 const issuer = `http://127.0.0.1:${http.address().port}`;
@@ -124,9 +124,7 @@ async function interact(provider, req, res) {
 let keys = [newKey()];
 let serve = newProvider(keys);
 let down = false;
-let keysAsked = 0;
 http.on('request', (req, res) => {
-  if (req.url === '/jwks') keysAsked += 1;
   if (down) res.writeHead(503).end();
   else {
     serve(req, res).catch?.(error => {
@@ -141,12 +139,11 @@ const commands = {
   withdraw: () => (serve = newProvider((keys = keys.slice(0, 1)))),
   down: () => (down = true),
   up: () => (down = false),
-  asked: () => {},
 };
 process.on('SIGTERM', () => process.exit());
 console.log(JSON.stringify({ issuer }));
 for await (const line of createInterface({ input: process.stdin })) {
   commands[line]();
-  console.log(JSON.stringify({ done: line, keys: keysAsked }));
+  console.log(JSON.stringify({ done: line }));
 }
 process.exit(); // leave no process behind
