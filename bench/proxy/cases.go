@@ -7,15 +7,21 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // testCase is one kind of request and the answer to it.
 type testCase struct {
 	name    string
 	request []byte // as it is sent
-	large   bool   // the request is written while the answer is read
-	status  int
-	body    []byte // that the upstream answers
+	// requests are sent in turn in place of request, if there are any.
+	requests [][]byte
+	sent     [3]atomic.Int64 // through each configuration
+	large    bool            // the request is written while the answer is read
+	status   int
+	body     []byte // that the upstream answers
+	// bodies are what arrives through a configuration in place of body, if they are not nil.
+	bodies [3][]byte
 	// needs are headers that the answer has through a configuration, one
 	// value each; "" forbids the header.
 	needs [3]map[string]string
@@ -126,13 +132,38 @@ func preflight() *testCase {
 	}
 }
 
+// next returns the request to send through a configuration.
+func (c *testCase) next(through int) []byte {
+	if len(c.requests) == 0 {
+		return c.request
+	}
+	return c.requests[(c.sent[through].Add(1)-1)%int64(len(c.requests))]
+}
+
+// most returns how many requests one process can get before one comes again.
+func (c *testCase) most() int {
+	if len(c.requests) > 1 {
+		return len(c.requests)
+	}
+	return maxRequests
+}
+
+// wanted returns the body that arrives through a configuration.
+func (c *testCase) wanted(through int) []byte {
+	if b := c.bodies[through]; b != nil {
+		return b
+	}
+	return c.body
+}
+
 // check compares an answer in full.
 func (c *testCase) check(through int, res *http.Response, body []byte) error {
-	if res.StatusCode != c.status || len(body) != len(c.body) {
-		return fmt.Errorf("got status %d and %d bytes, want %d and %d", res.StatusCode, len(body), c.status, len(c.body))
+	want := c.wanted(through)
+	if res.StatusCode != c.status || len(body) != len(want) {
+		return fmt.Errorf("got status %d and %d bytes, want %d and %d", res.StatusCode, len(body), c.status, len(want))
 	}
-	if !bytes.Equal(body, c.body) {
-		return errors.New("the body is not the upstream's")
+	if !bytes.Equal(body, want) {
+		return errors.New("the body is another")
 	}
 	for name, value := range c.needs[through] {
 		got := res.Header[name]

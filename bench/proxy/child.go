@@ -297,7 +297,7 @@ func (m *machine) writeProfiles(ctx context.Context, index int, tc *testCase, di
 		return err
 	}
 	defer t.stop()
-	l := newLoad(t.addr)
+	l := newLoad(t.addr, t.index)
 	defer l.close()
 	loadCtx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

@@ -21,10 +21,11 @@ type load struct {
 	clients [concurrency]client
 }
 
-func newLoad(addr string) *load {
+// newLoad returns a load for what listens on an address; through is its configuration.
+func newLoad(addr string, through int) *load {
 	l := new(load)
 	for i := range l.clients {
-		l.clients[i].addr = addr
+		l.clients[i].addr, l.clients[i].through = addr, through
 		l.clients[i].buf = make([]byte, 64<<10)
 	}
 	return l
@@ -87,11 +88,12 @@ func (l *load) run(ctx context.Context, cases []*testCase, n int) []tally {
 
 // client is one connection.
 type client struct {
-	addr   string
-	conn   net.Conn
-	r      *bufio.Reader
-	reused bool
-	buf    []byte
+	addr    string
+	through int // the configuration
+	conn    net.Conn
+	r       *bufio.Reader
+	reused  bool
+	buf     []byte
 }
 
 func (c *client) close() {
@@ -161,18 +163,18 @@ const uploadPause = 2 * time.Millisecond
 // write sends the request; a large one while the answer is read, which may
 // come first. The function that it returns waits for the end.
 func (c *client) write(tc *testCase) func() error {
-	conn := c.conn
+	conn, request := c.conn, tc.next(c.through)
 	if !tc.large {
-		_, err := conn.Write(tc.request)
+		_, err := conn.Write(request)
 		return func() error { return err }
 	}
 	done := make(chan error, 1)
 	go func() {
-		half := len(tc.request) / 2
-		_, err := conn.Write(tc.request[:half])
+		half := len(request) / 2
+		_, err := conn.Write(request[:half])
 		if err == nil {
 			time.Sleep(uploadPause)
-			_, err = conn.Write(tc.request[half:])
+			_, err = conn.Write(request[half:])
 		}
 		done <- err
 	}()
@@ -206,20 +208,21 @@ func (c *client) read(tc *testCase, whole func(*http.Response, []byte) error) (*
 			return nil, fmt.Errorf("%w: %d bytes, then %w", errShort, n, err)
 		}
 	}
+	want := len(tc.wanted(c.through))
 	switch {
 	case res.StatusCode != tc.status:
 		return nil, fmt.Errorf("got status %d, want %d", res.StatusCode, tc.status)
-	case n < len(tc.body):
-		return nil, fmt.Errorf("%w: %d of %d bytes", errShort, n, len(tc.body))
-	case n > len(tc.body):
-		return nil, fmt.Errorf("got %d bytes, want %d", n, len(tc.body))
+	case n < want:
+		return nil, fmt.Errorf("%w: %d of %d bytes", errShort, n, want)
+	case n > want:
+		return nil, fmt.Errorf("got %d bytes, want %d", n, want)
 	}
 	return res, nil
 }
 
 // verify compares one answer in full.
 func (t *target) verify(tc *testCase) error {
-	c := &client{addr: t.addr}
+	c := &client{addr: t.addr, through: t.index}
 	defer c.close()
 	return c.exchange(tc, func(res *http.Response, body []byte) error {
 		return tc.check(t.index, res, body)

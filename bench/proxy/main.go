@@ -30,11 +30,16 @@
 // Before a case is measured each answer is compared in full: status, body, and
 // the headers that the configuration is there for. During measurement status
 // and body length of each answer are. The program ends with exit status 1 if an
-// answer is wrong, short or missing, or if the median of bridge/headers is over
+// answer is wrong, short or missing, or if the median of the last ratio is over
 // -limit.
 //
 // With -against BINARY the second configuration is the bridge as well, run by another
 // build, such as one of the commit before: then "bridge/before" is the ratio of both builds.
+//
+// With -authorize the second configuration is the bridge ("open"), and the third the bridge with
+// authorize: then "authorize/open" is what checked tokens, rules and filtered lists cost. The
+// case call has the same token each time, call-new one that was not seen before, and the lists
+// have one tool in ten that is left out.
 //
 // With -truncation N it measures nothing: it sends N requests of mixed sizes to
 // the bridge (or to what -through names) at once, among them such that the
@@ -45,6 +50,7 @@
 //	go run ./bench/proxy -case sse -rounds 15
 //	go run ./bench/proxy -case challenge -profile DIR
 //	go run ./bench/proxy -against /path/to/caddy -limit 1.01
+//	go run ./bench/proxy -authorize
 //	go run ./bench/proxy -truncation 100000
 package main
 
@@ -69,6 +75,7 @@ const concurrency = 8
 type options struct {
 	caddy      string
 	against    string
+	authorize  bool
 	rounds     int
 	cases      string
 	requests   float64
@@ -88,6 +95,7 @@ func main() {
 	var upstream bool
 	flag.StringVar(&o.caddy, "caddy", "", "Caddy `binary` to measure (default: built from ./cmd/caddy)")
 	flag.StringVar(&o.against, "against", "", "Caddy `binary` of another build to compare the bridge with, in place of the lines written by hand")
+	flag.BoolVar(&o.authorize, "authorize", false, "compare the bridge with authorize to the bridge without, in place of the lines written by hand")
 	flag.IntVar(&o.rounds, "rounds", 9, "measured rounds of each case, beyond the warm-up")
 	flag.StringVar(&o.cases, "case", "", "measure only cases whose name contains one of these, `names` separated by commas")
 	flag.Float64Var(&o.requests, "requests", 1, "`factor` on the number of requests in a round; 1 is about half a second of CPU time")
@@ -129,6 +137,19 @@ func usage() {
 }
 
 func run(ctx context.Context, o *options) error {
+	if o.authorize {
+		if o.against != "" || o.truncation > 0 {
+			return errors.New("-authorize excludes -against and -truncation")
+		}
+		i, err := startIssuer()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = i.server.Close() }()
+		if err := compareAuthorize(i); err != nil {
+			return err
+		}
+	}
 	selected, err := selectCases(o.cases)
 	if err != nil {
 		return err
@@ -176,7 +197,7 @@ func measure(ctx context.Context, o *options, m *machine, selected []*testCase) 
 			failures = append(failures, fmt.Errorf("%s: %d answers were wrong, short or missing, first: %w", tc.name, got.failed, got.first))
 		}
 		if median := got.ratio(bridge, byHand).Median; o.limit > 0 && median > o.limit {
-			failures = append(failures, fmt.Errorf("%s: median of bridge/%s is %.3f, over %.3f", tc.name, configurations[byHand].name, median, o.limit))
+			failures = append(failures, fmt.Errorf("%s: median of %s/%s is %.3f, over %.3f", tc.name, configurations[bridge].name, configurations[byHand].name, median, o.limit))
 		}
 		if o.profile != "" {
 			if err := writeProfiles(ctx, m, tc, o.profile); err != nil {

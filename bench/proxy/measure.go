@@ -82,7 +82,7 @@ func (m *measurement) calibrate(ctx context.Context, o *options, mach *machine) 
 		return err
 	}
 	defer t.stop()
-	l := newLoad(t.addr)
+	l := newLoad(t.addr, t.index)
 	defer l.close()
 	for n := 64; ; n *= 2 {
 		cpu, err := m.run(ctx, t, l, n)
@@ -94,7 +94,7 @@ func (m *measurement) calibrate(ctx context.Context, o *options, mach *machine) 
 		}
 		if cpu > calibration/5 || n >= maxRequests {
 			wanted := float64(n) * float64(calibration) / float64(max(cpu, time.Microsecond)) * o.requests
-			m.requests = int(min(wanted, maxRequests))
+			m.requests = int(min(wanted, maxRequests, float64(m.tc.most()*passes/(passes+2)))) // with the warm-up
 			// All passes of a round are alike.
 			m.requests = max(m.requests/(passes*concurrency), 1) * passes * concurrency
 			return nil
@@ -124,7 +124,7 @@ func (m *measurement) round(ctx context.Context, mach *machine, round int) ([3]s
 		if err := t.verify(m.tc); err != nil {
 			return samples, fmt.Errorf("%s: %w", t.name, err)
 		}
-		loads[i] = newLoad(t.addr)
+		loads[i] = newLoad(t.addr, t.index)
 		defer loads[i].close()
 		if _, err := m.run(ctx, t, loads[i], m.requests/passes); err != nil {
 			return samples, err
@@ -181,8 +181,8 @@ const row = "%-10s %8s  %-18s %-18s %-18s  %-17s %-20s\n"
 
 func printHeading(w io.Writer) {
 	_, _ = fmt.Fprintf(w, row, "", "requests", "CPU time, median of the rounds (lowest-highest)", "", "", "allocations", "bytes allocated")
-	second := configurations[byHand].name
-	_, _ = fmt.Fprintf(w, row, "case", "a round", second+"/plain", "bridge/plain", "bridge/"+second, "of the three", "of the three")
+	second, third := configurations[byHand].name, configurations[bridge].name
+	_, _ = fmt.Fprintf(w, row, "case", "a round", second+"/plain", third+"/plain", third+"/"+second, "of the three", "of the three")
 }
 
 func (m *measurement) print(w io.Writer) {

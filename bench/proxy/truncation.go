@@ -33,7 +33,7 @@ func (t *target) countTruncated(ctx context.Context, n int) error {
 			return fmt.Errorf("%s: %w", tc.name, err)
 		}
 	}
-	l := newLoad(t.addr)
+	l := newLoad(t.addr, t.index)
 	defer l.close()
 	tallies := l.run(ctx, mixed, n)
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -44,6 +44,12 @@ var answers = map[string]*answer{
 	"preflight": {status: 204},
 }
 
+func init() {
+	for _, n := range listSizes {
+		answers["list-"+strconv.Itoa(n)] = &answer{200, "application/json", []byte(toolList(n, true))}
+	}
+}
+
 // The modes in which the upstream answers before it has read the request body.
 // Afterwards it reads the body, as Node.js does, or closes the connection.
 const (

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// audience is that of the tokens of -authorize.
+const audience = "https://" + publicHost + endpoint
+
+// listSizes are the numbers of tools in the lists of -authorize. One tool in hideOneOf may
+// not be used with the tokens.
+var listSizes = []int{10, 100, 1000}
+
+const hideOneOf = 10
+
+// newTokens is how many tokens there are for the case call-new. A round has new processes, which
+// have seen none of them, and at most as many requests for each.
+const newTokens = 10_000
+
+// issuer is the authorization server of -authorize. It serves its metadata and its keys.
+type issuer struct {
+	url    string
+	server *http.Server
+	signer jose.Signer
+}
+
+func startIssuer() (*issuer, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := jose.NewSigner(
+		jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: "1"}},
+		new(jose.SignerOptions).WithType("at+jwt"))
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	url := "http://" + l.Addr().String()
+	document := func(v any) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(v)
+		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/.well-known/oauth-authorization-server", document(map[string]string{
+		"issuer": url, "authorization_endpoint": url + "/authorize", "token_endpoint": url + "/token", "jwks_uri": url + "/keys",
+	}))
+	mux.HandleFunc("/keys", document(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Algorithm: "RS256", Use: "sig"}}}))
+	i := &issuer{url: url, signer: signer, server: &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}}
+	go func() { _ = i.server.Serve(l) }()
+	return i, nil
+}
+
+// token signs an access token (RFC 9068) that no other is equal to.
+func (i *issuer) token() (string, error) {
+	now := time.Now()
+	claims, err := json.Marshal(map[string]any{
+		"iss": i.url, "aud": audience, "sub": "alice", "client_id": "bench", "scope": "mcp files:read",
+		"iat": now.Unix(), "exp": now.Add(12 * time.Hour).Unix(), "jti": rand.Text(),
+	})
+	if err != nil {
+		return "", err
+	}
+	jws, err := i.signer.Sign(claims)
+	if err != nil {
+		return "", err
+	}
+	return jws.CompactSerialize()
+}
+
+// tokens signs n of them.
+func (i *issuer) tokens(n int) ([]string, error) {
+	all := make([]string, n)
+	for k := range all {
+		var err error
+		if all[k], err = i.token(); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// compareAuthorize makes the second configuration the endpoint as it is, and the third the same
+// with authorize. It replaces the cases by those whose cost depends on it.
+func compareAuthorize(i *issuer) error {
+	const rules = `
+		authorize {
+			issuer {issuer} {
+				audience {audience}
+			}
+			scope mcp
+			tools search_* {
+				scope files:read
+			}
+			tools hidden_* {
+				scope files:admin
+			}
+			lists hide
+		}
+	}
+`
+	open := configurations[bridge].site
+	configurations[byHand] = configuration{"open", open}
+	configurations[bridge] = configuration{"authorize", strings.TrimSuffix(open, "\t}\n") +
+		strings.NewReplacer("{issuer}", i.url, "{audience}", audience).Replace(rules)[1:]}
+
+	one, err := i.token()
+	if err != nil {
+		return err
+	}
+	fresh, err := i.tokens(newTokens)
+	if err != nil {
+		return err
+	}
+	measured = []*testCase{authorized("call", "json-300", call, one), authorized("call-new", "json-300", call, fresh...)}
+	for _, n := range listSizes {
+		name := "list-" + strconv.Itoa(n)
+		tc := authorized(name, name, `{"jsonrpc":"2.0","id":7,"method":"tools/list"}`, one)
+		tc.bodies[bridge] = []byte(toolList(n, false))
+		measured = append(measured, tc)
+	}
+	return nil
+}
+
+// authorized is a message with each of the tokens in turn. It has no session id: with authorize
+// an endpoint gives out ids of its own.
+func authorized(name, asked, body string, tokens ...string) *testCase {
+	tc := post(name, asked, body, http.StatusOK)
+	request := bytes.Replace(tc.request, []byte("Mcp-Session-Id: "+sessionID+"\r\n"), nil, 1)
+	tc.needs = [3]map[string]string{byHand: allowed, bridge: allowed}
+	tc.requests = make([][]byte, len(tokens))
+	for i, token := range tokens {
+		tc.requests[i] = bytes.Replace(request, []byte(accessToken), []byte(token), 1)
+	}
+	return tc
+}
+
+// toolList is the answer to tools/list with n tools. Without hidden those are left out that the
+// tokens may not use.
+func toolList(n int, hidden bool) string {
+	var b strings.Builder
+	b.WriteString(`{"jsonrpc":"2.0","id":7,"result":{"tools":[`)
+	first := true
+	for i := range n {
+		name := "search_" + strconv.Itoa(i)
+		if i%hideOneOf == 1 {
+			if name = "hidden_" + strconv.Itoa(i); !hidden {
+				continue
+			}
+		}
+		if !first {
+			b.WriteByte(',')
+		}
+		first = false
+		fmt.Fprintf(&b, `{"name":%q,"description":"Searches the documents of a department by words, and returns the lines.","inputSchema":{"type":"object","properties":{"query":{"type":"string","description":"the words"},"limit":{"type":"integer"}},"required":["query"]}}`, name)
+	}
+	b.WriteString(`]}}`)
+	return b.String()
+}
