@@ -354,9 +354,9 @@ func logReady(h *Handler) {
 		fields = append(fields, zap.String("upstream", "the handlers that follow"))
 	}
 	h.logger.Info("MCP endpoint ready", fields...)
-	if h.upstream.translates() {
+	if h.upstream.translates() && h.Authorize == nil { // with authorize there are no such requests
 		h.logger.Info("requests without credentials count as one user", zap.String("endpoint", h.staticPath()),
-			zap.String("advice", "those without a session share one server; where they are of several people, have something in front tell them apart"))
+			zap.String("advice", "requests without a session share one server; if several people use the endpoint, write `authorize` in its block, or put authentication in front of it"))
 	}
 }
 

@@ -285,11 +285,16 @@ func announcedAt(t *testing.T, listen, path string) string {
 
 // Rule D5a: anonymous requests are one owner, and the log says so at load.
 func TestAnonymousOwnerIsLogged(t *testing.T) {
-	for kind, want := range map[string]bool{"stdio": true, "sse": true, "legacy_sse": false, "memory alone": false} {
+	for kind, want := range map[string]bool{"stdio": true, "sse": true, "legacy_sse": false, "memory alone": false, "stdio with authorize": false} {
 		testcaddy.ForgetLogs()
-		standing(t, kind, otherListen(t)).identified(t)
+		kind, authorized := strings.CutSuffix(kind, " with authorize")
+		s := standing(t, kind, otherListen(t))
+		if authorized { // requests without credentials are refused
+			s.endpoint["authorize"] = members{"caddy_user": true}
+		}
+		s.identified(t)
 		if got := testcaddy.Logged("requests without credentials count as one user"); got != want {
-			t.Errorf("%s: it is said: %t", kind, got)
+			t.Errorf("%s, authorized %t: it is said: %t", kind, authorized, got)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/caddyserver/caddy/v2"
@@ -128,10 +130,17 @@ func why(cmd *cobra.Command, opts *whyOptions, args []string) (int, error) {
 	return exitAllowed, nil
 }
 
+// plainMethods are the methods of MCP without a slash. If somebody gives another word, it is
+// the name of a tool. No rule names it as a method, so the answer would be "allowed", even if
+// the tool is refused.
+var plainMethods = []string{"initialize", "ping"}
+
 // request is the request of a method with a name and arguments.
 func request(method, name string, arguments []byte) (operation.Request, error) {
 	r, err := operation.New(method, name, arguments)
 	switch {
+	case name == "" && !strings.Contains(method, "/") && !slices.Contains(plainMethods, method):
+		return r, fmt.Errorf("%s is not a method of MCP; for a tool write `tools/call %[1]s`", method)
 	case err != nil:
 		return r, fmt.Errorf("%s %s is not a request that a client can send: %w", method, name, err)
 	case name != "" && r.Operations[0].FirstName() != name:

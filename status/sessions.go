@@ -38,7 +38,7 @@ same for two sessions of one user.`,
 	}
 	flags := cmd.Flags()
 	admin.add(cmd)
-	flags.StringVar(&endpoint, "endpoint", "", "list the sessions of this endpoint only, by its name in `caddy mcp status`")
+	flags.StringVar(&endpoint, "endpoint", "", "list the sessions of the endpoint with this `name`, as caddy mcp status prints it")
 	flags.BoolVar(&asJSON, "json", false, "print the answer of the admin API")
 	cmd.RunE = RunE(func(cmd *cobra.Command, _ []string) (int, error) {
 		address, err := admin.find()

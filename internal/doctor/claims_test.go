@@ -26,7 +26,9 @@ func TestExplain(t *testing.T) {
 		want  string
 		shown string // in the line about the token
 	}{
-		"good":             {jwtWith("{" + good + `,"exp":4102444800,"scope":"mcp:read more"}`), "token.scope", "", "Token: issuer " + issuerURL + "; audience " + mcpURL + "; expires 2100-01-01T00:00:00Z; scopes mcp:read more"},
+		"good": {jwtWith("{" + good + `,"exp":4102444800,"scope":"mcp:read more"}`), "token.scope", "", "Token: issuer " + issuerURL + "; audience " + mcpURL + "; scopes mcp:read more; expires 2100-01-01T00:00:00Z"},
+		// Scopes are what people look for, so that a long issuer does not cut them off.
+		"several scopes":   {jwtWith("{" + good + `,"exp":4102444800,"scope":"mcp:read https://mcp.example.com/mcp/access files:read files:write"}`), "token.scope", "", "scopes mcp:read https://mcp.example.com/mcp/access files:read files:write;"},
 		"opaque":           {"opaque", "token.time", "", "not a JWT"},
 		"another issuer":   {jwtWith(`{"aud":"` + mcpURL + `","iss":"https://other.example.com"}`), "token.issuer", "warn: the token is from https://other.example.com, but the server's authorization server is " + issuerURL, "issuer https://other.example.com"},
 		"too few scopes":   {jwtWith("{" + good + `,"scp":["mcp:write"]}`), "token.scope", "warn: the token does not have the scopes that WWW-Authenticate names: mcp:read", "scopes mcp:write"},

@@ -85,6 +85,7 @@ func TestWhy(t *testing.T) {
 		"claims twice":     {files, []string{"--claims", broken, "tools/list"}, 2, "has a member twice"},
 		"claims not there": {files, []string{"--claims", reader + "x", "tools/list"}, 2, "no such file"},
 		"unknown key":      {files, []string{"--key", "other", "tools/list"}, 2, "no key with this name"},
+		"tool as method":   {files, []string{"--claims", reader, "write_file"}, 2, "for a tool write `tools/call write_file`"},
 		"call of nothing":  {files, []string{"--claims", reader, "tools/call"}, 2, "is not a request that a client can send"},
 		"name of a list":   {files, []string{"--claims", reader, "tools/list", "x"}, 2, `tools/list takes no name "x"`},
 		"arguments, list":  {files, []string{"--claims", reader, "--arguments", "{}", "tools/list"}, 2, "takes no --arguments"},

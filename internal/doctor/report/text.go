@@ -18,6 +18,7 @@ const (
 	findingLines = 4
 	alsoLines    = 3
 	footLines    = 2
+	tokenLines   = 3
 )
 
 // TextOptions say how a report is written.
@@ -233,13 +234,13 @@ func (t *texter) token() []string {
 	}
 	add("issuer", k.Issuer)
 	add("audience", strings.Join(k.Audience, ", "))
-	add("expires", k.Expires)
 	add("scopes", strings.Join(k.Scopes, " "))
 	add("bound to", k.Bound)
+	add("expires", k.Expires)
 	if len(parts) == 0 {
 		parts = []string{"a JWT without the usual claims"}
 	}
-	return clip(wrap("  ", "  ", "Token: "+strings.Join(parts, "; ")), 2)
+	return clip(wrap("  ", "  ", "Token: "+strings.Join(parts, "; ")), tokenLines)
 }
 
 // blame says on which side the cause is.

@@ -13,7 +13,7 @@ var issuers = []Rule{
 	}},
 	{"issuer.reached", "the authorization server does not answer", "RFC 8414 section 3; RFC 9110 section 4.3", []Remedy{
 		{onNetwork, "start the authorization server; clients must reach it", always},
-		{atServer, "if it has moved, correct authorization_servers", always},
+		{atServer, "if it has moved, correct authorization_servers, or `issuer` in the block `authorize`", always},
 	}},
 	{"issuer.found", "the authorization server has no metadata", "RFC 8414 section 3; OpenID Connect Discovery 1.0 section 4; " + mcpDiscovery, []Remedy{
 		{inCaddyfile, "look into Caddy's log (`metadata`) and `caddy mcp status`: the server behind Caddy did not send it", bridgedIssuer},
@@ -21,7 +21,7 @@ var issuers = []Rule{
 		bridgeIssuer,
 	}},
 	{"issuer.identical", "the issuer does not match", "RFC 8414 section 3.3; " + mcpDiscovery, []Remedy{
-		{inCaddyfile, "write the issuer after `authorization_servers` exactly as the authorization server does, with the same final slash", bridged},
+		{inCaddyfile, "write the issuer after `authorization_servers`, or after `issuer` in the block `authorize`, exactly as the authorization server does, with the same final slash", bridged},
 		{atServer, "write the issuer in authorization_servers exactly as the authorization server does, with the same final slash", bare},
 		{atIssuer, "set its issuer (public URL) to the URL that clients use", always},
 		bridgeIssuer,
