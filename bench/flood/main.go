@@ -2,12 +2,16 @@
 // number of requests with hosts, origins and headers that are all different,
 // and compares the process's memory early on and at the end.
 //
+// An endpoint with authorize gets tokens of 10,000 users, and tokens that are all different and
+// that its issuer has not signed.
+//
 //	go run ./bench/flood [-caddy <binary>] [-requests 1000000]
 package main
 
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
@@ -31,6 +35,8 @@ const (
 	// of the requests and the last, in KiB: the heap of a busy Go program
 	// breathes.
 	margin = 64 << 10
+	// loginURL is the endpoint with authorize.
+	loginURL = "https://mcp.test/login"
 )
 
 func main() {
@@ -59,13 +65,24 @@ func run(ctx context.Context, binary string, n int) (err error) {
 		return err
 	}
 	defer up.Close()
-	c, err := startCaddy(ctx, binary, dir, up.addr)
+	i, err := benchkit.StartIssuer()
+	if err != nil {
+		return err
+	}
+	defer i.Close()
+	more, err := logins(i)
+	if err != nil {
+		return err
+	}
+	shapes = append(more, shapes...) // the last one stays the last
+	c, err := startCaddy(ctx, binary, dir, up.addr, i.URL)
 	if err != nil {
 		return err
 	}
 	defer c.Kill()
 
 	var before int
+	started := time.Now()
 	for i, part := range []int{n / 10, n - n/10} {
 		if err := flood(ctx, c.Site, i*(n/10), part); err != nil {
 			return err
@@ -80,42 +97,91 @@ func run(ctx context.Context, binary string, n int) (err error) {
 		}
 		before = rss
 	}
+	// An unknown key has the keys fetched at most once in 10 seconds.
+	if fetched, most := i.KeysFetched(), int64(time.Since(started)/(10*time.Second))+2; fetched > most {
+		return fmt.Errorf("the keys were fetched %d times, more than %d", fetched, most)
+	}
 	for kind, count := range counts {
 		fmt.Printf("%9d %s\n", count.Load(), kind)
 	}
 	return nil
 }
 
-// shapes are the requests; each is another one for each number.
-var shapes = []struct {
+// shape is a kind of request, another one for each number.
+type shape struct {
 	name   string
-	status string // of the answer
+	status string // of the answer; any, if it is empty
+	body   string
 	head   func(i int) string
-}{
-	{"preflights of origins that are not allowed", "403", func(i int) string {
+}
+
+var shapes = []shape{
+	{"preflights of origins that are not allowed", "403", "", func(i int) string {
 		return fmt.Sprintf("OPTIONS /mcp HTTP/1.1\r\nHost: mcp.test\r\nOrigin: https://h%d.evil.example\r\nAccess-Control-Request-Method: POST\r\n", i)
 	}},
-	{"preflights that ask for headers of their own", "204", func(i int) string {
+	{"preflights that ask for headers of their own", "204", "", func(i int) string {
 		return fmt.Sprintf("OPTIONS /mcp HTTP/1.1\r\nHost: mcp.test\r\nOrigin: https://app.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: mcp-param-%d, x-%[1]d\r\n", i)
 	}},
-	{"requests for hosts that nobody configured", "401", func(i int) string {
+	{"requests for hosts that nobody configured", "401", "", func(i int) string {
 		return fmt.Sprintf("POST /mcp HTTP/1.1\r\nHost: h%d.test\r\nX-Forwarded-Host: h%[1]d.evil.example\r\nContent-Length: 0\r\n", i)
 	}},
-	{"requests of origins that are not allowed", "403", func(i int) string {
+	{"requests of origins that are not allowed", "403", "", func(i int) string {
 		return fmt.Sprintf("POST /mcp HTTP/1.1\r\nHost: h%d.test\r\nOrigin: https://h%[1]d.evil.example\r\nContent-Length: 0\r\n", i)
 	}},
-	{"metadata of other paths", "404", func(i int) string {
+	{"metadata of other paths", "404", "", func(i int) string {
 		return fmt.Sprintf("GET /.well-known/oauth-authorization-server/h%d HTTP/1.1\r\nHost: mcp.test\r\n", i)
 	}},
-	{"pages that are not the authorization server's", "200", func(i int) string {
+	{"pages that are not the authorization server's", "200", "", func(i int) string {
 		return fmt.Sprintf("GET /page-%d HTTP/1.1\r\nHost: h%[1]d.test\r\n", i)
 	}},
-	{"redirects to paths of their own", "302", func(i int) string {
+	{"redirects to paths of their own", "302", "", func(i int) string {
 		return fmt.Sprintf("GET /authorize?to=/page-%d HTTP/1.1\r\nHost: mcp.test\r\nCookie: c%[1]d=1\r\n", i)
 	}},
-	{"metadata for hosts that nobody configured", "", func(i int) string {
+	{"metadata for hosts that nobody configured", "", "", func(i int) string {
 		return fmt.Sprintf("GET /.well-known/oauth-protected-resource/mcp HTTP/1.1\r\nHost: h%d.test\r\n", i)
 	}},
+}
+
+// users is how many users of their own send requests to the endpoint with authorize. Each of
+// their tokens is signed, which costs more than a request.
+const users = 10_000
+
+// logins returns the shapes of the endpoint with authorize: each user, tokens with a signature
+// that is another's, and tokens of keys that do not exist.
+func logins(i *benchkit.Issuer) ([]shape, error) {
+	const body = `{"jsonrpc":"2.0","id":1,"method":"ping"}`
+	post := func(token string) string {
+		return fmt.Sprintf("POST /login HTTP/1.1\r\nHost: mcp.test\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n", token, len(body))
+	}
+	first, err := i.Token("user", loginURL, "mcp")
+	if err != nil {
+		return nil, err
+	}
+	parts := strings.Split(first, ".")
+	encode := base64.RawURLEncoding.EncodeToString
+	var mu sync.Mutex
+	tokens := make(map[int]string)
+	return []shape{
+		{"tokens of users", "200", body, func(k int) string {
+			mu.Lock()
+			defer mu.Unlock()
+			user := k % users
+			if tokens[user] == "" {
+				if tokens[user], err = i.Token(fmt.Sprintf("user-%d", user), loginURL, "mcp"); err != nil {
+					return err.Error() // is no request
+				}
+			}
+			return post(tokens[user])
+		}},
+		{"tokens with the signature of another", "401", body, func(k int) string {
+			claims := fmt.Sprintf(`{"iss":%q,"aud":%q,"sub":"user-%d","exp":%d}`, i.URL, loginURL, k, time.Now().Add(time.Hour).Unix())
+			return post(parts[0] + "." + encode([]byte(claims)) + "." + parts[2])
+		}},
+		{"tokens of keys that do not exist", "401", body, func(k int) string {
+			head := fmt.Sprintf(`{"alg":"RS256","typ":"at+jwt","kid":"key-%d"}`, k)
+			return post(encode([]byte(head)) + "." + parts[1] + "." + parts[2])
+		}},
+	}, nil
 }
 
 var counts = make(map[string]*atomic.Int64)
@@ -156,7 +222,7 @@ func work(ctx context.Context, addr string, next *atomic.Int64, end int64) error
 			shape = shapes[len(shapes)-1]
 		}
 		head := shape.head(int(i))
-		if _, err := io.WriteString(conn, head+"\r\n"); err != nil {
+		if _, err := io.WriteString(conn, head+"\r\n"+shape.body); err != nil {
 			return fmt.Errorf("%s: %w", shape.name, err)
 		}
 		method, _, _ := strings.Cut(head, " ")
@@ -201,6 +267,7 @@ func startUpstream(ctx context.Context) (*upstream, error) {
 		w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+origin+`/.well-known/oauth-protected-resource/mcp"`)
 		w.WriteHeader(http.StatusUnauthorized)
 	})
+	mux.HandleFunc("/login", document(`{"jsonrpc":"2.0","id":1,"result":{}}`))
 	mux.HandleFunc("/.well-known/oauth-protected-resource/mcp", document(fmt.Sprintf(`{"resource":"%s/mcp","authorization_servers":["%[1]s"]}`, origin)))
 	mux.HandleFunc("/.well-known/oauth-authorization-server", document(fmt.Sprintf(`{"issuer":"%s","authorization_endpoint":"%[1]s/authorize","token_endpoint":"%[1]s/token"}`, origin)))
 	mux.HandleFunc("/authorize", func(w http.ResponseWriter, r *http.Request) {
@@ -212,7 +279,7 @@ func startUpstream(ctx context.Context) (*upstream, error) {
 	return u, nil
 }
 
-func startCaddy(ctx context.Context, binary, dir, upstream string) (*benchkit.Caddy, error) {
+func startCaddy(ctx context.Context, binary, dir, upstream, issuer string) (*benchkit.Caddy, error) {
 	c, err := benchkit.NewCaddy(dir)
 	if err != nil {
 		return nil, err
@@ -237,8 +304,14 @@ http://:%s {
 			}
 			authorization_server bridge
 		}
+		mcp_auth_bridge /login {
+			public_url `+loginURL+`
+			authorize {
+				issuer %s
+			}
+		}
 		respond 200
 	}
 }
-`, dir, port, upstream))
+`, dir, port, upstream, issuer))
 }

@@ -2,17 +2,12 @@ package main
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/rsa"
-	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/go-jose/go-jose/v4"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
 // audience is that of the tokens of -authorize.
@@ -28,68 +23,12 @@ const hideOneOf = 10
 // have seen none of them, and at most as many requests for each.
 const newTokens = 10_000
 
-// issuer is the authorization server of -authorize. It serves its metadata and its keys.
-type issuer struct {
-	url    string
-	server *http.Server
-	signer jose.Signer
-}
-
-func startIssuer() (*issuer, error) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return nil, err
-	}
-	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: "1"}},
-		new(jose.SignerOptions).WithType("at+jwt"))
-	if err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	url := "http://" + l.Addr().String()
-	document := func(v any) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(v)
-		}
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/.well-known/oauth-authorization-server", document(map[string]string{
-		"issuer": url, "authorization_endpoint": url + "/authorize", "token_endpoint": url + "/token", "jwks_uri": url + "/keys",
-	}))
-	mux.HandleFunc("/keys", document(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Algorithm: "RS256", Use: "sig"}}}))
-	i := &issuer{url: url, signer: signer, server: &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}}
-	go func() { _ = i.server.Serve(l) }()
-	return i, nil
-}
-
-// token signs an access token (RFC 9068) that no other is equal to.
-func (i *issuer) token() (string, error) {
-	now := time.Now()
-	claims, err := json.Marshal(map[string]any{
-		"iss": i.url, "aud": audience, "sub": "alice", "client_id": "bench", "scope": "mcp files:read",
-		"iat": now.Unix(), "exp": now.Add(12 * time.Hour).Unix(), "jti": rand.Text(),
-	})
-	if err != nil {
-		return "", err
-	}
-	jws, err := i.signer.Sign(claims)
-	if err != nil {
-		return "", err
-	}
-	return jws.CompactSerialize()
-}
-
-// tokens signs n of them.
-func (i *issuer) tokens(n int) ([]string, error) {
+// tokens signs n access tokens.
+func tokens(i *benchkit.Issuer, n int) ([]string, error) {
 	all := make([]string, n)
 	for k := range all {
 		var err error
-		if all[k], err = i.token(); err != nil {
+		if all[k], err = i.Token("alice", audience, "mcp files:read"); err != nil {
 			return nil, err
 		}
 	}
@@ -98,7 +37,7 @@ func (i *issuer) tokens(n int) ([]string, error) {
 
 // compareAuthorize makes the second configuration the endpoint as it is, and the third the same
 // with authorize. It replaces the cases by those whose cost depends on it.
-func compareAuthorize(i *issuer) error {
+func compareAuthorize(i *benchkit.Issuer) error {
 	const rules = `
 		authorize {
 			issuer {issuer} {
@@ -118,16 +57,13 @@ func compareAuthorize(i *issuer) error {
 	open := configurations[bridge].site
 	configurations[byHand] = configuration{"open", open}
 	configurations[bridge] = configuration{"authorize", strings.TrimSuffix(open, "\t}\n") +
-		strings.NewReplacer("{issuer}", i.url, "{audience}", audience).Replace(rules)[1:]}
+		strings.NewReplacer("{issuer}", i.URL, "{audience}", audience).Replace(rules)[1:]}
 
-	one, err := i.token()
+	fresh, err := tokens(i, newTokens)
 	if err != nil {
 		return err
 	}
-	fresh, err := i.tokens(newTokens)
-	if err != nil {
-		return err
-	}
+	one := fresh[0]
 	measured = []*testCase{authorized("call", "json-300", call, one), authorized("call-new", "json-300", call, fresh...)}
 	for _, n := range listSizes {
 		name := "list-" + strconv.Itoa(n)

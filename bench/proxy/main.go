@@ -141,11 +141,11 @@ func run(ctx context.Context, o *options) error {
 		if o.against != "" || o.truncation > 0 {
 			return errors.New("-authorize excludes -against and -truncation")
 		}
-		i, err := startIssuer()
+		i, err := benchkit.StartIssuer()
 		if err != nil {
 			return err
 		}
-		defer func() { _ = i.server.Close() }()
+		defer i.Close()
 		if err := compareAuthorize(i); err != nil {
 			return err
 		}
