@@ -93,8 +93,8 @@ func TestLateProgramGoesOnStarting(t *testing.T) {
 				if !hasEnded(p) || h.Len() != 0 {
 					t.Error("a program that nobody waits for goes on")
 				}
-				if want := []string{notAnswered}; !slices.Equal(told.All, want) {
-					t.Errorf("the operator is told %q, want %q", told.All, want)
+				if want := []string{notAnswered}; !slices.Equal(told.All(), want) {
+					t.Errorf("the operator is told %q, want %q", told.All(), want)
 				}
 				c = hubtest.Post(t, h, "", hubtest.InitializeOf(`{}`))
 				p = <-started
@@ -153,8 +153,8 @@ func TestProgramThatNeverAnswersIsEnded(t *testing.T) {
 		if !hasEnded(p) || h.Len() != 0 {
 			t.Error("a program that does not answer goes on")
 		}
-		if want := []string{notAnswered, noAnswer}; !slices.Equal(told.All, want) {
-			t.Errorf("the operator is told %q, want %q", told.All, want)
+		if want := []string{notAnswered, noAnswer}; !slices.Equal(told.All(), want) {
+			t.Errorf("the operator is told %q, want %q", told.All(), want)
 		}
 	})
 }

@@ -121,8 +121,8 @@ func TestSilentServerIsTold(t *testing.T) {
 			t.Errorf("got %d %s", w.Code, w.Body)
 		}
 		time.Sleep(5 * time.Minute)
-		if want := []string{"server has not answered yet: it wrote nothing", "server does not answer initialize in time: it wrote nothing"}; !slices.Equal(told.All, want) {
-			t.Errorf("the operator is told %q, want %q", told.All, want)
+		if want := []string{"server has not answered yet: it wrote nothing", "server does not answer initialize in time: it wrote nothing"}; !slices.Equal(told.All(), want) {
+			t.Errorf("the operator is told %q, want %q", told.All(), want)
 		}
 	})
 }
@@ -154,8 +154,8 @@ func TestSilentServerIsToldToOldClients(t *testing.T) {
 		if got := stream.Body.String(); !strings.Contains(got, `"id":"i","error"`) || !strings.Contains(got, "did not answer in time") {
 			t.Errorf("the client has %q", got)
 		}
-		if want := []string{"server has not answered yet: the server took the message, and no answer came", "server does not answer initialize in time: the server took the message, and no answer came"}; !slices.Equal(told.All, want) {
-			t.Errorf("the operator is told %q, want %q", told.All, want)
+		if want := []string{"server has not answered yet: the server took the message, and no answer came", "server does not answer initialize in time: the server took the message, and no answer came"}; !slices.Equal(told.All(), want) {
+			t.Errorf("the operator is told %q, want %q", told.All(), want)
 		}
 	})
 }

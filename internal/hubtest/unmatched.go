@@ -3,6 +3,7 @@ package hubtest
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -20,16 +21,27 @@ type Reports struct {
 	all []upstream.Unmatched
 }
 
-// Warnings is an observer that keeps what an operator should see, as message and cause. A
-// synctest bubble makes it safe.
+// Warnings is an observer that keeps what an operator should see.
 type Warnings struct {
 	servers.Unobserved
 
-	All []string
+	mu  sync.Mutex
+	all []string
 }
 
 // Warned implements [servers.Observer].
-func (w *Warnings) Warned(msg, cause string) { w.All = append(w.All, msg+": "+cause) }
+func (w *Warnings) Warned(msg, cause string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all = append(w.all, msg+": "+cause)
+}
+
+// All returns what was told, as message and cause.
+func (w *Warnings) All() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.all)
+}
 
 // Unmatched implements [servers.Observer].
 func (r *Reports) Unmatched(u upstream.Unmatched) {
