@@ -21,13 +21,8 @@ func (h *Handler) compileEdge() error {
 	if h.Authorize == nil {
 		return nil
 	}
-	switch {
-	case h.Challenge != nil:
-		return errors.New("challenge: excludes authorize, which sends its own challenges; leave one of them out")
-	case h.AuthorizationServer != nil:
-		return errors.New("authorization_server: excludes authorize, whose issuers stand for themselves; leave one of them out")
-	case h.metadataOff() && len(h.Authorize.Issuers) > 0:
-		return errors.New("metadata off: with `authorize` clients find the issuer by the metadata; leave `metadata off` out")
+	if err := h.checkBesideAuthorize(); err != nil {
+		return err
 	}
 	e, err := edge.New(h.Authorize, edge.Options{
 		Endpoint: h.Endpoint, Logger: h.logger.Named("authorize").With(zap.String("endpoint", h.Endpoint)),
@@ -44,6 +39,22 @@ func (h *Handler) compileEdge() error {
 		return fmt.Errorf("endpoint %q: %w", h.Endpoint, err)
 	}
 	h.edge = e
+	return nil
+}
+
+// checkBesideAuthorize refuses options that decide what `authorize` decides.
+func (h *Handler) checkBesideAuthorize() error {
+	switch {
+	case h.Authorize == nil:
+	case h.Challenge != nil:
+		return errors.New("challenge: excludes authorize, which sends its own challenges; remove challenge, or remove authorize if the MCP server has a login of its own")
+	case h.AuthorizationServer != nil:
+		return errors.New("authorization_server: excludes authorize, whose issuers stand for themselves; remove authorization_server, or remove authorize if the MCP server has a login of its own")
+	case h.metadataOff() && len(h.Authorize.Issuers) > 0:
+		return errors.New("metadata off: excludes authorize with an issuer, which clients find by the metadata; remove `metadata off`")
+	case h.Metadata != nil && len(h.Metadata.AuthorizationServers) > 0:
+		return errors.New("metadata authorization_servers: excludes authorize, because the metadata names its issuers; remove authorization_servers, and write each server as an `issuer`")
+	}
 	return nil
 }
 

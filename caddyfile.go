@@ -250,6 +250,9 @@ func (dir *directive) finish() error {
 		dir.h.Endpoint = DefaultEndpoint
 	}
 	kind, path, proxyArgs, err := dir.splitAddresses()
+	if err == nil {
+		err = dir.h.checkBesideAuthorize()
+	}
 	if err != nil {
 		return h.WrapErr(err)
 	}

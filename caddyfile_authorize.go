@@ -2,6 +2,7 @@ package mcpauthbridge
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
@@ -15,15 +16,15 @@ var (
 
 func init() { // since the options name each other in errors
 	authorizeOptions = []blockOption[edge.Config]{
-		{name: "issuer", example: "https://login.example.com", read: readIssuer, repeats: true},
+		{name: "issuer", example: "https://login.example.com", read: known(readIssuer), repeats: true},
 		{name: "key", example: "backup {env.BACKUP_KEY} files:read", read: readKey, repeats: true},
 		{name: "key_header", example: "X-API-Key", read: func(s setting, c *edge.Config) error { return s.one(&c.KeyHeader) }},
 		{name: "caddy_user", read: func(s setting, c *edge.Config) error { return s.flag(&c.CaddyUser) }},
 		{name: "dpop", example: "required", read: readDPoP},
 		{name: "dpop_nonce", read: func(s setting, c *edge.Config) error { return s.flag(&c.DPoPNonce) }},
-		{name: "scope", example: "files:read", read: func(s setting, c *edge.Config) error { return s.list(&c.Scopes) }, repeats: true},
-		{name: "claim", example: "groups staff admin", read: func(s setting, c *edge.Config) error { return readClaim(s, &c.Claims) }, repeats: true},
-		{name: "when", example: "`principal.claims.email_verified`", read: func(s setting, c *edge.Config) error { return s.one(&c.When) }},
+		{name: "scope", example: "files:read", read: known(func(s setting, c *edge.Config) error { return s.list(&c.Scopes) }), repeats: true},
+		{name: "claim", example: "groups staff admin", read: known(func(s setting, c *edge.Config) error { return readClaim(s, &c.Claims) }), repeats: true},
+		{name: "when", example: whenExample, read: func(s setting, c *edge.Config) error { return s.expression(&c.When) }},
 		{name: "tools", example: "write_* {", read: func(s setting, c *edge.Config) error {
 			return readRule(s, c, func(r *rules.Rule) *[]string { return &r.Tools })
 		}, repeats: true},
@@ -37,17 +38,17 @@ func init() { // since the options name each other in errors
 			return readRule(s, c, func(r *rules.Rule) *[]string { return &r.Methods })
 		}, repeats: true},
 		{name: "default", example: "deny", read: func(s setting, c *edge.Config) error { return s.one(&c.Default) }},
-		{name: "implies", example: "files:admin files:read files:write", read: readImplies, repeats: true},
+		{name: "implies", example: "files:admin files:read files:write", read: known(readImplies), repeats: true},
 		{name: "lists", example: "hide", read: func(s setting, c *edge.Config) error { return s.one(&c.Lists) }},
 		{name: "challenge_scopes", example: "held", read: func(s setting, c *edge.Config) error { return s.one(&c.ChallengeScopes) }},
-		{name: "user_claims", example: "email groups", read: func(s setting, c *edge.Config) error { return s.words(&c.UserClaims) }},
+		{name: "user_claims", example: "email groups", read: func(s setting, c *edge.Config) error { return s.list(&c.UserClaims) }},
 		{name: "token", example: "strip", read: func(s setting, c *edge.Config) error { return s.one(&c.Token) }},
 		{name: "identity", example: "X-User id", read: readIdentity, repeats: true},
 	}
 	issuerOptions = []blockOption[edge.Issuer]{
-		{name: "jwks", example: "https://login.example.com/keys", read: func(s setting, i *edge.Issuer) error { return s.one(&i.JWKS) }},
-		{name: "audience", example: "api://files", read: func(s setting, i *edge.Issuer) error { return s.words(&i.Audience) }},
-		{name: "introspect", example: "https://login.example.com/introspect", read: readIntrospect},
+		{name: "jwks", example: "https://login.example.com/keys", read: known(func(s setting, i *edge.Issuer) error { return s.one(&i.JWKS) })},
+		{name: "audience", example: "api://files", read: known(func(s setting, i *edge.Issuer) error { return s.words(&i.Audience) })},
+		{name: "introspect", example: "https://login.example.com/introspect", read: known(readIntrospect)},
 	}
 }
 
@@ -57,25 +58,71 @@ var introspectOptions = []blockOption[edge.Introspect]{
 }
 
 var ruleOptions = []blockOption[rules.Rule]{
-	{name: "scope", example: "files:write", read: func(s setting, r *rules.Rule) error { return s.list(&r.Scopes) }, repeats: true},
-	{name: "claim", example: "groups staff admin", read: func(s setting, r *rules.Rule) error { return readClaim(s, &r.Claims) }, repeats: true},
-	{name: "when", example: "`\"admin\" in principal.claims.groups`", read: func(s setting, r *rules.Rule) error { return s.one(&r.When) }},
+	{name: "scope", example: "files:write", read: known(func(s setting, r *rules.Rule) error { return s.list(&r.Scopes) }), repeats: true},
+	{name: "claim", example: "groups staff admin", read: known(func(s setting, r *rules.Rule) error { return readClaim(s, &r.Claims) }), repeats: true},
+	{name: "when", example: whenExample, read: func(s setting, r *rules.Rule) error { return s.expression(&r.When) }},
 	{name: "deny", read: func(s setting, r *rules.Rule) error { return s.flag(&r.Deny) }},
 }
 
-// readRule reads the patterns of a rule, and what it needs.
+// whenExample is an expression for errors.
+const whenExample = "`\"admin\" in principal.claims.groups`"
+
+// expression reads a CEL expression, which is one value.
+func (s setting) expression(to *string) error {
+	if !s.NextArg() {
+		return s.Errf("%s: needs a value%s", s.label, s.as())
+	}
+	*to = s.Val()
+	if s.NextArg() {
+		return s.Errf("%s: the expression is one value; write all of it between backticks%s", s.label, s.as())
+	}
+	return s.noBlock()
+}
+
+// known reads an option whose placeholders are not replaced, and refuses these.
+func known[T any](read func(s setting, to *T) error) func(s setting, to *T) error {
+	return func(s setting, to *T) error {
+		ahead := *s.Dispenser // which does not move that of the option
+		for _, value := range ahead.RemainingArgs() {
+			if hasPlaceholder(value) {
+				return s.Errf("%s: %q: %s", s.label, value, atLoad(value))
+			}
+		}
+		return read(s, to)
+	}
+}
+
+// readRule reads the patterns of a rule, and what it needs. It checks both, so that an error has
+// its line.
 func readRule(s setting, c *edge.Config, patterns func(*rules.Rule) *[]string) error {
 	var r rules.Rule
 	if err := s.words(patterns(&r)); err != nil {
 		return err
 	}
-	err := readBlock(s.Dispenser, s.label, ruleOptions, &r, nil)
+	check := func() error { return checkRules(rules.Config{Rules: []rules.Rule{r}}) }
+	err := placed(s.Dispenser, check())
+	if err == nil {
+		err = readBlock(s.Dispenser, s.label, ruleOptions, &r, check)
+	}
 	c.Rules = append(c.Rules, r)
 	return err
 }
 
+// checkRules checks rules, or what every request needs.
+func checkRules(c rules.Config) error {
+	_, err := rules.New(c)
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		err = joined.Unwrap()[0]
+	}
+	return prefixed("authorize ", err)
+}
+
 func readClaim(s setting, to *[]rules.Claim) error {
 	values := s.RemainingArgs()
+	if len(values) == 1 && strings.Contains(values[0], "=") {
+		name, value, _ := strings.Cut(values[0], "=")
+		return s.Errf("%s: %q: name and values stand apart; write `claim %s %s`", s.label, values[0], name, value)
+	}
 	if len(values) < 2 {
 		return s.Errf("%s: needs the name of a claim and one or more values%s", s.label, s.as())
 	}
@@ -107,14 +154,18 @@ func readAuthorize(dir *directive, s setting) error {
 		}
 		return s.Errf("authorize: takes a block, not %q; its options are %s", s.Val(), strings.Join(namesOf(authorizeOptions), ", "))
 	}
-	if err := readBlock(s.Dispenser, "authorize", authorizeOptions, c, nil); err != nil {
+	err := readBlock(s.Dispenser, "authorize", authorizeOptions, c, func() error {
+		every := c.Config
+		every.Rules = nil // which are checked where they are read
+		return checkRules(every)
+	})
+	if err != nil {
 		return err
 	}
 	if err := c.Validate(); err != nil {
 		return placed(s.Dispenser, err)
 	}
-	_, err := rules.New(c.Config)
-	return placed(s.Dispenser, prefixed("authorize ", err))
+	return placed(s.Dispenser, checkRules(c.Config))
 }
 
 func readIssuer(s setting, c *edge.Config) error {
@@ -122,8 +173,11 @@ func readIssuer(s setting, c *edge.Config) error {
 		return s.Errf("%s: needs a value%s", s.label, s.as())
 	}
 	issuer := edge.Issuer{Issuer: s.Val()}
-	if err := edge.CheckIssuer(issuer.Issuer); err != nil && !hasPlaceholder(issuer.Issuer) {
+	if err := edge.CheckIssuer(issuer.Issuer); err != nil {
 		return s.WrapErr(err)
+	}
+	if slices.ContainsFunc(c.Issuers, func(other edge.Issuer) bool { return other.Issuer == issuer.Issuer }) {
+		return errTwice(s.Dispenser, fmt.Sprintf("%s %q", s.label, issuer.Issuer))
 	}
 	if s.NextArg() {
 		return s.Errf("%s: takes one value, remove %q; write one line for each issuer", s.label, s.Val())
@@ -141,7 +195,7 @@ func readIntrospect(s setting, i *edge.Issuer) error {
 	if s.NextArg() {
 		return s.Errf("%s: takes one value, remove %q", s.label, s.Val())
 	}
-	return readBlock(s.Dispenser, "authorize issuer introspect", introspectOptions, i.Introspect, nil)
+	return readBlock(s.Dispenser, introspectBlock, introspectOptions, i.Introspect, nil)
 }
 
 func readKey(s setting, c *edge.Config) error {
@@ -149,8 +203,21 @@ func readKey(s setting, c *edge.Config) error {
 	if len(values) < 2 {
 		return s.Errf("%s: needs a name and a value%s", s.label, s.as())
 	}
+	for _, scope := range values[2:] {
+		if strings.Contains(scope, ",") {
+			return s.Errf("%s: %q has a comma; separate scopes with spaces, as in `key %s %s %s`", s.label, scope, values[0], shownKey(values[1]), withoutCommas(values[2:]))
+		}
+	}
 	c.Keys = append(c.Keys, edge.Key{Name: values[0], Value: values[1], Scope: values[2:]})
 	return s.noBlock()
+}
+
+// shownKey is the value of a key as an error may show it.
+func shownKey(value string) string {
+	if hasPlaceholder(value) {
+		return value
+	}
+	return "{env.KEY}"
 }
 
 func readDPoP(s setting, c *edge.Config) error {

@@ -1,7 +1,9 @@
 package mcpauthbridge
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -36,6 +38,9 @@ func readBlock[T any](d *caddyfile.Dispenser, block string, options []blockOptio
 			s.example = name
 		}
 		err := option.read(s, to)
+		if err == nil {
+			err = s.noBlock() // behind an option that has read its own, if it has one
+		}
 		if err == nil && check != nil {
 			err = placed(d, check())
 		}
@@ -55,7 +60,7 @@ func namesOf[T any](options []blockOption[T]) (names []string) {
 
 // errTwice refuses an option that stands twice.
 func errTwice(d *caddyfile.Dispenser, label string) error {
-	return d.Errf("%s is given twice; give it only once", label)
+	return d.Errf("%s is given twice; remove one of the two", label)
 }
 
 // blocks has the options of each block, for those who look for them in another place.
@@ -66,6 +71,9 @@ func blocks() map[string][]string {
 		"metadata":             namesOf(metadataOptions),
 		"authorization_server": namesOf(authorizationServerOptions),
 		"authorize":            namesOf(authorizeOptions),
+		"authorize issuer":     namesOf(issuerOptions),
+		"authorize rule":       namesOf(ruleOptions),
+		introspectBlock:        namesOf(introspectOptions),
 		"stdio":                namesOf(stdioOptions),
 		"sessions":             namesOf(sessionsOptions),
 		"limits":               namesOf(limitsOptions),
@@ -74,10 +82,12 @@ func blocks() map[string][]string {
 
 // errUnknownIn refuses an option that a block does not have.
 func errUnknownIn(d *caddyfile.Dispenser, block, name string, known []string) error {
-	if renamed[block][name] == "" && suggest.Nearest(name, known) == "" {
-		if home := homeOf(name, block); home != "" {
-			return d.Errf("%s: the option %q belongs in %s; move it there", block, name, home)
-		}
+	if hint := wordsOfRules[name]; hint != "" && slices.Equal(known, namesOf(ruleOptions)) {
+		return d.Errf("%s: unrecognized option %q; %s", block, name, hint)
+	}
+	near := renamed[block][name] != "" || suggest.Nearest(name, known) != ""
+	if home := homeOf(name, block); home != "" && (!near || strings.HasPrefix(block, "authorize")) {
+		return d.Errf("%s: the option %q belongs in %s; move it there", block, name, home)
 	}
 	return d.Err(suggest.Unknown(block, name, known, renamed[block]))
 }
@@ -88,16 +98,46 @@ func homeOf(name, not string) string {
 	if not != "" && slices.ContainsFunc(options, func(o topOption) bool { return o.name == name }) {
 		return "the block of mcp_auth_bridge"
 	}
-	for _, block := range blockNames {
-		if block != not && slices.Contains(blocks()[block], name) {
-			return "the block `" + block + "`"
+	family, _, _ := strings.Cut(not, " ")
+	names := slices.Clone(blockNames)
+	slices.SortStableFunc(names, func(a, b string) int { // the nearest first
+		return cmp.Compare(strings.Index(b, family), strings.Index(a, family))
+	})
+	for _, block := range names {
+		if block == not || !slices.Contains(blocks()[block], name) {
+			continue
 		}
+		if home := homes[block]; home != "" {
+			return home
+		}
+		return "the block `" + block + "`"
 	}
 	return ""
 }
 
+// introspectBlock is the block with the credentials for an issuer that is asked about tokens.
+const introspectBlock = "authorize issuer introspect"
+
 // blockNames are the blocks in the order in which an option is looked for.
-var blockNames = []string{"cors", "metadata", "challenge", "authorization_server", "authorize", "stdio", "sessions", "limits"}
+var blockNames = []string{
+	"cors", "metadata", "challenge", "authorization_server", "authorize", "authorize issuer", "authorize rule", introspectBlock,
+	"stdio", "sessions", "limits",
+}
+
+// homes are the blocks inside of others, as errors name them.
+var homes = map[string]string{
+	"authorize issuer": "the block of an `issuer`",
+	"authorize rule":   "the block of a rule, such as `tools write_*`",
+	introspectBlock:    "the block `introspect` of an `issuer`",
+}
+
+// wordsOfRules has what to write in place of words that other programs have in rules.
+var wordsOfRules = map[string]string{
+	"allow":   "a rule without options allows: remove the line",
+	"require": "write what is required as `scope`, `claim` or `when`",
+	"scopes":  "write `scope`",
+	"claims":  "write `claim`",
+}
 
 // renamed has, for each block, the new names of options that have had another one.
 var renamed = map[string]map[string]string{

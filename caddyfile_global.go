@@ -17,7 +17,7 @@ import (
 func parseGlobal(d *caddyfile.Dispenser, prev any) (any, error) {
 	d.Next() // consume option name
 	if prev != nil {
-		return nil, d.Err("the global option mcp_auth_bridge is given twice; give it only once")
+		return nil, d.Err("the global option mcp_auth_bridge is given twice; remove one of the two")
 	}
 	if d.NextArg() {
 		return nil, d.Errf("the global option mcp_auth_bridge: takes a block with cors and limits, remove %q", d.Val())

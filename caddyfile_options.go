@@ -29,7 +29,7 @@ func init() { // since the options name each other in errors
 		{name: "cors", example: "off", read: readCORS, needsMore: true},
 		{name: "metadata", example: "off", read: readMetadata, needsMore: true},
 		{name: "authorization_server", example: "bridge", read: readAuthorizationServer},
-		{name: "authorize", read: readAuthorize, needsMore: true},
+		{name: "authorize", read: readAuthorize},
 		{name: "message_path", example: "/messages", read: readMessagePath},
 		{name: "stdio", example: "npx -y <package>", read: readStdio},
 		{name: "legacy_sse", read: readLegacySSE},

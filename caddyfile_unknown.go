@@ -28,7 +28,7 @@ var otherWords = map[string]string{
 	"tls":      "write the upstream's address as `https://host:port`; trust and certificates stand in `transport http`",
 	"command":  "write the program as `stdio npx -y <package>`",
 	"args":     "write the program and its arguments on one line, as in `stdio npx -y <package>`",
-	"issuer":   "write `authorization_servers https://login.example.com` in the block `metadata`",
+	"issuer":   "write it in a block `authorize {` if Caddy is to ask for logins, or as `authorization_servers https://login.example.com` in the block `metadata` if the MCP server does",
 }
 
 // unrecognized is how reverse_proxy begins its error for an option that it does not take.

@@ -23,6 +23,13 @@ func TestRefusedJSON(t *testing.T) {
 		"unknown member":              {`"publc_url":"https://mcp.example.com"`, "mcp_auth_bridge: unrecognized option \"publc_url\"; did you mean `public_url`?"},
 		"unknown member of a part":    {`"cors":{"allowed_origins":[]}`, "cors: unrecognized option \"allowed_origins\"; did you mean `allow_origins`?"},
 		"unknown member of the proxy": {`"reverse_proxy":{"upstream":[]}`, `json: unknown field "upstream"`},
+		"issuer's metadata":           {`"metadata":{"authorization_servers":["https://a.example/.well-known/openid-configuration"]}`, "write https://a.example"},
+		"two servers in one":          {`"metadata":{"authorization_servers":["https://a.example,https://b.example"]}`, "as in `authorization_servers https://a.example https://b.example`"},
+		"keys of no URL":              {`"authorize":{"issuers":[{"issuer":"https://a.example","jwks":"/keys"}]}`, `authorize issuer jwks: "/keys" must be a URL that starts with https://`},
+		"key_header without a key":    {`"authorize":{"issuers":[{"issuer":"https://a.example"}],"key_header":"X-Key"}`, "authorize key_header: there is no key that it could carry"},
+		"issuer twice":                {`"authorize":{"issuers":[{"issuer":"https://a.example"},{"issuer":"https://a.example"}]}`, `authorize issuer "https://a.example" is given twice: remove one`},
+		"servers beside authorize":    {`"metadata":{"authorization_servers":["https://b.example"]},"authorize":{"issuers":[{"issuer":"https://a.example"}]}`, "metadata authorization_servers: excludes authorize"},
+		"member of no principal":      {`"authorize":{"issuers":[{"issuer":"https://a.example"}],"when":"principal.claim.x"}`, `principal has no member "claim"`},
 		"origin of a challenge":       {`"challenge":{"origins":["localhost:1"]}`, "challenge origins"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -33,7 +33,7 @@ type oddValue struct {
 // to be placed.
 func oddValues(endpoints []*Handler) (all []oddValue) {
 	for _, h := range endpoints {
-		for _, v := range slices.Concat(loopbackIssuers(h), scopesWithComma(h), plainToTLSPort(h), otherPublicPath(h)) {
+		for _, v := range slices.Concat(loopbackIssuers(h), scopesWithComma(h), plainToTLSPort(h), otherPublicPath(h), oddAuthorize(h)) {
 			v.endpoint, v.line = h.staticPath(), h.line
 			if !slices.Contains(all, v) { // one directive can be an endpoint on several servers
 				all = append(all, v)

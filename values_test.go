@@ -49,10 +49,10 @@ func TestOddValuesOfJSON(t *testing.T) {
 			[]string{"metadata authorization_servers", "metadata scopes_supported", "challenge scope", "public_url", "upstream"},
 		},
 		"authorize": {
-			`"authorize":{"issuers":[{"issuer":"http://127.0.0.1:9000"}],"scopes":["a,b"],"rules":[{"tools":["x"],"scopes":["c,d"]}],
+			`"authorize":{"issuers":[{"issuer":"http://127.0.0.1:9000","audience":["g,h"],"introspect":{}}],"scopes":["a,b"],"rules":[{"tools":["x,y"],"scopes":["c,d"]}],
 			"keys":[{"name":"k","value":"0123456789abcdef","scope":["e,f"]}]},
 			"reverse_proxy":{"upstreams":[{"dial":"localhost:3000"}]}`,
-			[]string{"authorize issuer", "authorize scope", "authorize rule scope", "authorize key scope"},
+			[]string{"authorize issuer", "authorize scope", "authorize rule scope", "authorize key scope", "authorize key", "authorize audience", "authorize introspect", "authorize tools"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestOddValuesOfJSON(t *testing.T) {
 }
 
 // ofMachine are golden Caddyfiles with values from files and variables that no machine has.
-var ofMachine = map[string]bool{"placeholders_in_options": true, "stdio_env_words": true}
+var ofMachine = map[string]bool{"authorize_every_option": true, "placeholders_in_options": true, "stdio_env_words": true}
 
 // The golden Caddyfiles load without a message.
 func TestGoldenCaddyfilesLoad(t *testing.T) {
@@ -96,6 +96,7 @@ func TestGoldenCaddyfilesLoad(t *testing.T) {
 		}
 	}
 	t.Setenv("PATH", dir+":/usr/bin:/bin")
+	t.Setenv("BACKUP_KEY", "0123456789abcdef-backup")
 	files, err := filepath.Glob("testdata/caddyfile_adapt/*.txt")
 	if err != nil {
 		t.Fatal(err)

@@ -125,6 +125,9 @@ func CheckIssuer(issuer string) error {
 	if meant := origin.MeantIssuer(issuer); meant != "" {
 		return fmt.Errorf("authorize issuer: %q is the URL of its metadata; write `issuer %s`, as `issuer` in that document has it", issuer, meant)
 	}
+	if first, second, ok := strings.Cut(issuer, ","); ok && strings.Contains(second, "://") {
+		return fmt.Errorf("authorize issuer: %q has a comma; write one line for each, as in `issuer %s` and `issuer %s`", issuer, first, second)
+	}
 	if !strings.Contains(issuer, "://") {
 		return fmt.Errorf("authorize issuer: %q has no scheme; write `issuer https://%s`", issuer, issuer)
 	}
@@ -145,6 +148,18 @@ func (c *Config) Validate() error {
 		if err := CheckIssuer(i.Issuer); err != nil {
 			errs = append(errs, err)
 		}
+		checkURL := func(option, value string) {
+			if u, err := origin.Parse(value); value != "" && (err != nil || u.Fragment) {
+				add("%s: %q must be a URL that starts with https://, such as %s/keys", option, value, strings.TrimSuffix(i.Issuer, "/"))
+			}
+		}
+		checkURL("issuer jwks", i.JWKS)
+		if i.Introspect != nil {
+			checkURL("issuer introspect", i.Introspect.URL)
+		}
+	}
+	if c.KeyHeader != "" && len(c.Keys) == 0 {
+		add("key_header: there is no key that it could carry; write `key NAME {env.KEY}`, or remove key_header")
 	}
 	switch credential.Mode(c.DPoP) {
 	case credential.Off, credential.Optional, credential.Required:
@@ -152,13 +167,13 @@ func (c *Config) Validate() error {
 		add("dpop: %q must be optional or required", c.DPoP)
 	}
 	if c.DPoPNonce && c.DPoP == "" {
-		add("dpop_nonce: needs `dpop optional` or `dpop required`")
+		add("dpop_nonce: needs `dpop optional` or `dpop required`; write one of them, or remove dpop_nonce")
 	}
 	switch c.Token {
 	case "", strip:
 	case pass:
 		if slices.ContainsFunc(c.Issuers, func(i Issuer) bool { return len(i.Audience) > 0 }) {
-			add("token pass: excludes `audience`, because such a token was issued for another service; leave one of them out")
+			add("token pass: excludes `audience`, because such a token was issued for another service; remove one of them")
 		}
 	default:
 		add("token: %q must be strip or pass", c.Token)

@@ -217,6 +217,8 @@ func (c *Config) checkDocument() error {
 	for _, server := range c.AuthorizationServers {
 		u, err := origin.Parse(server)
 		switch meant := origin.MeantURL(server); {
+		case err != nil && strings.Contains(server, ",") && strings.Contains(server, "://"):
+			err = fmt.Errorf("has a comma; separate servers with spaces, as in `authorization_servers %s`", strings.Join(strings.FieldsFunc(server, func(r rune) bool { return r == ',' || r == ' ' }), " "))
 		case err != nil && meant != "":
 			err = fmt.Errorf("%w; write %s", err, meant)
 		case err == nil && (u.Query != "" || u.Fragment):
@@ -247,7 +249,7 @@ func (c *Config) checkDocument() error {
 		case hint != "":
 			errs = append(errs, fmt.Errorf("metadata set %q: %s", m.Name, hint))
 		case seen[m.Name]:
-			errs = append(errs, fmt.Errorf("metadata set %q: is set twice; give it only once", m.Name))
+			errs = append(errs, fmt.Errorf("metadata set %q: is set twice; remove one of the two", m.Name))
 		}
 		if !jsontext.Valid(m.Value) {
 			errs = append(errs, fmt.Errorf("metadata set %q: value %q is not JSON", m.Name, m.Value))

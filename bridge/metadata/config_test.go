@@ -55,7 +55,7 @@ func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
 			`metadata set "\xff": must be the name of a member`,
 			`metadata set "resource": it is the public URL, set public_url or keep_resource`,
 			`metadata set "authorization_servers": use metadata authorization_servers`,
-			`metadata set "a": is set twice; give it only once`,
+			`metadata set "a": is set twice; remove one of the two`,
 			`metadata set "b": value "1,\"resource\":2" is not JSON`,
 			`metadata set "c": value "" is not JSON`,
 			`metadata set "d": value "\"\xff\"" is not JSON`,

@@ -129,7 +129,7 @@ func (a *Authenticator) addKeys(keys []Key) error {
 		case k.Name == "":
 			return errors.New("key: a key needs a name: write `key NAME VALUE`")
 		case len(k.Value) < minKey || !isToken68(k.Value):
-			return fmt.Errorf("key %q: the value must have at least %d of the characters A-Z a-z 0-9 - . _ ~ + /: make one with `openssl rand -hex 32`", k.Name, minKey)
+			return fmt.Errorf("key %q: the value must have at least %d of the characters A-Z a-z 0-9 - . _ ~ + /: make one with `openssl rand -hex 32`, and write it as `{env.BACKUP_KEY}`", k.Name, minKey)
 		}
 		sum := sha256.Sum256([]byte(k.Value))
 		for _, other := range a.keys {
@@ -150,7 +150,7 @@ func (a *Authenticator) addIssuers(issuers []Issuer) error {
 		}
 		for _, other := range a.issuers {
 			if other.cfg.Issuer == cfg.Issuer {
-				return fmt.Errorf("issuer %q is there twice: keep one", cfg.Issuer)
+				return fmt.Errorf("issuer %q is given twice: remove one of the two", cfg.Issuer)
 			}
 		}
 		if cfg.Introspect != nil {

@@ -429,7 +429,7 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 	}{
 		"no URL":      {credential.Config{Issuers: []credential.Issuer{{Issuer: "login.example.com"}}}, "https://"},
 		"query":       {credential.Config{Issuers: []credential.Issuer{{Issuer: "https://a.example?x"}}}, "without query"},
-		"twice":       {credential.Config{Issuers: []credential.Issuer{{Issuer: "https://a.example"}, {Issuer: "https://a.example"}}}, "keep one"},
+		"twice":       {credential.Config{Issuers: []credential.Issuer{{Issuer: "https://a.example"}, {Issuer: "https://a.example"}}}, "remove one of the two"},
 		"short key":   {credential.Config{Keys: []credential.Key{{Name: "a", Value: "short"}}}, "openssl rand"},
 		"key, spaces": {credential.Config{Keys: []credential.Key{{Name: "a", Value: "0123456789 0123456789"}}}, "openssl rand"},
 		"no name":     {credential.Config{Keys: []credential.Key{{Value: "0123456789012345678"}}}, "key NAME VALUE"},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -79,17 +80,22 @@ func newExpression(text string) (*expression, error) {
 	checked, issues := env.Compile(text)
 	if issues.Err() != nil {
 		first := issues.Errors()[0]
-		return nil, fmt.Errorf("column %d: %s", first.Location.Column()+1, strings.Join(strings.Fields(first.Message), " "))
+		message := strings.Join(strings.Fields(first.Message), " ")
+		return nil, fmt.Errorf("column %d: %s%s", first.Location.Column()+1, message, cureOf(message))
 	}
 	if out := checked.OutputType(); !out.IsExactType(cel.BoolType) && !out.IsExactType(cel.DynType) {
-		return nil, fmt.Errorf("it is of type %s: write a condition that is true or false", out)
+		return nil, fmt.Errorf("it is of type %s: write a condition that is true or false, as in when `\"admin\" in principal.claims.groups`", out)
 	}
 	program, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost))
 	if err != nil {
 		return nil, err
 	}
 	e := &expression{program: program}
+	unknown := ""
 	ast.PostOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		if x.Kind() == ast.SelectKind && isPrincipal(x.AsSelect().Operand()) && !slices.Contains(principalMembers, x.AsSelect().FieldName()) {
+			unknown = x.AsSelect().FieldName()
+		}
 		if x.Kind() == ast.IdentKind {
 			switch strings.TrimPrefix(x.AsIdent(), ".") {
 			case varArguments:
@@ -99,7 +105,28 @@ func newExpression(text string) (*expression, error) {
 			}
 		}
 	}))
+	if unknown != "" {
+		return nil, fmt.Errorf("principal has no member %q: write one of %s; a claim is in its claims, as in `principal.claims.groups`", unknown, strings.Join(principalMembers, ", "))
+	}
 	return e, nil
+}
+
+// cureOf ends the message of an expression that CEL does not accept.
+func cureOf(message string) string {
+	switch {
+	case strings.HasPrefix(message, "undeclared reference"):
+		return ": write one of principal, method, name and arguments, as in `principal.claims.groups`"
+	case strings.HasPrefix(message, "Syntax error"):
+		return ": write texts in quotes, and `==` to compare"
+	}
+	return ""
+}
+
+// principalMembers are the members of the variable principal.
+var principalMembers = []string{"issuer", "subject", "client_id", "scopes", "claims", "kind", "key"}
+
+func isPrincipal(x ast.Expr) bool {
+	return x.Kind() == ast.IdentKind && strings.TrimPrefix(x.AsIdent(), ".") == varPrincipal
 }
 
 // variables are the variables of one evaluation. They are computed when they are read.

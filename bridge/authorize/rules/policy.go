@@ -147,27 +147,31 @@ func describe(r Rule) string {
 // compile compiles a rule without its patterns.
 func compile(text string, from Rule) (*rule, error) {
 	r := &rule{text: text, deny: from.Deny, scopes: principal.NewScopes(from.Scopes...)}
+	at := text + ": "
+	if text == ruleBase { // whose options are not inside of another
+		at = ""
+	}
 	if from.Deny && (len(from.Scopes) > 0 || len(from.Claims) > 0) {
-		return nil, fmt.Errorf("%s: deny with scope or claim: write the condition in when", text)
+		return nil, fmt.Errorf("%sdeny excludes scope and claim, which allow: remove deny to require them, or write the condition of deny in when", at)
 	}
 	for _, scope := range from.Scopes {
 		if !principal.IsScope(scope) {
-			return nil, fmt.Errorf("%s: scope %q: write scopes one by one, without quotes and backslashes", text, scope)
+			return nil, fmt.Errorf("%sscope %q: write scopes one by one, without quotes and backslashes", at, scope)
 		}
 		if scope == offlineAccess {
-			return nil, fmt.Errorf("%s: scope %q: remove it, because a challenge must not ask for it", text, scope)
+			return nil, fmt.Errorf("%sscope %q: remove it, because a challenge must not ask for it", at, scope)
 		}
 	}
 	for _, c := range from.Claims {
 		if c.Name == "" || len(c.Values) == 0 {
-			return nil, fmt.Errorf("%s: claim %q without a name or a value: write claim NAME VALUE, with one value or more", text, c.Name)
+			return nil, fmt.Errorf("%sclaim %q without a name or a value: write claim NAME VALUE, with one value or more", at, c.Name)
 		}
 		r.claims = append(r.claims, newClaim(c))
 	}
 	if from.When != "" {
 		var err error
 		if r.when, err = newExpression(from.When); err != nil {
-			return nil, fmt.Errorf("%s: when %q: %w", text, from.When, err)
+			return nil, fmt.Errorf("%swhen %q: %w", at, from.When, err)
 		}
 	}
 	return r, nil

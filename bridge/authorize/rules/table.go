@@ -90,7 +90,7 @@ func (t *table) add(text string, r *rule) error {
 }
 
 func twice(text string) error {
-	return fmt.Errorf("pattern %q has another rule: write one rule with all needs", text)
+	return fmt.Errorf("pattern %q has another rule: write one rule with all needs, and remove the other", text)
 }
 
 // repeats reports whether two rules may not have the same pattern: only one that denies under
