@@ -99,8 +99,11 @@ func (q *request) authorize(w http.ResponseWriter, target bridge.Target) (http.R
 		facts.Seal = sealer
 	}
 	w, r, admission := h.edge.Admit(w, q.r, facts)
-	q.admission = admission
-	return w, r, admission != nil
+	if admission == nil {
+		return nil, nil, false
+	}
+	q.admission, q.asked = admission, &admission.Request
+	return w, r, true
 }
 
 // endAuthorized completes the answer of a request that the edge has let through.

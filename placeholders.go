@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
@@ -43,13 +44,15 @@ type facts struct {
 	// read is what a message bridge has read of the request. It is empty where the
 	// request crosses as bytes.
 	read notes.Notes
+	// asked is what the edge has read of the request; nil without authorize.
+	asked *operation.Request
 }
 
 // notes returns what is known of the request.
 func (f *facts) notes() notes.Notes {
 	n := f.read
 	if n.Era == "" {
-		n = notes.Of(f.r)
+		n = f.crossing()
 	}
 	switch f.target {
 	case targetMessage, targetSSE, targetSSEMessage:
@@ -67,6 +70,23 @@ func (f *facts) notes() notes.Notes {
 		}
 	}
 	return n
+}
+
+// crossing returns what is known of a request that crosses as bytes: what its fields say or,
+// if the edge has read it, what is in its body. A field of a client older than 2026-07-28 is
+// compared with nothing, so behind the edge no field counts.
+func (f *facts) crossing() notes.Notes {
+	n := notes.Of(f.r)
+	switch {
+	case f.asked == nil:
+		return n
+	case len(f.asked.Operations) == 0:
+		return n.Read("", "")
+	case len(f.asked.Operations) > 1:
+		return n.Read(notes.MethodBatch, "")
+	}
+	op := f.asked.Operations[0]
+	return n.Read(op.Method, op.FirstName())
 }
 
 // placeholderPrefix is what placeholders begin with.

@@ -135,6 +135,19 @@ func NoteMessages(r *http.Request, all []message.Message) {
 	}
 }
 
+// MethodBatch is shown as the method of a request with several messages.
+const MethodBatch = "batch"
+
+// Read returns the notes with a method and a name that were read in the body, in place of what
+// the fields say.
+func (n Notes) Read(method, name string) Notes {
+	n.Method, n.Name = ShownMethod(method), ""
+	if isNamed(method) {
+		n.Name = ShownName(name)
+	}
+	return n
+}
+
 // NoteSession writes down which session a request belongs to.
 func NoteSession(r *http.Request, id string) {
 	if n, _ := r.Context().Value(notesKey{}).(*Notes); n != nil {
@@ -151,7 +164,8 @@ func OfMessage(m message.Message) (n Notes) {
 // shown returns method and name of a message as they may be shown.
 func shown(m message.Message) (method, name string) {
 	if isNamed(m.Method) {
-		name = ShownName(message.Text(m.Raw, "params", "name"))
+		name = message.Text(m.Raw, "params", "name")
 	}
-	return ShownMethod(m.Method), name
+	n := Notes{}.Read(m.Method, name)
+	return n.Method, n.Name
 }

@@ -118,3 +118,19 @@ func TestNoteMessages(t *testing.T) {
 	}
 	NoteMessages(httptest.NewRequest("POST", "/mcp", nil), []message.Message{{}}) // nobody asks
 }
+
+// What was read in a body counts in place of the fields, within the same bounds. A URI is not
+// shown.
+func TestNotesRead(t *testing.T) {
+	n := Notes{Era: EraHandshake, Method: "of the field", Name: "of the field"}
+	for _, c := range []struct{ method, name, wantMethod, wantName string }{
+		{"tools/call", "a\nb", "tools/call", "a?b"},
+		{"resources/read", "file:///secret", "resources/read", ""},
+		{"ping", "x", "ping", ""},
+		{"", "", "", ""},
+	} {
+		if got, want := n.Read(c.method, c.name), (Notes{Era: EraHandshake, Method: c.wantMethod, Name: c.wantName}); got != want {
+			t.Errorf("%s %q: got %+v, want %+v", c.method, c.name, got, want)
+		}
+	}
+}

@@ -154,3 +154,33 @@ func TestPlaceholdersOfMessages(t *testing.T) {
 		t.Errorf("tools/call is logged as %v", got)
 	}
 }
+
+// F1: behind authorize the placeholders are what the body says, whatever a client of any
+// revision writes into its fields. So a limit or a matcher can rely on them.
+func TestPlaceholdersBehindAuthorize(t *testing.T) {
+	t.Setenv("OBSERVE_TEST_KEY", "0123456789abcdef")
+	up := mcptest.NewAnswers(t)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, accessSite(port, "mcp_auth_bridge "+up.URL+" {\nauthorize {\nkey one {env.OBSERVE_TEST_KEY}\n}\n}"))
+	call := func(name string) string {
+		return `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"` + name + `"}}`
+	}
+	for name, c := range map[string]struct{ verb, body, method, name string }{
+		"a call":                 {"POST", call("costly"), "tools/call", "costly"},
+		"a resource":             {"POST", `{"jsonrpc":"2.0","id":2,"method":"resources/read","params":{"uri":"file:///a"}}`, "resources/read", ""},
+		"an answer":              {"POST", `{"jsonrpc":"2.0","id":2,"result":{}}`, "", ""},
+		"several messages":       {"POST", "[" + mcptest.Initialized + "," + call("costly") + "]", "batch", ""},
+		"one message in a batch": {"POST", "[" + call("costly") + "]", "tools/call", "costly"},
+		"no message":             {"GET", "", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			entry := logged(t, c.verb, "http://"+testcaddy.Addr(port)+"/mcp", c.body, map[string]string{
+				"Authorization": "Bearer 0123456789abcdef", "Content-Type": "application/json",
+				"Mcp-Protocol-Version": "2025-06-18", "Mcp-Method": "tools/call", "Mcp-Name": "cheap",
+			})
+			if entry["method"] != c.method || entry["name"] != c.name || entry["upstream_status"] == nil {
+				t.Errorf("method %q, name %q, upstream_status %v; want %q, %q", entry["method"], entry["name"], entry["upstream_status"], c.method, c.name)
+			}
+		})
+	}
+}
