@@ -79,6 +79,37 @@ type directive struct {
 //			paths       <glob>...
 //			only_listed
 //		}
+//		authorize {
+//			issuer      <url> {
+//				jwks        <url>
+//				audience    <audience>...
+//				introspect  [<url>] {
+//					client_id     <id>
+//					client_secret <secret>
+//				}
+//			}
+//			key         <name> <value> [<scope>...]
+//			key_header  <name>
+//			caddy_user
+//			dpop        optional|required
+//			dpop_nonce
+//			scope       <scope>...
+//			claim       <name> <value>...
+//			when        <expression>
+//			tools|prompts|resources|methods <pattern>... {
+//				scope   <scope>...
+//				claim   <name> <value>...
+//				when    <expression>
+//				deny
+//			}
+//			default     allow|deny
+//			implies     <scope> <scope>...
+//			lists       show|hide
+//			challenge_scopes needed|held
+//			user_claims <claim>...
+//			token       strip|pass
+//			identity    <name> <claim>|id
+//		}
 //		message_path    <path>
 //		stdio           <command> [<argument>...] {
 //			env         <name>[=<value>]...|<name> <value>
