@@ -28,6 +28,8 @@ func (h health) rank() int { return slices.Index(healths, h) }
 type problem struct {
 	State health `json:"state"`
 	Text  string `json:"text"`
+	// Advice is what helps; empty if it is shown with the details of the endpoint.
+	Advice string `json:"advice,omitempty"`
 }
 
 // recent is how long something that was refused or logged needs attention.
@@ -36,7 +38,7 @@ const recent = 24 * time.Hour
 // judge fills in the state of the endpoint, and the problems that it comes from, the worst
 // first.
 func (s *endpointState) judge(now time.Time) {
-	s.Problems = append(append([]problem{}, upstreamProblems(s.Upstreams)...), metadataProblems(s.Metadata)...)
+	s.Problems = append([]problem{}, slices.Concat(upstreamProblems(s.Upstreams), programProblems(s.Program, now), metadataProblems(s.Metadata))...)
 	late := now.Add(-recent)
 	refused, notices, challenges := uint64(0), uint64(0), uint64(0)
 	for _, o := range s.Refused {
@@ -59,7 +61,7 @@ func (s *endpointState) judge(now time.Time) {
 		noun, suffix string
 	}{{refused, "refused origin", ""}, {challenges, "challenge", " without a metadata URL"}, {notices, "notice", ""}} {
 		if seen.n > 0 {
-			s.Problems = append(s.Problems, problem{attention, count(seen.n, seen.noun) + seen.suffix})
+			s.Problems = append(s.Problems, problem{State: attention, Text: count(seen.n, seen.noun) + seen.suffix})
 		}
 	}
 	slices.SortStableFunc(s.Problems, func(a, b problem) int { return a.State.rank() - b.State.rank() })
@@ -78,9 +80,9 @@ func upstreamProblems(all []Upstream) (problems []problem) {
 	for _, u := range all {
 		switch {
 		case u.Failing != nil:
-			problems = append(problems, problem{state, fmt.Sprintf("upstream %s does not answer (%s)", u.Address, u.Why)})
+			problems = append(problems, problem{State: state, Text: fmt.Sprintf("upstream %s does not answer (%s)", u.Address, u.Why)})
 		case u.isDown():
-			problems = append(problems, problem{state, fmt.Sprintf("upstream %s fails Caddy's health checks", u.Address)})
+			problems = append(problems, problem{State: state, Text: fmt.Sprintf("upstream %s fails Caddy's health checks", u.Address)})
 		}
 	}
 	return problems
@@ -91,11 +93,11 @@ func metadataProblems(all []Metadata) (problems []problem) {
 	for _, m := range all {
 		switch {
 		case m.Foreign != "":
-			problems = append(problems, problem{failing, "OAuth metadata names another resource, so clients refuse it"})
+			problems = append(problems, problem{State: failing, Text: "OAuth metadata names another resource, so clients refuse it"})
 		case m.LastError != "" && !m.Known:
-			problems = append(problems, problem{failing, "OAuth metadata is not available"})
+			problems = append(problems, problem{State: failing, Text: "OAuth metadata is not available"})
 		case m.LastError != "":
-			problems = append(problems, problem{attention, "OAuth metadata cannot be refreshed"})
+			problems = append(problems, problem{State: attention, Text: "OAuth metadata cannot be refreshed"})
 		}
 	}
 	slices.SortFunc(problems, func(a, b problem) int { return strings.Compare(a.Text, b.Text) })

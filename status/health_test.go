@@ -34,6 +34,12 @@ func TestHealth(t *testing.T) {
 		"useless challenge": {endpointState{Last: []challengeState{{Last: now, Reason: stats.ReasonUnknown}, {Last: now, Action: stats.ActionMissing}}}, attention, []string{"2 challenges without a metadata URL"}},
 		"good challenge":    {endpointState{Last: []challengeState{{Last: now, Action: stats.ActionRewritten}, {Last: now, Reason: stats.ReasonPublic}}}, healthy, nil},
 		"two problems":      {endpointState{Notices: []noticeState{{Last: now}, {Last: now}}, Upstreams: []Upstream{down}}, failing, []string{"upstream 127.0.0.1:1 does not answer (refused)", "2 notices"}},
+		"program ready":     {endpointState{Program: &programState{State: programReady}}, healthy, nil},
+		"program backs off": {endpointState{Program: &programState{State: programBackoff, Failed: 3, Last: &exitState{At: old, Cause: stats.ExitCrashed, Status: "exit status 3"}}}, failing, []string{"the stdio server ended soon after its start, 3 times in a row (crashed, exit status 3)"}},
+		"no end is known":   {endpointState{Program: &programState{State: programBackoff, Failed: 3}}, failing, []string{"the stdio server ended soon after its start, 3 times in a row"}},
+		"program is slow":   {endpointState{Program: &programState{State: programStarting, Since: &now}}, attention, []string{"the stdio server has not answered since its start"}},
+		"program ended":     {endpointState{Program: &programState{State: programReady, Last: &exitState{At: now.Add(-59 * time.Minute), Cause: stats.ExitKilled, Status: "signal: killed"}}}, attention, []string{"the stdio server ended (killed, signal: killed)"}},
+		"ended long ago":    {endpointState{Program: &programState{State: programReady, Last: &exitState{At: now.Add(-61 * time.Minute)}}}, healthy, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.state.judge(now)

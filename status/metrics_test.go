@@ -107,7 +107,7 @@ func TestDocumentedStatus(t *testing.T) {
 	known := map[string]bool{
 		"mcp_auth_bridge": true, "mcp_auth_bridge_status": true, "legacy_sse": true, "allow_origins": true, "public_url": true, "basic_auth": true, "forward_auth": true, "trusted_proxies": true,
 	}
-	for _, value := range []any{endpointState{}, countsState{}, challengeState{}, Metadata{}, Upstream{}} {
+	for _, value := range []any{endpointState{}, countsState{}, challengeState{}, programState{}, exitState{}, Metadata{}, Upstream{}} {
 		of := reflect.TypeOf(value)
 		for i := range of.NumField() {
 			name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")

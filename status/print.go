@@ -137,6 +137,7 @@ func (p *printer) details(e *endpointState) {
 			p.line(red, "upstream %s fails Caddy's health checks", u.Address)
 		}
 	}
+	p.program(e.Program)
 	for _, m := range e.Metadata {
 		if m.LastError != "" && m.LastErrorAt != nil {
 			text := fmt.Sprintf("metadata of %s: %s, %s", m.URL, m.LastError, p.ago(*m.LastErrorAt))
@@ -177,6 +178,32 @@ func (p *printer) details(e *endpointState) {
 	p.b.Reset()
 	p.b.WriteString(text[:before])
 	p.b.WriteString("\n" + p.paint(bold, safetext.Printable(e.Endpoint)) + "\n" + text[before:])
+}
+
+// program prints why the programs of an endpoint need attention, and what the last one that
+// has ended wrote.
+func (p *printer) program(s *programState) {
+	for _, found := range programProblems(s, p.now) {
+		text := found.Text
+		switch {
+		case s.State == programBackoff && s.Retry != nil:
+			text += ", and is started again " + p.ago(*s.Retry)
+		case s.State == programStarting && s.Since != nil:
+			text += " " + p.ago(*s.Since)
+		case s.Last != nil:
+			text += ", last " + p.ago(s.Last.At)
+		}
+		if found.Advice != "" {
+			text += "; " + found.Advice
+		}
+		p.line(stateColours[found.State], "%s", text)
+		if s.State == programStarting || s.Last == nil {
+			continue
+		}
+		for _, line := range s.Last.Stderr {
+			p.b.WriteString("    " + p.paint(dim, "stderr") + "  " + safetext.Printable(line) + "\n")
+		}
+	}
 }
 
 // refusedText describes what was refused. If there is a snippet that would allow it, it

@@ -35,3 +35,29 @@ func TestPlurals(t *testing.T) {
 		}
 	}
 }
+
+// Rule F2: `caddy mcp status` says why the programs of an endpoint need attention, what helps,
+// and what the last one wrote, in a form that no terminal acts on.
+func TestStatusOfPrograms(t *testing.T) {
+	now := time.Now()
+	soon, before := now.Add(8*time.Second), now.Add(-20*time.Second)
+	last := &exitState{At: before, Count: 3, Cause: "crashed", Status: "exit status 3", Stderr: []string{"no \x1b[31mmodule"}, Advice: "run it by hand"}
+	for name, tt := range map[string]struct {
+		state *programState
+		want  string
+	}{
+		"none":     {nil, ""},
+		"ready":    {&programState{State: programReady}, ""},
+		"backoff":  {&programState{State: programBackoff, Failed: 3, Retry: &soon, Last: last}, "\n\n  the stdio server ended soon after its start, 3 times in a row (crashed, exit status 3), and is started again 8 seconds from now; run it by hand\n    stderr  no \\x1b[31mmodule\n"},
+		"starting": {&programState{State: programStarting, Since: &before, Last: last}, "\n\n  the stdio server has not answered since its start 20 seconds ago; " + slowAdvice + "\n"},
+		"ended":    {&programState{State: programReady, Last: last}, "\n\n  the stdio server ended (crashed, exit status 3), last 20 seconds ago; run it by hand\n    stderr  no \\x1b[31mmodule\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &printer{now: now}
+			p.details(&endpointState{Program: tt.state})
+			if got := p.b.String(); got != tt.want {
+				t.Errorf("got\n%q\nwant\n%q", got, tt.want)
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
@@ -60,3 +61,31 @@ func (e *Endpoint) program() *programState {
 	}
 	return p
 }
+
+// recentEnd is how long the end of a program needs attention.
+const recentEnd = time.Hour
+
+// slowAdvice is what helps against a program that starts slowly.
+const slowAdvice = "clients are told to try again meanwhile; if the program is downloaded when it starts, install it first"
+
+// programProblems says why the programs of an endpoint need attention. p may be nil.
+func programProblems(p *programState, now time.Time) []problem {
+	switch {
+	case p == nil:
+	case p.State == programBackoff:
+		found := problem{State: failing, Text: fmt.Sprintf("the stdio server ended soon after its start, %s in a row", times(uint64(p.Failed)))}
+		if p.Last != nil {
+			found.Text += " (" + p.Last.what() + ")"
+			found.Advice = p.Last.Advice
+		}
+		return []problem{found}
+	case p.State == programStarting:
+		return []problem{{State: attention, Text: "the stdio server has not answered since its start", Advice: slowAdvice}}
+	case p.Last != nil && p.Last.At.After(now.Add(-recentEnd)):
+		return []problem{{State: attention, Text: "the stdio server ended (" + p.Last.what() + ")", Advice: p.Last.Advice}}
+	}
+	return nil
+}
+
+// what describes the end in a few words.
+func (e *exitState) what() string { return string(e.Cause) + ", " + e.Status }

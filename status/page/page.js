@@ -80,9 +80,9 @@ function draw(answer) {
 		fill(part, "status", state, () => words[state]);
 		fill(part, "upstream", [address, endpoint.upstream], () => make("span", {}, "to ", code(address), ` (${endpoint.upstream})`));
 		fill(part, "figures", [since_load.requests, now], () => figures(endpoint));
-		fill(part, "problems", problems, () => problems.map((p) => make("span", { class: p.state }, p.text)));
+		fill(part, "problems", problems, () => problems.map((p) => make("span", { class: p.state }, p.advice ? `${p.text}: ${p.advice}` : p.text)));
 		fill(part, "summary", [endpoint.challenge, now, since_load, endpoint.loaded], () => summary(endpoint));
-		fill(part, "program", program?.last_end ? [program] : [], ([p]) => drawProgram(p));
+		fill(part, "program", program && (program.state !== "ready" || program.last_end) ? [program] : [], ([p]) => drawProgram(p));
 		fill(part, "challenges", challenges, drawChallenges);
 		fill(part, "refused", refused_origins, drawRefused);
 		fill(part, "notices", notices, drawNotices);
@@ -123,7 +123,7 @@ function frame(name) {
 	const id = `endpoint-${++count}`;
 	const part = { name, texts: {}, status: make("span", { class: "status" }), upstream: make("span", { class: "upstream dim" }), figures: make("span", { class: "figures dim" }), problems: make("span", { class: "problems" }), browser: make("span", { class: "problems browser" }) };
 	const body = make("div", { class: "details" });
-	for (const [key, title] of [["summary"], ["checks", "From this browser"], ["program", "Last end of the stdio server"], ["challenges", "Recent challenges"], ["refused", "Refused origins"], ["notices", "Notices"], ["metadata", "OAuth metadata"], ["upstreams", "Upstream addresses"]]) {
+	for (const [key, title] of [["summary"], ["checks", "From this browser"], ["program", "Stdio server"], ["challenges", "Recent challenges"], ["refused", "Refused origins"], ["notices", "Notices"], ["metadata", "OAuth metadata"], ["upstreams", "Upstream addresses"]]) {
 		part[key] = make("div");
 		body.append(title ? make("div", { "data-part": key }, make("h3", {}, title), part[key]) : part[key]);
 	}
@@ -150,8 +150,12 @@ function summary(e) {
 	]);
 }
 
-function drawProgram({ last_end: end }) {
-	const all = [["What", `${end.cause}: ${end.status}, ${Math.round(end.after_seconds)} s after its start, ${times(end.count)}, last `, when(end.time)]];
+function drawProgram({ state, starting_since, retry_at, failed_starts, last_end: end }) {
+	const all = [];
+	if (state === "backoff") all.push(["State", `ended soon after its start, ${times(failed_starts)} in a row; started again at the earliest `, when(retry_at)]);
+	if (state === "starting") all.push(["State", "has not answered since its start ", when(starting_since)]);
+	if (!end) return list(all);
+	all.push(["Last end", `${end.cause}: ${end.status}, ${Math.round(end.after_seconds)} s after its start, ${times(end.count)}, last `, when(end.time)]);
 	if (end.stderr?.length) all.push(["stderr", ...lines(end.stderr)]);
 	if (end.advice) all.push(["What to do", end.advice]);
 	return list(all);

@@ -25,10 +25,16 @@ type statusNow struct {
 	Version   int
 	Endpoints []struct {
 		Endpoint string
-		Now      struct{ Requests, Streams, Sessions, Servers int }
-		Load     statusCounts `json:"since_load"`
-		Total    statusCounts `json:"since_start"`
-		Last     []struct {
+		State    string
+		Problems []struct{ State, Text, Advice string }
+		Program  struct {
+			Failed int                 `json:"failed_starts"`
+			Last   struct{ Count int } `json:"last_end"`
+		}
+		Now   struct{ Requests, Streams, Sessions, Servers int }
+		Load  statusCounts `json:"since_load"`
+		Total statusCounts `json:"since_start"`
+		Last  []struct {
 			Method, Action, Reason string
 			Count, Status          int
 			Upstream               int      `json:"upstream_status"`
