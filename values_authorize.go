@@ -24,10 +24,22 @@ func oddAuthorize(h *Handler) (all []oddValue) {
 			})
 		}
 	}
+	if i := slices.IndexFunc(c.Issuers, func(i edge.Issuer) bool { return len(i.Audience) == 0 }); i >= 0 && !hasPublicURL(h) {
+		all = append(all, oddValue{
+			message: "tokens are accepted only on loopback", option: "authorize issuer", value: c.Issuers[i].Issuer,
+			advice: "a token must be for the URL that clients use, which the configuration does not have: write the host as the address of the site, or `public_url https://mcp.example.com" + h.staticPath() + "`",
+		})
+	}
 	for i := range c.Issuers {
 		all = append(all, oddIssuer(&c.Issuers[i])...)
 	}
 	return append(all, oddRules(&c.Config)...)
+}
+
+// hasPublicURL reports whether the configuration has a host that clients use. Without one, the
+// host of a request decides which URL is the endpoint's, and that is believed only on loopback.
+func hasPublicURL(h *Handler) bool {
+	return h.base.origin != "" || len(h.hosts) > 0 || len(h.placed().Hosts) > 0
 }
 
 // keyLine is the line of a key whose value is in a variable.
