@@ -249,6 +249,9 @@ func (e *Edge) readBody(r *http.Request, f Facts, a *Admission) error {
 		return err
 	}
 	batch := message.IsBatch(body)
+	if err := operation.CheckCoding(r.Header, all, batch); err != nil {
+		return err
+	}
 	if !f.Legacy {
 		a.stateless = mcp.IsStateless(r, all)
 		if err := e.tools.CheckFields(r, all, batch); err != nil {

@@ -1,7 +1,9 @@
 package operation
 
 import (
+	"mime"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
@@ -65,4 +67,52 @@ func (t *Tools) CheckFields(r *http.Request, all []message.Message, batch bool) 
 		}
 	}
 	return nil
+}
+
+// CheckCoding refuses a body that the MCP server may read as another text than this process:
+// one that is announced as compressed, or in a character set other than UTF-8. In UTF-7, which
+// body parsers of Node.js know, text within a string of JSON can be the end of that string.
+// The messages are those of the body, read as UTF-8. They are not empty.
+func CheckCoding(h http.Header, all []message.Message, batch bool) error {
+	text := ""
+	switch {
+	case !isIdentity(h["Content-Encoding"]):
+		text = "the body is compressed: send it without Content-Encoding"
+	case !isUTF8(h["Content-Type"]):
+		text = "the body is not in UTF-8: send one `Content-Type: application/json`, without another charset"
+	default:
+		return nil
+	}
+	e := &Invalid{Code: message.CodeInvalidRequest, Text: text}
+	if !batch && all[0].Kind == message.Request {
+		e.ID = all[0].RawID
+	}
+	return e
+}
+
+// isIdentity reports whether the lines of Content-Encoding name no coding.
+func isIdentity(lines []string) bool {
+	for _, line := range lines {
+		if line = strings.TrimSpace(line); line != "" && !strings.EqualFold(line, "identity") {
+			return false
+		}
+	}
+	return true
+}
+
+// isUTF8 reports whether the lines of Content-Type name no character set but UTF-8, for every
+// reader.
+func isUTF8(lines []string) bool {
+	if len(lines) == 0 || len(lines) == 1 && lines[0] == "" {
+		return true
+	}
+	if len(lines) > 1 {
+		return false
+	}
+	_, params, err := mime.ParseMediaType(lines[0]) // which refuses a parameter that is there twice
+	if err != nil {
+		return false
+	}
+	charset, named := params["charset"]
+	return !named || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
 }

@@ -274,6 +274,10 @@ func TestForms(t *testing.T) {
 		"resources/read file:///srv/x/../../srv/secret/a":  Denied,
 		"resources/read file:///srv/x%2525252525e/a":       AmbiguousURI,
 		"resources/read file:///srv/x%00/a":                AmbiguousURI,
+		"resources/read file:///srv//secret/a":             Denied,
+		"resources/read file:////srv/secret/a":             Denied,
+		"resources/read file:///srv/%2Fsecret/a":           Denied,
+		"resources/read file:///srv//a":                    Allowed,
 		"resources/read file:///srv/..a/.b/c..":            Allowed,
 		"resources/read https://example.com/a":             Allowed,
 	} {
@@ -288,8 +292,15 @@ func TestForms(t *testing.T) {
 	if got := p.Decide(scopes("files call"), request(t, "tools/call camelcase")); got.Reason != Scope || got.Challenge.String() != "files camel call" && got.Challenge.String() != "files call camel" {
 		t.Errorf("name in lower case: got %s", brief(got))
 	}
+	// A rule may have several slashes, too.
+	listed := must(t, Config{Default: "deny", Rules: []Rule{{Resources: []string{"db:///a//b", "web://x/http://*"}}}})
+	for uri, want := range map[string]Reason{"db:///a//b": Allowed, "web://x/http://y//z": Allowed, "db:///a/b": NoRule, "db:////a//b": NoRule} {
+		if got := listed.Decide(scopes(""), request(t, "resources/read "+uri)); got.Reason != want {
+			t.Errorf("%s: got %s; want %s", uri, got.Reason, want)
+		}
+	}
 	guarded := must(t, Config{When: `!name.startsWith("file:///etc/")`})
-	for _, uri := range []string{"file:///etc/a", "file:///x/../etc/a", "FILE:///etc/a", "file:///%65tc/a"} {
+	for _, uri := range []string{"file:///etc/a", "file:////etc/a", "file:///x/../etc/a", "FILE:///etc/a", "file:///%65tc/a"} {
 		if got := guarded.Decide(all, request(t, "resources/read "+uri)); got.Reason != ExpressionFalse {
 			t.Errorf("%s with an expression over the name: got %s", uri, brief(got))
 		}

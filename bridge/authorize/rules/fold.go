@@ -40,8 +40,16 @@ func fold(name string) string {
 	if plain(name) {
 		return name
 	}
+	// What looks like a letter is mapped before it is taken apart, too: the parts of U+2017,
+	// which looks like a low line, are a space and an accent.
+	name = strings.Map(func(r rune) rune {
+		if ascii, ok := lookalikes[r]; ok {
+			return ascii
+		}
+		return r
+	}, strings.ToValidUTF8(name, "\ufffd"))
 	var b strings.Builder
-	for _, r := range norm.NFKD.String(strings.ToValidUTF8(name, "\ufffd")) {
+	for _, r := range norm.NFKD.String(name) {
 		switch {
 		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf, unicode.Cc, unicode.Z, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
 			continue
@@ -74,12 +82,12 @@ func plain(name string) bool {
 }
 
 // foldPattern folds a pattern between its wildcards.
-func foldPattern(text string) string {
+func foldPattern(text string) []string {
 	parts := strings.Split(text, wildcard)
 	for i, part := range parts {
 		parts[i] = fold(part)
 	}
-	return strings.Join(parts, wildcard)
+	return []string{strings.Join(parts, wildcard)}
 }
 
 // decodeAll decodes percent-encoding until nothing of it is left, at most maxDecodes times.

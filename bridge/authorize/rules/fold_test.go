@@ -11,7 +11,7 @@ func TestFold(t *testing.T) {
 		"delete_all": {
 			"delete_all", "DELETE_ALL", "Delete_All", "ｄｅｌｅｔｅ＿ａｌｌ", "𝐝𝐞𝐥𝐞𝐭𝐞_𝐚𝐥𝐥", "ⓓelete_all", "dele\u0301te_all", "délete_all",
 			"delete\u200b_all", "delete\u2060_all", "\ufeffdelete_all", "delete_all ", "delete_all\t", "delete\u00a0_all", "delete\u00ad_all",
-			"delete%5fall", "%64elete_all", "%2564elete_all", "d\u0435lete_all", "delete_\u0430ll", "dele\u03c4e_all", "delete_a\u04cfl",
+			"delete%5fall", "%64elete_all", "%2564elete_all", "d\u0435lete_all", "delete_\u0430ll", "dele\u03c4e_all", "delete_a\u04cfl", "delete\u2017all",
 		},
 		"a/b":  {"a/b", "a%2Fb", "a%252fb", "a\u2215b", "A／B"},
 		"kiss": {"kiss", "\u212aiss", "ki\u017fs", "kiß", "KI\u1e9e"},
@@ -33,7 +33,7 @@ func TestFold(t *testing.T) {
 			t.Errorf("fold(%q): got %q", name, fold(name))
 		}
 	}
-	if got, want := foldPattern("Delete_*X*"), "delete_*x*"; got != want {
+	if got, want := foldPattern("Delete_*X*")[0], "delete_*x*"; got != want {
 		t.Errorf("pattern: got %q, want %q", got, want)
 	}
 }

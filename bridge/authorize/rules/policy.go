@@ -108,7 +108,7 @@ func (p *Policy) add(from Rule) error {
 	for _, one := range []struct {
 		target   operation.Target
 		patterns []string
-		fold     func(string) string
+		fold     func(string) []string
 	}{
 		{operation.Tool, from.Tools, foldPattern},
 		{operation.Prompt, from.Prompts, foldPattern},
@@ -119,7 +119,9 @@ func (p *Policy) add(from Rule) error {
 			if err := v.sent.add(pattern, r); err != nil {
 				return fmt.Errorf("%s: %w", text, err)
 			}
-			_ = v.folded.add(one.fold(pattern), r) // patterns may become equal, and all count
+			for _, form := range one.fold(pattern) {
+				_ = v.folded.add(form, r) // patterns may become equal, and all count
+			}
 		}
 	}
 	for _, pattern := range from.Methods {

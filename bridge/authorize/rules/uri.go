@@ -8,7 +8,7 @@ import (
 // uriForms returns what readers may make of a URI: percent-encoding decoded once and more
 // often, scheme and host in lower case, dot segments removed (RFC 3986 section 6.2.2). The
 // forms differ only where readers do: in how often they decode, in where the path ends, in
-// whether a backslash is a slash, and in whether `//` before `..` is one segment. It returns
+// whether a backslash is a slash, and in whether several slashes are one. It returns
 // false for a URI that is encoded too often, or that has control characters, which some
 // readers take for its end.
 func uriForms(sent string) (forms []string, ok bool) {
@@ -44,11 +44,15 @@ func uriForms(sent string) (forms []string, ok bool) {
 	return nil, false
 }
 
-// normalizePattern returns the form of a pattern that is compared with the forms of a URI.
-func normalizePattern(text string) string {
+// normalizePattern returns the forms of a pattern that are compared with the forms of a URI.
+func normalizePattern(text string) []string {
 	text = decodeAll(text)
 	end := pathEnd(text)
-	return normalize(text[:end], standard) + text[end:]
+	forms := []string{normalize(text[:end], standard) + text[end:]}
+	if one := normalize(text[:end], merged) + text[end:]; one != forms[0] {
+		forms = append(forms, one)
+	}
+	return forms
 }
 
 // pathEnd returns where the path of a URI ends.
@@ -77,7 +81,7 @@ func normalize(uri string, how reading) string {
 		if scheme == "file:" && strings.HasPrefix(rest, "/") { // RFC 8089 section 2
 			scheme = "file://"
 		}
-		return scheme + removeDots(rest, how != standard)
+		return scheme + readPath(rest, how)
 	}
 	i := strings.IndexByte(after, '/')
 	if i < 0 {
@@ -88,9 +92,19 @@ func normalize(uri string, how reading) string {
 		host = ""
 	}
 	if how == joined {
-		return scheme + "//" + removeDots(host+path, true)
+		return scheme + "//" + readPath(host+path, how)
 	}
-	return scheme + "//" + host + removeDots(path, how != standard)
+	return scheme + "//" + host + readPath(path, how)
+}
+
+// readPath returns a path without dot segments, and with one slash for several unless the
+// reading is that of the standard.
+func readPath(path string, how reading) string {
+	path = removeDots(path, how != standard)
+	for how != standard && strings.Contains(path, "//") {
+		path = strings.ReplaceAll(path, "//", "/")
+	}
+	return path
 }
 
 // cutScheme returns the scheme in lower case, with its colon, and the rest.
