@@ -93,9 +93,8 @@ func TestCacheOfTheSiteMixesClients(t *testing.T) {
 // of the plugin cannot flush. docs/recipes.md says so. If this fails, the plugin has changed:
 // look at the page.
 func TestCacheOfTheSiteHoldsStreamsBack(t *testing.T) {
-	port := testcaddy.FreePort(t)
-	testcaddy.Run(t, front{global: "cache"}.caddyfile(port, "route {\n\t\tcache\n\t\ttest_flush\n\t}"))
-	got := mcptest.Do(t, mcptest.NewClient(t), mcptest.NewRequest(t, "POST", endpointAt(port), call))
+	url := front{global: "cache"}.run(t, testcaddy.FreePort(t), "route {\n\t\tcache\n\t\ttest_flush\n\t}")
+	got := mcptest.Do(t, mcptest.NewClient(t), mcptest.NewRequest(t, "POST", url, call))
 	if got.Body != http.ErrNotSupported.Error() {
 		t.Errorf("flushing says %q", got.Body)
 	}

@@ -31,28 +31,52 @@ type front struct {
 	global  string // options, or nothing
 	http    string // the site, in front of an HTTP server
 	program string // the site, in front of a program
+	// whole returns the Caddyfile with a site, for clients that use TLS. It is nil for a
+	// Caddyfile with global and one site in plain HTTP.
+	whole func(t *testing.T, port int, site string) string
 }
 
-// caddyfile returns the Caddyfile with a site.
-func (f front) caddyfile(port int, site string) string {
-	return fmt.Sprintf("{\n\tauto_https off\n\t%s\n}\nhttp://%s {\n\tbind 127.0.0.1\n\t%s\n}\n", f.global, testcaddy.Addr(port), site)
+// run runs Caddy with a site, and returns the URL of the endpoint.
+func (f front) run(t *testing.T, port int, site string) string {
+	t.Helper()
+	if f.whole != nil {
+		testcaddy.Run(t, f.whole(t, port, site))
+	} else {
+		testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n\t%s\n}\nhttp://%s {\n\tbind 127.0.0.1\n\t%s\n}\n", f.global, testcaddy.Addr(port), site))
+	}
+	return f.endpoint(port)
+}
+
+// endpoint is the URL of the endpoint.
+func (f front) endpoint(port int) string {
+	if f.whole != nil {
+		return fmt.Sprintf("https://localhost:%d/mcp", port)
+	}
+	return endpointAt(port)
 }
 
 // inFrontOf runs Caddy in front of an HTTP server, and returns the URL of the endpoint.
 func (f front) inFrontOf(t *testing.T, port int, origin string) string {
 	t.Helper()
-	testcaddy.Run(t, f.caddyfile(port, strings.ReplaceAll(f.http, "UP", origin)))
-	return endpointAt(port)
+	return f.run(t, port, strings.ReplaceAll(f.http, "UP", origin))
 }
 
 // inFrontOfProgram is inFrontOf for a program: the test binary.
 func (f front) inFrontOfProgram(t *testing.T, port int) string {
 	t.Helper()
-	testcaddy.Run(t, f.caddyfile(port, strings.ReplaceAll(f.program, "PROGRAM", program(t))))
-	return endpointAt(port)
+	return f.run(t, port, strings.ReplaceAll(f.program, "PROGRAM", program(t)))
 }
 
+// endpointAt is the URL of an endpoint in plain HTTP.
 func endpointAt(port int) string { return "http://" + testcaddy.Addr(port) + "/mcp" }
+
+// newClient returns a client that follows no redirect and trusts every certificate.
+func newClient(t *testing.T) *http.Client {
+	t.Helper()
+	tr := &http.Transport{TLSClientConfig: mcptest.TrustAnyone.Clone(), ForceAttemptHTTP2: true, DisableCompression: true}
+	t.Cleanup(tr.CloseIdleConnections)
+	return mcptest.WithTransport(tr)
+}
 
 // program is the option that starts [mcptest.ServeChild].
 func program(t *testing.T) string {
@@ -75,14 +99,14 @@ func drive(t *testing.T, f front) {
 // whole, with the public URL.
 func driveLogin(t *testing.T, f front) {
 	port := testcaddy.FreePort(t)
-	d, err := demo.Start(t.Context(), demo.Options{Public: []string{endpointAt(port)}, AnyHost: true})
+	d, err := demo.Start(t.Context(), demo.Options{Public: []string{f.endpoint(port)}, AnyHost: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
 	url := f.inFrontOf(t, port, d.Origin())
-	wantChallenge(t, mcptest.NewClient(t), url, d.Issuer())
-	logIn(t, mcptest.HTTPClient(t), url)
+	wantChallenge(t, newClient(t), url, d.Issuer())
+	logIn(t, newClient(t), url)
 }
 
 // wantChallenge checks that a client without a token gets a challenge with the public URL of
@@ -130,8 +154,8 @@ func logIn(t *testing.T, c *http.Client, url string) {
 func driveStream(t *testing.T, f front) {
 	up, arrived := newStreaming(t)
 	url := f.inFrontOf(t, testcaddy.FreePort(t), up.URL)
-	readStream(t, mcptest.NewClient(t), mcptest.NewRequest(t, "GET", url, "", "Mcp-Session-Id", "s1"), arrived)
-	readStream(t, mcptest.NewClient(t), mcptest.NewRequest(t, "POST", url, call, "Mcp-Session-Id", "s1"), arrived)
+	readStream(t, newClient(t), mcptest.NewRequest(t, "GET", url, "", "Mcp-Session-Id", "s1"), arrived)
+	readStream(t, newClient(t), mcptest.NewRequest(t, "POST", url, call, "Mcp-Session-Id", "s1"), arrived)
 }
 
 // call calls a tool.
@@ -197,7 +221,7 @@ func readStream(t *testing.T, c *http.Client, r *http.Request, arrived chan<- st
 // driveProgram has a session with a program.
 func driveProgram(t *testing.T, f front) {
 	url := f.inFrontOfProgram(t, testcaddy.FreePort(t))
-	session := mcptest.Connect(t, url)
+	session := connect(t, url)
 	first, again := mcptest.DoIn(t, session, "pid", 0), mcptest.DoIn(t, session, "pid", 0)
 	if first == "" || first != again {
 		t.Errorf("the calls of one session were answered by the processes %q and %q", first, again)
@@ -205,8 +229,20 @@ func driveProgram(t *testing.T, f front) {
 	if text := mcptest.DoIn(t, session, "big", 100_000); len(text) != 100_000 {
 		t.Errorf("an answer of 100000 bytes arrived as %d", len(text))
 	}
-	other := mcptest.Connect(t, url)
+	other := connect(t, url)
 	if pid := mcptest.DoIn(t, other, "pid", 0); pid == first {
 		t.Errorf("two sessions share the process %s", pid)
 	}
+}
+
+// connect connects the SDK's client, with a session.
+func connect(t *testing.T, url string) *mcp.ClientSession {
+	t.Helper()
+	s, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).
+		Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: newClient(t)}, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
 }

@@ -228,7 +228,7 @@ func TestRateLimitAnswersPages(t *testing.T) {
 func TestRateLimitedCallFailsAlone(t *testing.T) {
 	limit := zone("match {\n\t\t\t\t\theader Mcp-Session-Id *\n\t\t\t\t\tmethod POST\n\t\t\t\t}", "key {http.mcp_auth_bridge.session}", "events 3", "window 1s")
 	url := behindEndpoint("", limit).inFrontOfProgram(t, testcaddy.FreePort(t))
-	session := mcptest.Connect(t, url)
+	session := connect(t, url)
 	call := func() (string, error) {
 		res, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "do", Arguments: map[string]any{"do": "pid", "n": 0}})
 		if err != nil {

@@ -15,6 +15,13 @@ const recipesPage = "../../docs/recipes.md"
 // recipes returns the Caddyfiles of the section about a plugin; of all, if it is empty.
 func recipes(t *testing.T, plugin string) []string {
 	t.Helper()
+	return blocks(t, plugin, "caddy")
+}
+
+// blocks returns the blocks of a language in the section about a plugin; of all, if it is
+// empty.
+func blocks(t *testing.T, plugin, language string) []string {
+	t.Helper()
 	text, err := os.ReadFile(recipesPage)
 	if err != nil {
 		t.Fatal(err)
@@ -24,12 +31,12 @@ func recipes(t *testing.T, plugin string) []string {
 		if name, _, _ := strings.Cut(section, "\n"); plugin != "" && name != plugin {
 			continue
 		}
-		for _, m := range regexp.MustCompile("(?ms)^```caddy\n(.*?)^```$").FindAllStringSubmatch(section, -1) {
+		for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(section, -1) {
 			found = append(found, m[1])
 		}
 	}
 	if len(found) == 0 {
-		t.Fatalf("%s has no Caddyfile for %q", recipesPage, plugin)
+		t.Fatalf("%s has no %s for %q", recipesPage, language, plugin)
 	}
 	return found
 }
