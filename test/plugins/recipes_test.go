@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/issuertest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -57,7 +60,10 @@ func runRecipe(t *testing.T, port int, text string, replaced ...string) {
 // Every documented Caddyfile with other plugins is valid as it is written, and Caddy warns of
 // nothing in it.
 func TestRecipes(t *testing.T) {
+	key := issuertest.NewKey(t, jose.ES256, "one")
+	file := keyFile(t, key.Public().Key)
 	for _, text := range recipes(t, "") {
+		text = strings.ReplaceAll(text, "/etc/caddy/issuer.pem", file)
 		testcaddy.ForgetLogs()
 		if err := testcaddy.Validate(t, text); err != nil {
 			t.Errorf("%v\n%s", err, text)
@@ -65,6 +71,22 @@ func TestRecipes(t *testing.T) {
 		for _, line := range testcaddy.Logs() {
 			if strings.Contains(line, `"level":"warn"`) && strings.Contains(line, `"logger":"mcp_auth_bridge"`) {
 				t.Errorf("%s\n%s", line, text)
+			}
+		}
+	}
+}
+
+// In front of a program the recipes with a login need `allow_unauthenticated`, as the page
+// says: the program itself asks for no login.
+func TestRecipesWithProgram(t *testing.T) {
+	key := issuertest.NewKey(t, jose.ES256, "one")
+	file := keyFile(t, key.Public().Key)
+	for _, plugin := range []string{"caddy-ratelimit", "caddy-security"} {
+		for option, valid := range map[string]bool{"": false, "\t\t\t\tallow_unauthenticated\n": true} {
+			block := strings.Replace(program(t), "\n\t\t}", "\n"+option+"\t\t\t}", 1)
+			text := strings.NewReplacer("/etc/caddy/issuer.pem", file, "mcp_auth_bridge /mcp localhost:3000", "mcp_auth_bridge /mcp {\n\t\t\t"+block+"\n\t\t}").Replace(recipes(t, plugin)[0])
+			if err := testcaddy.Validate(t, text); (err == nil) != valid {
+				t.Errorf("%s: valid is to be %t: %v\n%s", plugin, valid, err, text)
 			}
 		}
 	}
