@@ -327,7 +327,7 @@ var others = strings.Fields(`
 	file_server hung_up no_answer not_mcp
 	signed_in tls_trust_pool try_files delete_all jwks_uri introspection_endpoint
 	mcp_auth_bridge
-	rate_limit basic_auth forward_auth reverse_proxy handle_path try_files trusted_proxies header_up request_header grace_period
+	rate_limit proxy_protocol connection_policy basic_auth forward_auth reverse_proxy handle_path try_files trusted_proxies header_up request_header grace_period
 	proxy_buffering enable_full_duplex health_uri caddy_data
 	authorization_servers resource_name scopes_supported signed_metadata resource_policy_uri
 	client_id redirect_uri code_challenge_methods_supported private_key_jwt client_secret_jwt
