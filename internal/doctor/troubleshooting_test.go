@@ -45,7 +45,7 @@ var symptoms = map[string]string{
 	"Does not support dynamic client registration":               "no registration way",
 	"Does not support PKCE":                                      "no PKCE",
 	"expected array, received null":                              "registered with nulls",
-	"A field of the page's own is refused":                       "a field of the caller's that pages may not send",
+	"A header of the page is refused":                            "a field of the caller's that pages may not send",
 	"302 to a login page":                                        "login by a redirect, with a challenge",
 	"redirect_uri mismatch":                                      "registration refused",
 	"iss mismatch":                                               "login with the wrong iss",

@@ -82,7 +82,7 @@ var cures = map[string]cured{
 			return true
 		},
 	},
-	"A field of the page's own is refused": {
+	"A header of the page is refused": {
 		rule: "preflight.headers", origin: "https://app.example.com", header: http.Header{"X-Api-Key": {"k"}, "Traceparent": {"t"}},
 		before: "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tcors {\n\t\t\tallow_origins https://app.example.com\n\t\t}\n\t}\n}",
 	},
