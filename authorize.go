@@ -106,6 +106,24 @@ func (q *request) authorize(w http.ResponseWriter, target bridge.Target) (http.R
 	return w, r, true
 }
 
+// ownMessage returns a message of HTTP+SSE with the query that belongs to its path. The path of
+// another principal is a session that does not exist. It returns false if it has answered the
+// request.
+func (q *request) ownMessage(w http.ResponseWriter, r *http.Request, target bridge.Target) (*http.Request, bool) {
+	query, ok := q.SetOwner(ownerOf(r))
+	if !ok {
+		mcp.Refuse(w, http.StatusNotFound, q.admission.Request.ID(), message.CodeServer, "there is no such session; open the event stream again")
+		return nil, false
+	}
+	if target != bridge.TargetMessage {
+		return r, true
+	}
+	inner, u := *r, *r.URL
+	u.RawQuery = query
+	inner.URL, inner.RequestURI = &u, u.RequestURI()
+	return &inner, true
+}
+
 // endAuthorized completes the answer of a request that the edge has let through.
 func (q *request) endAuthorized() {
 	if err := q.admission.End(); err != nil {

@@ -285,6 +285,7 @@ func (h *Handler) compile() error {
 		Metadata:      h.store,
 		Sealer:        h.app.sealer,
 		SealScope:     func() string { return h.scope },
+		OwnedMessages: h.Authorize != nil,
 		ChallengeWait: time.Duration(h.Limits.ChallengeTimeout),
 		HeldBody:      h.Limits.MaxHeldBody,
 		RequestBody:   h.Limits.MaxRequestBody,

@@ -156,6 +156,9 @@ func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target br
 	}
 	if q.admission != nil {
 		defer q.endAuthorized()
+		if r, ok = q.ownMessage(w, r, target); !ok {
+			return nil
+		}
 	}
 	if target == bridge.TargetUnknownMessage {
 		return caddyhttp.Error(http.StatusNotFound, errors.New("message path was not announced by the upstream"))

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,6 +17,8 @@ type ClientRequest struct {
 
 	// Origin is what the origin policy said of the request.
 	Origin OriginCheck
+	// owner is whose message paths the stream of the request announces.
+	owner string
 }
 
 // Begin prepares x for a request that [Endpoint.Match] called the endpoint's. path is the path that
@@ -57,13 +60,44 @@ func (x *ClientRequest) mapEndpointEvent(res *http.Response) {
 	x.readEndpointEvent(res, func(to *url.URL, _ string) (string, error) {
 		cfg := &x.endpoint.cfg
 		path := strings.TrimSuffix(public.Path, "/") + messageSegment
-		if cfg.MessagePath == "" {
-			sealer, err := cfg.Sealer()
-			if err != nil {
-				return "", err
-			}
-			path += "/" + sealer.Seal(to.EscapedPath(), cfg.SealScope())
+		if !cfg.sealsMessages() {
+			return origin.PathReference(path, to.RawQuery), nil
 		}
-		return origin.PathReference(path, to.RawQuery), nil
+		sealer, err := cfg.Sealer()
+		if err != nil {
+			return "", err
+		}
+		if cfg.OwnedMessages {
+			sealed := cmp.Or(cfg.MessagePath, to.EscapedPath()) + "?" + to.RawQuery
+			return origin.PathReference(path+"/"+sealer.Seal(sealed, x.ownerScope()), ""), nil
+		}
+		return origin.PathReference(path+"/"+sealer.Seal(to.EscapedPath(), cfg.SealScope()), to.RawQuery), nil
 	})
+}
+
+// SetOwner says whose request it is, with [Config.OwnedMessages]. For a message it returns the
+// query that the upstream has announced, and takes the path from the same announcement. It
+// returns false if the message path is that of another owner, or was made up.
+func (x *ClientRequest) SetOwner(owner string) (query string, ok bool) {
+	x.owner = owner
+	cfg := &x.endpoint.cfg
+	if x.target != TargetMessage {
+		return "", true
+	}
+	sealer, err := cfg.Sealer()
+	if err != nil {
+		return "", false
+	}
+	sealed, ok := sealer.Open(strings.TrimPrefix(x.request.URL.Path, cfg.messages()+"/"), x.ownerScope())
+	if !ok {
+		return "", false
+	}
+	path, query, _ := strings.Cut(sealed, "?")
+	x.Path, x.RawPath = splitEscaped(x.endpoint.slash.messageTo(path))
+	return query, true
+}
+
+// ownerScope binds a message path to the endpoint and to the owner.
+func (x *ClientRequest) ownerScope() string {
+	return "message\x00" + x.endpoint.cfg.SealScope() + "\x00" + x.owner
 }

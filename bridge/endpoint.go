@@ -77,7 +77,10 @@ type Config struct {
 	Sealer func() (*sse.Sealer, error) // for SSE upstreams
 	// SealScope returns what binds a sealed path to the endpoint and its upstream, on every
 	// replica. Default: nothing does.
-	SealScope     func() string
+	SealScope func() string
+	// OwnedMessages binds each message path of an SSE upstream, with its query, to the owner
+	// of the stream that announced it: see [ClientRequest.SetOwner].
+	OwnedMessages bool
 	ChallengeWait time.Duration
 	HeldBody      int64 // bytes
 	RequestBody   int64 // bytes; negative: no limit

@@ -57,14 +57,20 @@ func (c *Config) paths() []Path {
 		}
 	}
 	if c.Kind == KindSSE {
-		message := Path{Path: strings.TrimSuffix(c.Path, "/") + messageSegment, target: TargetMessage}
-		if c.MessagePath == "" {
+		message := Path{Path: c.messages(), target: TargetMessage}
+		if c.sealsMessages() {
 			message.Path, message.Below = message.Path+"/", true
 		}
 		paths = append(paths, message)
 	}
 	return paths
 }
+
+// messages is the path that messages of an SSE upstream are posted to, or below it.
+func (c *Config) messages() string { return strings.TrimSuffix(c.Path, "/") + messageSegment }
+
+// sealsMessages reports whether message paths are tokens.
+func (c *Config) sealsMessages() bool { return c.MessagePath == "" || c.OwnedMessages }
 
 // Match returns what a path is to the endpoint, and the path to request from the upstream. Paths
 // are compared case-sensitively.
@@ -87,8 +93,12 @@ func (e *Endpoint) Match(path string) (Target, string) {
 	return TargetNone, ""
 }
 
-// openMessage returns the upstream's message path that is sealed in token.
+// openMessage returns the upstream's message path that is sealed in token. It is not known yet
+// if it depends on the owner.
 func (e *Endpoint) openMessage(token string) (Target, string) {
+	if e.cfg.OwnedMessages {
+		return TargetMessage, ""
+	}
 	if sealer, err := e.cfg.Sealer(); err == nil {
 		if to, ok := sealer.Open(token, e.cfg.SealScope()); ok {
 			return TargetMessage, to

@@ -24,6 +24,8 @@ func pathConfigs() map[string]Config {
 			if kind == KindSSE {
 				c.MessagePath = "/messages"
 				configs[string(kind)+" "+path+" message path"] = c
+				c.OwnedMessages = true
+				configs[string(kind)+" "+path+" message path of an owner"] = c
 			}
 		}
 	}
@@ -50,7 +52,7 @@ func answered(c Config, path string) bool {
 	if c.Kind != KindSSE {
 		return false
 	}
-	if c.MessagePath != "" {
+	if c.MessagePath != "" && !c.OwnedMessages {
 		return path == own+"/message"
 	}
 	return strings.HasPrefix(path, own+"/message/")
