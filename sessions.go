@@ -175,6 +175,7 @@ func newHub(h *Handler) *pooledHub {
 		cfg.Shared.Sent = sent.Of
 	}
 	cfg.Servers.Observer = observer
+	cfg.Shared.Apart = func() bool { return newest().Authorize != nil }
 	if h.upstream.proxied {
 		cfg.Servers.Remote, cfg.Sessions.Judge = true, &p.backend
 	} else {

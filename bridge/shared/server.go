@@ -23,9 +23,11 @@ type server struct {
 	servers *servers.Servers
 	shared  *Servers
 	key     string
-	id      string // stands for the server in what the operator sees
-	user    string // the owner, hashed, if the server is for one owner
-	peer    upstream.Peer
+	// stateless is set if the server is stateless itself, or if that is not known yet.
+	stateless bool
+	id        string // stands for the server in what the operator sees
+	user      string // the owner, hashed, if the server is for one owner
+	peer      upstream.Peer
 	// ready is closed when the server is known and may be asked, or may not: then err
 	// says why.
 	ready chan struct{}

@@ -26,6 +26,9 @@ type Config struct {
 	// the request has. Requests with different values never share a server. Default:
 	// nothing is sent.
 	Sent func(r *http.Request) string
+	// Apart reports whether a stateless server, too, is for the requests of one owner alone:
+	// it cannot tell by the requests whose tasks it has. Default: it is for all requests.
+	Apart func() bool
 }
 
 // Servers are the servers of one endpoint that stateless requests share.
@@ -33,6 +36,7 @@ type Servers struct {
 	servers  *servers.Servers
 	revision *translate.ServerRevision
 	sent     func(r *http.Request) string // nil: nothing is sent
+	apart    func() bool
 
 	mu    sync.Mutex
 	byKey map[string]*server
@@ -43,7 +47,10 @@ func New(v *servers.Servers, cfg Config) *Servers {
 	if cfg.Revision == nil {
 		cfg.Revision = translate.NewServerRevision(v.Config.Remote)
 	}
-	return &Servers{servers: v, revision: cfg.Revision, sent: cfg.Sent, byKey: make(map[string]*server)}
+	if cfg.Apart == nil {
+		cfg.Apart = func() bool { return false }
+	}
+	return &Servers{servers: v, revision: cfg.Revision, sent: cfg.Sent, apart: cfg.Apart, byKey: make(map[string]*server)}
 }
 
 // sharedBy returns what requests have in common that may share a server, and no others.
@@ -54,6 +61,15 @@ func (a *Servers) sharedBy(r *http.Request) string {
 	}
 	sum := sha256.Sum256([]byte(key + a.sent(r)))
 	return string(sum[:])
+}
+
+// statelessKey is the key of the server for the requests of an owner if servers are stateless.
+// It is not the key of a server with a handshake, which ends with capabilities.
+func (a *Servers) statelessKey(owner string) string {
+	if a.apart() {
+		return owner + "stateless"
+	}
+	return ""
 }
 
 // isFree reports whether there is no server with that key.
@@ -100,14 +116,15 @@ func (a *Servers) converse(ctx context.Context, r *http.Request, e *envelope) (*
 	for {
 		own := e.owner + string(e.Capabilities)
 		a.mu.Lock()
-		key := own
+		key, stateless := own, false
 		if known := a.revision.Known(); known == translate.Stateless || known == translate.Unknown && a.byKey[own] == nil {
-			key = "" // for good, or for now
+			key, stateless = a.statelessKey(e.owner), true // for good, or for now
 		}
 		c := a.byKey[key]
 		a.mu.Unlock()
 		if c == nil {
 			c = newServer(a, key)
+			c.stateless = stateless
 			if key != "" {
 				c.user = servers.HashOwner(a.servers.OwnerOf(r))
 			}
@@ -204,10 +221,10 @@ func (a *Servers) begin(ctx context.Context, r *http.Request, e *envelope, c *se
 	defer cancel()
 	err := a.servers.Launch(ctx, r, c)
 	probed := false
-	if err == nil && c.key == "" {
+	if err == nil && c.stateless {
 		probed, err = a.probe(ctx, r, c, own)
 	}
-	if err == nil && c.key != "" {
+	if err == nil && !c.stateless {
 		if probed { // it is not downloaded any more
 			ctx, cancel = context.WithTimeout(ctx, a.servers.Config.StartTimeout)
 			defer cancel()
@@ -258,12 +275,12 @@ func (a *Servers) probe(ctx context.Context, r *http.Request, c *server, own str
 	if found == translate.Stateless {
 		return answered, nil
 	}
-	delete(a.byKey, "")
+	delete(a.byKey, c.key)
 	if a.byKey[own] != nil || c.isEnded() { // of what it was asked
 		return answered, servers.ErrAgain
 	}
 	c.out.Lock()
-	c.key, c.user = own, servers.HashOwner(a.servers.OwnerOf(r))
+	c.key, c.stateless, c.user = own, false, servers.HashOwner(a.servers.OwnerOf(r))
 	c.out.Unlock()
 	a.byKey[own] = c
 	return answered, nil

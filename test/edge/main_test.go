@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	mcptest.Main(m, map[string]func(string){testcaddy.CommandProgram: testcaddy.RunCommand, filesServer: serveFiles, plainServer: servePlain})
+	mcptest.Main(m, map[string]func(string){testcaddy.CommandProgram: testcaddy.RunCommand, filesServer: serveFiles, plainServer: servePlain, tasksServer: serveTasks})
 }
 
 // site is a Caddyfile with one endpoint. upstream is what stands behind the directive, and
