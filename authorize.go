@@ -26,7 +26,7 @@ func (h *Handler) compileEdge() error {
 	}
 	e, err := edge.New(h.Authorize, edge.Options{
 		Endpoint: h.Endpoint, Logger: h.logger.Named("authorize").With(zap.String("endpoint", h.Endpoint)),
-		Denied: h.observer.emitDenied,
+		Reports: edge.Reports{Denied: h.observer.denied, Accepted: func() { h.observer.memory.Load().Accepted() }, Issuer: h.observer.issuerAsked},
 		NonceKey: func() ([]byte, error) {
 			sealer, err := h.app.sealer()
 			if err != nil {

@@ -12,10 +12,12 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/oncelog"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/servers"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
 )
 
 // observer counts, remembers, logs and emits what happens at an endpoint. Its methods are
@@ -61,6 +63,47 @@ func (o *observer) originRefused(origins []string, host string) {
 	o.logRefused(origins, host)
 	o.memory.Load().Refused(strings.Join(origins, " "), host)
 	o.counts.Refused()
+}
+
+// denied takes a request that `authorize` has refused.
+func (o *observer) denied(d edge.Denial) {
+	kind, cause := denialKind(d), ""
+	if d.Cause != nil {
+		cause = d.Cause.Error()
+	}
+	o.memory.Load().Denied(stats.Denial{
+		Kind: kind, Status: d.Status, Reason: d.Reason, Rule: d.Rule, Method: d.Method, Name: d.Name,
+		Needed: d.Needed.String(), Held: d.Held.String(), User: d.Subject, Client: d.Client,
+	}, cause)
+	o.counts.Denied(kind)
+	o.emitDenied(d)
+}
+
+// denialKind is the word that a denial is counted by.
+func denialKind(d edge.Denial) stats.DenialKind {
+	switch {
+	case d.Code == principal.Unavailable:
+		return stats.DenialIssuer
+	case d.Code != "":
+		return stats.DenialKind(d.Code)
+	case d.Fixable:
+		return stats.DenialScope
+	}
+	return stats.DenialForever
+}
+
+// issuerAsked takes that an issuer could not be asked for its keys, or about a token, or that
+// it can again.
+func (o *observer) issuerAsked(issuer string, tokens bool, err error) {
+	use := stats.IssuerKeys
+	if tokens {
+		use = stats.IssuerTokens
+	}
+	if err == nil {
+		o.memory.Load().IssuerBack(issuer, use)
+		return
+	}
+	o.memory.Load().IssuerFailed(issuer, use, err.Error())
 }
 
 // notice remembers a notice, and logs it if it is due.

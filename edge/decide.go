@@ -14,19 +14,26 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
 )
 
-// Denial is a request that was refused.
+// Denial is a request that was refused. Texts of the client are bounded, and have no query.
 type Denial struct {
 	// Status is that of the answer.
 	Status int
+	// Code is how credentials are refused; empty if the rules refuse the request. Fixable is
+	// set if more scopes would open it.
+	Code    principal.Code
+	Fixable bool
 	// Reason is a [principal.Reason] or a [rules.Reason].
 	Reason string
+	// Cause is why the issuer could not be asked, or nil.
+	Cause error
 	// Subject and Client are those of the principal; they are empty if there is none.
 	Subject, Client string
 	Method, Name    string
 	Rule            string
-	Needed          principal.Scopes
+	Needed, Held    principal.Scopes
 }
 
 // schemeOf is the authentication scheme of a request.
@@ -39,7 +46,9 @@ func schemeOf(r *http.Request) answer.Scheme {
 
 // refused reports a request whose credentials are not accepted.
 func (e *Edge) refused(r *http.Request, status int, refusal *principal.Refusal) {
-	e.deny(Denial{Status: status, Reason: string(refusal.Reason)})
+	if r.Context().Err() == nil { // otherwise nobody gets the answer
+		e.deny(Denial{Status: status, Code: refusal.Code, Reason: string(refusal.Reason), Cause: refusal.Cause})
+	}
 	level := zapcore.InfoLevel
 	switch refusal.Code {
 	case principal.Missing: // each client begins so
@@ -58,13 +67,13 @@ func (e *Edge) refused(r *http.Request, status int, refusal *principal.Refusal) 
 
 // decided reports a decision of the rules.
 func (e *Edge) decided(r *http.Request, a *Admission, d rules.Decision) {
-	p := a.Principal
+	p, name := a.Principal, shownName(d.Method, d.Name)
 	level, text := zapcore.DebugLevel, "request is allowed"
 	if !d.Allowed {
 		level, text = zapcore.InfoLevel, "request is denied"
 		e.deny(Denial{
-			Status: http.StatusForbidden, Reason: string(d.Reason), Subject: p.ID(e.qualified), Client: p.ClientID,
-			Method: shorten(d.Method), Name: shorten(d.Name), Rule: d.Rule, Needed: d.Needed,
+			Status: http.StatusForbidden, Fixable: d.Fixable(), Reason: string(d.Reason), Subject: p.ID(e.qualified), Client: p.ClientID,
+			Method: shorten(d.Method), Name: name, Rule: d.Rule, Needed: d.Needed, Held: p.Scopes,
 		})
 	}
 	c := e.logger.Check(level, text)
@@ -72,7 +81,7 @@ func (e *Edge) decided(r *http.Request, a *Admission, d rules.Decision) {
 		return
 	}
 	fields := []zap.Field{
-		zap.String("user", p.ID(e.qualified)), zap.String("client", p.ClientID), zap.String("method", shorten(d.Method)), zap.String("name", shorten(d.Name)),
+		zap.String("user", p.ID(e.qualified)), zap.String("client", p.ClientID), zap.String("method", shorten(d.Method)), zap.String("name", name),
 		zap.String("rule", d.Rule), zap.String("reason", string(d.Reason)),
 		zap.String("needed", d.Needed.String()), zap.String("held", p.Scopes.String()), requestID(r),
 	}
@@ -85,16 +94,20 @@ func (e *Edge) decided(r *http.Request, a *Admission, d rules.Decision) {
 // maxShown bounds, in bytes, a text of a client in the log.
 const maxShown = 200
 
-func shorten(text string) string {
-	if len(text) > maxShown {
-		return text[:maxShown] + "..."
+func shorten(text string) string { return safetext.Cut(text, maxShown) }
+
+// shownName is the name of a tool or a prompt, or the URI of a resource, in a form that can be
+// shown: the query of a URI may be secret.
+func shownName(method, name string) string {
+	if strings.HasPrefix(method, "resources/") || strings.Contains(name, ":") {
+		name = safetext.URL(name)
 	}
-	return text
+	return shorten(name)
 }
 
 func (e *Edge) deny(d Denial) {
-	if e.denied != nil {
-		e.denied(d)
+	if e.report.Denied != nil {
+		e.report.Denied(d)
 	}
 }
 

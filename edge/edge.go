@@ -33,7 +33,7 @@ type Edge struct {
 	auth   *credential.Authenticator
 	policy *rules.Policy
 	logger *zap.Logger
-	denied func(Denial)
+	report Reports
 	tools  operation.Tools
 	// qualified is true if ids of users have their issuer in front.
 	qualified bool
@@ -46,8 +46,18 @@ type Options struct {
 	// NonceKey returns the key of nonces.
 	NonceKey func() ([]byte, error)
 	Logger   *zap.Logger
-	// Denied is called for each request that is refused. It may be nil.
+	Reports  Reports
+}
+
+// Reports are called on the goroutines of requests, several at a time. Each may be nil.
+type Reports struct {
+	// Denied is called for each request that is refused.
 	Denied func(Denial)
+	// Accepted is called for each request whose credentials are accepted.
+	Accepted func()
+	// Issuer is called if an issuer cannot be asked for its keys, or about a token, and with
+	// nil if it can again.
+	Issuer func(issuer string, tokens bool, err error)
 }
 
 // New compiles a configuration.
@@ -60,7 +70,7 @@ func New(cfg *Config, opts Options) (*Edge, error) {
 		return nil, err
 	}
 	e := &Edge{
-		cfg: cfg, logger: opts.Logger, denied: opts.Denied,
+		cfg: cfg, logger: opts.Logger, report: opts.Reports,
 		qualified: len(cfg.Issuers) > 1 || len(cfg.Issuers) == 1 && cfg.CaddyUser,
 	}
 	if e.policy, err = rules.New(cfg.Config); err != nil {
@@ -71,7 +81,7 @@ func New(cfg *Config, opts Options) (*Edge, error) {
 			return nil, fmt.Errorf("authorize dpop_nonce: %w", err)
 		}
 	}
-	credentials.Endpoint, credentials.Report = opts.Endpoint, e.reportKeys
+	credentials.Endpoint, credentials.Report, credentials.ReportTokens = opts.Endpoint, e.reportKeys, e.reportTokens
 	if e.auth, err = credential.New(credentials); err != nil {
 		return nil, fmt.Errorf("authorize %w", err)
 	}
@@ -93,12 +103,23 @@ func (e *Edge) Close() {
 
 // reportKeys logs that the keys of an issuer cannot be had, and that they can again.
 func (e *Edge) reportKeys(issuer string, err error) {
+	if e.report.Issuer != nil {
+		e.report.Issuer(issuer, false, err)
+	}
 	if err != nil {
 		e.logger.Error("keys of the issuer cannot be fetched", zap.String("issuer", issuer), zap.Error(err),
 			zap.String("advice", "tokens of the issuer get 503 once no known key fits; see whether this machine reaches the issuer, and that its metadata names exactly this issuer"))
 		return
 	}
 	e.logger.Info("keys of the issuer can be fetched again", zap.String("issuer", issuer))
+}
+
+// reportTokens reports that an issuer cannot be asked about a token, and that it can again. The
+// log has the cause with each request that is refused because of it.
+func (e *Edge) reportTokens(issuer string, err error) {
+	if e.report.Issuer != nil {
+		e.report.Issuer(issuer, true, err)
+	}
 }
 
 // Facts is what the endpoint knows of a request.
@@ -170,6 +191,9 @@ func (e *Edge) Admit(w http.ResponseWriter, r *http.Request, f Facts) (http.Resp
 		e.refused(r, a.Status, refusal)
 		a.Write(w)
 		return nil, nil, nil
+	}
+	if e.report.Accepted != nil {
+		e.report.Accepted()
 	}
 	admission := &Admission{Principal: res.Principal}
 	admission.owner, _ = res.Principal.Owner()

@@ -30,6 +30,9 @@ func labelWords() map[string][]string {
 	for _, a := range stats.Actions {
 		words["action"] = append(words["action"], string(a))
 	}
+	for _, k := range stats.DenialKinds {
+		words["kind"] = append(words["kind"], string(k))
+	}
 	for _, r := range stats.EndReasons {
 		words["reason"] = append(words["reason"], string(r))
 	}

@@ -62,6 +62,12 @@ type endpointState struct {
 	Total  countsState      `json:"since_start"`
 	Last   []challengeState `json:"challenges"`
 
+	// Denials are requests that `authorize` has refused, the newest first. Accepted is when it
+	// has last accepted the credentials of a request, and Issuers those that it cannot ask.
+	Denials  []denialState `json:"denials"`
+	Accepted *time.Time    `json:"credentials_accepted,omitempty"`
+	Issuers  []issuerState `json:"issuers_failing"`
+
 	Refused   []refusedState `json:"refused_origins"`
 	Notices   []noticeState  `json:"notices"`
 	Program   *programState  `json:"program,omitempty"` // only with stdio
@@ -86,6 +92,7 @@ type countsState struct {
 	Challenges uint64                       `json:"challenges"`
 	Actions    map[stats.Action]uint64      `json:"actions"` // of challenges
 	Kinds      []kindCount                  `json:"kinds"`   // of challenges
+	Denials    map[stats.DenialKind]uint64  `json:"denials"`
 	Refused    uint64                       `json:"origins_refused"`
 	Failures   map[stats.Failure]uint64     `json:"upstream_failures"`
 	Fetches    map[string]uint64            `json:"metadata_fetches"`
@@ -208,6 +215,7 @@ func (e *Endpoint) state() endpointState {
 		s.Notices = append(s.Notices, noticeState{n.Message, n.Subject, n.Advice, n.Add, Snippet(n.Add), stamp(n.First), stamp(n.Last), n.Count})
 	}
 	s.Program = e.program()
+	s.Denials, s.Issuers, s.Accepted = denialsOf(e.Memory), issuersOf(e.Memory), Time(e.Memory.LastAccepted())
 	s.judge(time.Now())
 	return s
 }
@@ -257,7 +265,7 @@ func (e *Endpoint) upstreams() []Upstream {
 func countsOf(t stats.Totals) countsState {
 	c := countsState{
 		Status: make(map[string]map[string]uint64), Actions: make(map[stats.Action]uint64), Kinds: []kindCount{}, Ended: []endCount{},
-		Refused: t.Refused(), Failures: words(stats.Failures, t.Failures()), Fetches: words(stats.FetchResults, t.Fetches()),
+		Denials: words(stats.DenialKinds, t.Denials()), Refused: t.Refused(), Failures: words(stats.Failures, t.Failures()), Fetches: words(stats.FetchResults, t.Fetches()),
 		Cache: words(stats.CacheResults, t.Cache()), Begun: words(stats.Transports, t.Begun()),
 		Starts: words(stats.Starts, t.Starts()), Exits: words(stats.Exits, t.Exits()), Streams: t.Streams().Count,
 	}

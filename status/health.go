@@ -38,7 +38,7 @@ const recent = 24 * time.Hour
 // judge fills in the state of the endpoint, and the problems that it comes from, the worst
 // first.
 func (s *endpointState) judge(now time.Time) {
-	s.Problems = append([]problem{}, slices.Concat(upstreamProblems(s.Upstreams), programProblems(s.Program, now), metadataProblems(s.Metadata))...)
+	s.Problems = append([]problem{}, slices.Concat(upstreamProblems(s.Upstreams), programProblems(s.Program, now), s.issuerProblems(now), metadataProblems(s.Metadata))...)
 	late := now.Add(-recent)
 	refused, notices, challenges := uint64(0), uint64(0), uint64(0)
 	for _, o := range s.Refused {

@@ -10,7 +10,8 @@ import (
 )
 
 // Rule F2: the state of an endpoint is that of its worst problem, and the problems are told
-// in words, the worst first.
+// in words, the worst first. Rule E9: an endpoint that refuses is healthy, but not one that
+// accepts no credentials for an hour because the issuer cannot be asked.
 func TestHealth(t *testing.T) {
 	now := time.Now()
 	old := now.Add(-25 * time.Hour)
@@ -39,6 +40,12 @@ func TestHealth(t *testing.T) {
 		"no end is known":   {endpointState{Program: &programState{State: programBackoff, Failed: 3}}, failing, []string{"the stdio server ended soon after its start, 3 times in a row"}},
 		"program is slow":   {endpointState{Program: &programState{State: programStarting, Since: &now}}, attention, []string{"the stdio server has not answered since its start"}},
 		"program ended":     {endpointState{Program: &programState{State: programReady, Last: &exitState{At: now.Add(-59 * time.Minute), Cause: stats.ExitKilled, Status: "signal: killed"}}}, attention, []string{"the stdio server ended (killed, signal: killed)"}},
+		"denies":            {endpointState{Denials: []denialState{{Last: now, Kind: stats.DenialForever}, {Last: now, Kind: stats.DenialToken}}}, healthy, nil},
+		"no issuer":         {endpointState{Denials: []denialState{{Last: now, Kind: stats.DenialScope}, {Last: now, Kind: stats.DenialIssuer, Cause: "refused"}}, Issuers: []issuerState{{Issuer: "i"}}}, failing, []string{"no credentials were accepted in the last hour, because the issuer cannot be asked (refused)"}},
+		"none for long":     {endpointState{Denials: []denialState{{Last: now, Kind: stats.DenialIssuer, Reason: "too_busy"}}, Accepted: &old}, failing, []string{"no credentials were accepted in the last hour, because the issuer cannot be asked (too_busy)"}},
+		"some get in":       {endpointState{Denials: []denialState{{Last: now, Kind: stats.DenialIssuer}}, Accepted: &now}, healthy, nil},
+		"no keys":           {endpointState{Accepted: &now, Issuers: []issuerState{{Issuer: "i", Use: stats.IssuerKeys, Error: "away"}, {Issuer: "i", Use: stats.IssuerTokens, Error: "away"}}}, attention, []string{"the keys of issuer i cannot be fetched (away)", "issuer i cannot be asked about opaque tokens (away)"}},
+		"no issuer, before": {endpointState{Denials: []denialState{{Last: old, Kind: stats.DenialIssuer}}}, healthy, nil},
 		"ended long ago":    {endpointState{Program: &programState{State: programReady, Last: &exitState{At: now.Add(-61 * time.Minute)}}}, healthy, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 type collector struct {
 	endpoints func() []Endpoint
 
-	requests, challenges, refused, fetches, cache, failures, begun, ended, sessions, starts, exits, servers,
+	requests, challenges, denials, refused, fetches, cache, failures, begun, ended, sessions, starts, exits, servers,
 	open, oldest, streams, active, bytes *prometheus.Desc
 }
 
@@ -29,6 +29,7 @@ func RegisterMetrics(registry *prometheus.Registry, endpoints func() []Endpoint)
 		requests:   desc("request_duration_seconds", "Duration of requests to the endpoint, until their answer was complete.", "method", "code"),
 		active:     desc("requests_in_flight", "Requests that are being answered."),
 		challenges: desc("challenges_total", "Answers with a challenge, or 401, by what the first Bearer or DPoP challenge says and what became of it.", "scheme", "error", "action"),
+		denials:    desc("denials_total", "Requests that authorize has refused.", "kind"),
 		refused:    desc("origins_refused_total", "Requests of browsers whose origin is not allowed."),
 		fetches:    desc("metadata_fetches_total", "Searches for the metadata of the upstream.", "result"),
 		cache:      desc("metadata_cache_total", "Looks into the cache of metadata.", "result"),
@@ -49,7 +50,7 @@ func RegisterMetrics(registry *prometheus.Registry, endpoints func() []Endpoint)
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.requests, c.challenges, c.refused, c.fetches, c.cache, c.failures, c.begun, c.ended, c.sessions, c.starts,
+		c.requests, c.challenges, c.denials, c.refused, c.fetches, c.cache, c.failures, c.begun, c.ended, c.sessions, c.starts,
 		c.exits, c.servers, c.open, c.oldest, c.streams, c.active, c.bytes,
 	} {
 		out <- d
@@ -89,6 +90,11 @@ func (c *collector) collect(e *Endpoint, out chan<- prometheus.Metric) {
 	t.Challenges(func(scheme, code string, action stats.Action, n uint64) {
 		count(c.challenges, n, scheme, code, string(action))
 	})
+	for i, kind := range stats.DenialKinds {
+		if n := t.Denials()[i]; n > 0 { // an endpoint without authorize denies nothing
+			count(c.denials, n, string(kind))
+		}
+	}
 	count(c.refused, t.Refused())
 	each(c.fetches, stats.FetchResults, t.Fetches(), count)
 	each(c.cache, stats.CacheResults, t.Cache(), count)

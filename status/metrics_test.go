@@ -22,6 +22,7 @@ func measured(name string) Endpoint {
 	e.Counts.Begin()
 	e.Counts.End(http.MethodPost, http.StatusOK, time.Second, 1, 1)
 	e.Counts.Challenged(&stats.Outcome{Action: stats.ActionRelayed, Status: 401, Given: 401, Sent: []string{"Bearer"}})
+	e.Counts.Denied(stats.DenialScope)
 	e.Counts.Refused()
 	e.Counts.SessionBegun(stats.TransportSSE)
 	e.Counts.SessionEnded(stats.TransportSSE, stats.EndIdle)
@@ -41,6 +42,9 @@ func TestMetricsAreBounded(t *testing.T) {
 	}
 	for _, a := range stats.Actions {
 		closed[string(a)] = true
+	}
+	for _, k := range stats.DenialKinds {
+		closed[string(k)] = true
 	}
 	for _, r := range stats.EndReasons {
 		closed[string(r)] = true
@@ -107,7 +111,7 @@ func TestDocumentedStatus(t *testing.T) {
 	known := map[string]bool{
 		"mcp_auth_bridge": true, "mcp_auth_bridge_status": true, "legacy_sse": true, "allow_origins": true, "public_url": true, "basic_auth": true, "forward_auth": true, "trusted_proxies": true,
 	}
-	for _, value := range []any{endpointState{}, countsState{}, challengeState{}, programState{}, exitState{}, Metadata{}, Upstream{}} {
+	for _, value := range []any{endpointState{}, countsState{}, challengeState{}, programState{}, exitState{}, denialState{}, issuerState{}, Metadata{}, Upstream{}} {
 		of := reflect.TypeOf(value)
 		for i := range of.NumField() {
 			name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
@@ -119,6 +123,12 @@ func TestDocumentedStatus(t *testing.T) {
 	}
 	for _, word := range stats.Exits {
 		known[word] = true
+	}
+	for _, k := range stats.DenialKinds {
+		known[string(k)] = true
+		if !strings.Contains(string(raw), "`"+string(k)+"`") {
+			t.Errorf("there is no %s on the page", k)
+		}
 	}
 	for _, a := range stats.Actions {
 		known[string(a)] = true

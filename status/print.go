@@ -159,6 +159,7 @@ func (p *printer) details(e *endpointState) {
 		p.line(yellow, "%s: %s, %s, last %s; %s", n.Message, n.Subject, times(n.Count), p.ago(n.Last), n.Advice)
 		p.snippet(n.Snippet)
 	}
+	p.denials(e)
 	for i, c := range e.Last {
 		if i == p.challenges {
 			break

@@ -15,7 +15,7 @@ var (
 
 // slots are the indexes in [Totals] where the counts of each kind begin.
 var slots = func() (at struct {
-	requests, challenges, failures, begun, ended, starts, exits, cache, fetches, streams, refused, received, sent, size int
+	requests, challenges, failures, begun, ended, starts, exits, cache, fetches, denials, streams, refused, received, sent, size int
 },
 ) {
 	next := func(n int) int {
@@ -29,6 +29,7 @@ var slots = func() (at struct {
 	at.ended = next(len(Transports) * len(EndReasons))
 	at.starts, at.exits = next(len(Starts)), next(len(Exits))
 	at.cache, at.fetches = next(len(CacheResults)), next(len(FetchResults))
+	at.denials = next(len(DenialKinds))
 	at.streams = next(width(StreamBuckets))
 	at.refused, at.received, at.sent = next(1), next(1), next(1)
 	return at
@@ -96,6 +97,9 @@ func (c *Counts) Challenged(o *Outcome) {
 
 // Refused counts a request whose origin is not allowed.
 func (c *Counts) Refused() { c.n[slots.refused].Add(1) }
+
+// Denied counts a request that `authorize` has refused.
+func (c *Counts) Denied(kind DenialKind) { c.n[slots.denials+index(DenialKinds, kind)].Add(1) }
 
 // Failed counts an upstream that has ceased to answer.
 func (c *Counts) Failed(why Failure) { c.n[slots.failures+index(Failures, why)].Add(1) }
@@ -279,6 +283,9 @@ func (t Totals) Begun() []uint64 { return t.many(slots.begun, len(Transports)) }
 
 // Failures returns how often an upstream has ceased to answer, in the order of [Failures].
 func (t Totals) Failures() []uint64 { return t.many(slots.failures, len(Failures)) }
+
+// Denials returns how many requests `authorize` has refused, in the order of [DenialKinds].
+func (t Totals) Denials() []uint64 { return t.many(slots.denials, len(DenialKinds)) }
 
 // Starts returns the results of starting servers, in the order of [Starts].
 func (t Totals) Starts() []uint64 { return t.many(slots.starts, len(Starts)) }

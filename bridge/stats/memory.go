@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/challenge"
@@ -77,7 +78,8 @@ type UpstreamState struct {
 // Memory keeps what has happened at an endpoint. All of it is bounded. It outlives the
 // configuration that it was made for.
 type Memory struct {
-	since time.Time
+	since    time.Time
+	accepted atomic.Int64 // when credentials were last accepted, in nanoseconds; 0: never
 
 	mu         sync.Mutex       // guards what follows
 	challenges []*SeenChallenge // the last is first
@@ -85,7 +87,9 @@ type Memory struct {
 	upstreams  []*UpstreamState
 	notices    []*SeenNotice
 	exit       SeenExit // the last; Count is 0 if there was none
-	past       Totals   // of loads that are over
+	denials    []*SeenDenial
+	issuers    []*IssuerState // that cannot be asked
+	past       Totals         // of loads that are over
 	loads      []*load
 }
 
@@ -101,14 +105,15 @@ func NewMemory() *Memory { return &Memory{since: time.Now()} }
 // Since returns when the memory was made.
 func (m *Memory) Since() time.Time { return m.since }
 
-// Attach adds the counts of a configuration that begins. No upstream is then known to fail,
-// because the configuration has not yet asked any.
+// Attach adds the counts of a configuration that begins. No upstream and no issuer is then
+// known to fail, because the configuration has not yet asked any.
 func (m *Memory) Attach(c *Counts) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, u := range m.upstreams {
 		u.Failing = time.Time{}
 	}
+	m.issuers = nil
 	m.loads = append(m.loads, &load{counts: c})
 }
 

@@ -66,6 +66,24 @@ var (
 	}
 )
 
+// DenialKind is how `authorize` has refused a request. The set is closed.
+type DenialKind string
+
+// The kinds. Most are the error code of the challenge.
+const (
+	DenialMissing DenialKind = "missing"            // no credentials: each client begins so
+	DenialRequest DenialKind = "invalid_request"    // more than one credential, or one in the wrong place
+	DenialToken   DenialKind = "invalid_token"      // a token, a key or a proof that does not count
+	DenialProof   DenialKind = "invalid_dpop_proof" // a proof of DPoP that does not count
+	DenialNonce   DenialKind = "use_dpop_nonce"     // a proof without the nonce that is asked for
+	DenialIssuer  DenialKind = "issuer_unavailable" // the issuer could not be asked
+	DenialScope   DenialKind = "insufficient_scope" // more scopes would open the request
+	DenialForever DenialKind = "forbidden"          // no scope would
+)
+
+// DenialKinds has all kinds.
+var DenialKinds = []DenialKind{DenialMissing, DenialRequest, DenialToken, DenialProof, DenialNonce, DenialIssuer, DenialScope, DenialForever}
+
 // Failure is why an upstream gave no answer. The set is closed.
 type Failure string
 

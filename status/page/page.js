@@ -74,7 +74,7 @@ function draw(answer) {
 		const name = endpoint.endpoint;
 		if (!shown.has(name)) shown.set(name, frame(name));
 		const part = shown.get(name);
-		const { state, problems, address, now, since_load, program, challenges, refused_origins, notices, metadata, upstreams } = endpoint;
+		const { state, problems, address, now, since_load, program, denials, issuers_failing, challenges, refused_origins, notices, metadata, upstreams } = endpoint;
 		if (state === "failing" && part.section.dataset.state !== state) part.details.open = true;
 		part.section.dataset.state = state;
 		fill(part, "status", state, () => words[state]);
@@ -83,6 +83,8 @@ function draw(answer) {
 		fill(part, "problems", problems, () => problems.map((p) => make("span", { class: p.state }, p.advice ? `${p.text}: ${p.advice}` : p.text)));
 		fill(part, "summary", [endpoint.challenge, now, since_load, endpoint.loaded], () => summary(endpoint));
 		fill(part, "program", program && (program.state !== "ready" || program.last_end) ? [program] : [], ([p]) => drawProgram(p));
+		fill(part, "issuers", issuers_failing, drawIssuers);
+		fill(part, "denials", denials, drawDenials);
 		fill(part, "challenges", challenges, drawChallenges);
 		fill(part, "refused", refused_origins, drawRefused);
 		fill(part, "notices", notices, drawNotices);
@@ -123,7 +125,7 @@ function frame(name) {
 	const id = `endpoint-${++count}`;
 	const part = { name, texts: {}, status: make("span", { class: "status" }), upstream: make("span", { class: "upstream dim" }), figures: make("span", { class: "figures dim" }), problems: make("span", { class: "problems" }), browser: make("span", { class: "problems browser" }) };
 	const body = make("div", { class: "details" });
-	for (const [key, title] of [["summary"], ["checks", "From this browser"], ["program", "Stdio server"], ["challenges", "Recent challenges"], ["refused", "Refused origins"], ["notices", "Notices"], ["metadata", "OAuth metadata"], ["upstreams", "Upstream addresses"]]) {
+	for (const [key, title] of [["summary"], ["checks", "From this browser"], ["program", "Stdio server"], ["issuers", "Issuers that cannot be asked"], ["denials", "Refused by authorize"], ["challenges", "Recent challenges"], ["refused", "Refused origins"], ["notices", "Notices"], ["metadata", "OAuth metadata"], ["upstreams", "Upstream addresses"]]) {
 		part[key] = make("div");
 		body.append(title ? make("div", { "data-part": key }, make("h3", {}, title), part[key]) : part[key]);
 	}
@@ -159,6 +161,19 @@ function drawProgram({ state, starting_since, retry_at, failed_starts, last_end:
 	if (end.stderr?.length) all.push(["stderr", ...lines(end.stderr)]);
 	if (end.advice) all.push(["What to do", end.advice]);
 	return list(all);
+}
+
+function drawIssuers(all, of) {
+	return table(`Issuers of ${of} that cannot be asked`, ["Issuer", "For", "Since", "Last error"],
+		all.map((i) => ({ state: "fails", cells: [code(i.issuer), i.use, when(i.failing_since), i.last_error] })));
+}
+
+function drawDenials(all, of) {
+	return table(`Requests to ${of} that authorize refused`, ["Why", "What", "Rule", "Scopes needed / held", "User, client", "Count", "Last"],
+		all.map((d) => ({
+			cells: [`${d.status} ${d.reason}${d.cause ? `: ${d.cause}` : ""}`, [d.method, d.name].filter(Boolean).join(" "), d.rule ? code(d.rule) : "",
+				d.needed || d.held ? `${d.needed || "none"} / ${d.held || "none"}` : "", [d.user, d.client].filter(Boolean).join(", "), times(d.count), when(d.last)],
+		})));
 }
 
 function drawChallenges(all) {

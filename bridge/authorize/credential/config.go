@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/dpop"
@@ -47,6 +48,9 @@ type Config struct {
 	// Report may be nil. It is given the error where the keys of an issuer cannot be had,
 	// and nil when they can again.
 	Report func(issuer string, err error)
+	// ReportTokens may be nil. It is given the error where an issuer cannot be asked about a
+	// token, and nil when it can again.
+	ReportTokens func(issuer string, err error)
 	// Now is the time, for tests. If it is nil it is time.Now.
 	Now func() time.Time
 }
@@ -85,6 +89,7 @@ type issuer struct {
 	cfg           Issuer
 	keys          *keyset.Set
 	introspection *introspect.Endpoint
+	silent        atomic.Bool // the last question about a token got no answer
 }
 
 // audiences returns the audiences that a token of the issuer may have.

@@ -175,6 +175,7 @@ func (a *Authenticator) introspect(ctx context.Context, one *issuer, raw string,
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*fetch.Timeout)
 		defer cancel()
 		p, refusal := one.introspection.Verify(ctx, raw, one.audiences(audiences), a.now)
+		a.asked(one, refusal)
 		if refusal == nil {
 			a.remember(hash, entry{principal: p, issuer: one}, introspectionAge)
 		}
@@ -187,6 +188,22 @@ func (a *Authenticator) introspect(ctx context.Context, one *issuer, raw string,
 	case <-ctx.Done():
 		return nil, &principal.Refusal{Code: principal.Unavailable, Reason: principal.IssuerUnreachable, RetryAfter: time.Second, Cause: ctx.Err()}
 	}
+}
+
+// asked reports that an issuer could not be asked about a token, or that it can again.
+func (a *Authenticator) asked(one *issuer, refusal *principal.Refusal) {
+	if refusal != nil && refusal.Reason == principal.TooBusy { // it was not asked
+		return
+	}
+	silent := refusal != nil && refusal.Code == principal.Unavailable
+	if was := one.silent.Swap(silent); a.cfg.ReportTokens == nil || !silent && !was {
+		return
+	}
+	var err error
+	if silent {
+		err = refusal.Cause
+	}
+	a.cfg.ReportTokens(one.cfg.Issuer, err)
 }
 
 // remember keeps an entry for at most age, and no longer than its token lives.

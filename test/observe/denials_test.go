@@ -1,0 +1,161 @@
+package observe_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/issuertest"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
+)
+
+// deniedNow is what the admin API says of the denials of the only endpoint.
+type deniedNow struct {
+	State    string
+	Problems []struct{ State, Text, Advice string }
+	Denials  []struct {
+		Kind, Reason, Rule, Method, Name, Needed, Held, User, Client, Cause string
+		Status, Count                                                       int
+	}
+	Issuers []struct {
+		Issuer, Use string
+		Error       string `json:"last_error"`
+	} `json:"issuers_failing"`
+	Load struct{ Denials map[string]int } `json:"since_load"`
+}
+
+func askDenied(t *testing.T, c *http.Client, admin string) deniedNow {
+	t.Helper()
+	_, body := askAdmin(t, c, admin)
+	var answer struct{ Endpoints []deniedNow }
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || len(answer.Endpoints) != 1 {
+		t.Fatalf("got %s (%v)", body, err)
+	}
+	return answer.Endpoints[0]
+}
+
+// runAuthorized runs an endpoint with `authorize` in front of an upstream that takes all.
+func runAuthorized(t *testing.T, issuer *issuertest.Server, more string) (url, admin string) {
+	t.Helper()
+	up := mcptest.NewChallenging(t, http.StatusOK, "")
+	_, base, admin := runAdmin(t, strings.TrimPrefix(up.URL, "http://"), fmt.Sprintf("authorize {\n\t\t\tissuer %s {\n\t\t\t\tintrospect %s/introspect {\n\t\t\t\t\tclient_id edge\n\t\t\t\t\tclient_secret edge-secret\n\t\t\t\t}\n\t\t\t}\n\t\t\t%s\n\t\t}", issuer.URL, issuer.URL, more))
+	return base + "/mcp", admin
+}
+
+// Rule E9: the last denials are in the admin API, in `caddy mcp status` and, counted by their
+// kind alone, in the metrics. They name user, client, rule and scopes, and have no token, no
+// argument and no query. An endpoint that refuses is healthy.
+func TestDenialsAreShown(t *testing.T) {
+	issuer := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
+	url, admin := runAuthorized(t, issuer, "tools add {\n\t\t\t\tscope math:write\n\t\t\t}\n\t\t\tresources note://* {\n\t\t\t\tdeny\n\t\t\t}")
+	c := mcptest.NewClient(t)
+	send := func(body, token string) int {
+		fields := []string{"Content-Type", "application/json", "Accept", "application/json, text/event-stream"}
+		if token != "" {
+			fields = append(fields, "Authorization", "Bearer "+token)
+		}
+		return mcptest.Do(t, c, mcptest.NewRequest(t, http.MethodPost, url, body, fields...)).Status
+	}
+	good := issuer.Token(url, map[string]any{"scope": "math:read"})
+	call := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":{"password":"sesame"}}}`
+	read := `{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"note://user:sesame@host/a?token=sesame"}}`
+	for _, tt := range []struct {
+		body, token string
+		want        int
+	}{
+		{call, "", 401},
+		{call, issuer.Token(url, map[string]any{"exp": 1}), 401},
+		{call, "sesame-opaque", 401},
+		{call, good, 403},
+		{call, good, 403},
+		{read, good, 403},
+		{`{"jsonrpc":"2.0","id":1,"method":"ping"}`, good, 200},
+	} {
+		if got := send(tt.body, tt.token); got != tt.want {
+			t.Errorf("%s: got %d, want %d", tt.body, got, tt.want)
+		}
+	}
+	now := askDenied(t, c, admin)
+	if now.State != "ok" || len(now.Problems) != 0 || len(now.Denials) != 5 {
+		t.Fatalf("got %+v", now)
+	}
+	if d := now.Denials[0]; d.Kind != "forbidden" || d.Status != 403 || d.Reason != "denied" || d.Method != "resources/read" || d.Name != "note://host/a" || d.Rule == "" {
+		t.Errorf("got %+v", d)
+	}
+	if d := now.Denials[1]; d.Kind != "insufficient_scope" || d.Count != 2 || d.Reason != "scope" || d.Method != "tools/call" || d.Name != "add" ||
+		d.Needed != "math:write" || d.Held != "math:read" || d.User != "alice" || d.Client != "client-1" {
+		t.Errorf("got %+v", d)
+	}
+	for i, want := range []string{"inactive", "expired", "no_credentials"} {
+		if d := now.Denials[2+i]; d.Reason != want || d.Status != 401 || d.User != "" {
+			t.Errorf("got %+v, want %s", d, want)
+		}
+	}
+	if n := now.Load.Denials; n["missing"] != 1 || n["invalid_token"] != 2 || n["insufficient_scope"] != 2 || n["forbidden"] != 1 {
+		t.Errorf("got %v", n)
+	}
+	out := testcaddy.RunStatus(t, admin)
+	if !strings.Contains(out, `authorize 403, 2 times, last now: scope, method "tools/call", name "add", rule "tools add", needed "math:write", held "math:read", user "alice", client "client-1"`) {
+		t.Errorf("got %s", out)
+	}
+	metrics := mcptest.Do(t, c, mcptest.NewRequest(t, http.MethodGet, "http://"+admin+"/metrics", "")).Body
+	if !strings.Contains(metrics, `caddy_mcp_auth_bridge_denials_total{endpoint="`+url+`",kind="insufficient_scope"} 2`) {
+		t.Error("the metric is missing")
+	}
+	_, body := askAdmin(t, c, admin)
+	for name, text := range map[string]string{"admin API": body, "table": out, "metrics": metrics, "log": strings.Join(testcaddy.Logs(), "\n")} {
+		if strings.Contains(text, "sesame") && name != "log" || strings.Contains(text, good) {
+			t.Errorf("%s has a secret: %s", name, text)
+		}
+	}
+}
+
+// Rule E9: an endpoint whose issuer cannot be asked is failing if that is why no credentials
+// were accepted for an hour. The last errors are shown, of keys and of introspection, until the
+// issuer can be asked again.
+func TestIssuerThatIsAway(t *testing.T) {
+	issuer := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
+	url, admin := runAuthorized(t, issuer, "")
+	c := mcptest.NewClient(t)
+	ping := func(token string) int {
+		return mcptest.Do(t, c, mcptest.NewRequest(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"ping"}`,
+			"Content-Type", "application/json", "Accept", "application/json, text/event-stream", "Authorization", "Bearer "+token)).Status
+	}
+	issuer.SetDown(true)
+	if got := ping(issuer.Token(url, nil)); got != http.StatusServiceUnavailable {
+		t.Fatalf("got %d", got)
+	}
+	now := askDenied(t, c, admin)
+	if now.State != "failing" || !strings.HasPrefix(now.Problems[0].Text, "no credentials were accepted in the last hour, because the issuer cannot be asked (keys of the issuer: asking "+issuer.URL) || now.Problems[0].Advice == "" {
+		t.Errorf("got %s, %+v", now.State, now.Problems)
+	}
+	if len(now.Issuers) != 1 || now.Issuers[0].Issuer != issuer.URL || now.Issuers[0].Use != "keys" || !strings.Contains(now.Issuers[0].Error, "status 503") {
+		t.Errorf("got %+v", now.Issuers)
+	}
+	if d := now.Denials; len(d) != 1 || d[0].Kind != "issuer_unavailable" || d[0].Status != 503 || !strings.Contains(d[0].Cause, "status 503") {
+		t.Errorf("got %+v", d)
+	}
+	opaque := issuer.Opaque(map[string]any{"sub": "alice"})
+	if got := ping(opaque); got != http.StatusServiceUnavailable {
+		t.Errorf("got %d", got)
+	}
+	if now := askDenied(t, c, admin); len(now.Issuers) != 2 || now.Issuers[1].Use != "introspection" || !strings.Contains(now.Issuers[1].Error, "status 503") {
+		t.Errorf("got %+v", now.Issuers)
+	}
+	if out := testcaddy.RunStatus(t, admin); !strings.Contains(out, "\nfailing ") || !strings.Contains(out, "the keys of issuer "+issuer.URL+" cannot be fetched (asking ") {
+		t.Errorf("got %s", out)
+	}
+	issuer.SetDown(false)
+	if got := ping(opaque); got != http.StatusOK {
+		t.Errorf("got %d", got)
+	}
+	// The keys were not asked for again.
+	if now := askDenied(t, c, admin); now.State != "attention" || len(now.Issuers) != 1 || now.Issuers[0].Use != "keys" {
+		t.Errorf("got %+v", now)
+	}
+}
