@@ -105,9 +105,10 @@ func (s *site) start(t testing.TB) {
 	s.http.StartTLS()
 	t.Cleanup(s.http.Close)
 	if s.upgrades {
-		s.plain = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.plain = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "https://"+r.Host+r.URL.String(), http.StatusMovedPermanently)
 		}))
+		s.plain.Start()
 		t.Cleanup(s.plain.Close)
 	}
 }

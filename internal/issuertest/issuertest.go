@@ -139,7 +139,8 @@ type Server struct {
 func Start(tb testing.TB, keys ...Key) *Server {
 	tb.Helper()
 	s := &Server{tb: tb, keys: keys, opaque: map[string]map[string]any{}, asked: map[string]int{}}
-	s.Server = httptest.NewServer(http.HandlerFunc(s.answer))
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.answer))
+	s.Start()
 	tb.Cleanup(s.Close)
 	return s
 }

@@ -20,7 +20,8 @@ type Answers struct {
 func NewAnswers(t *testing.T) *Answers {
 	t.Helper()
 	a := &Answers{}
-	a.Server = httptest.NewServer(http.HandlerFunc(a.Serve))
+	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(a.Serve))
+	a.Start()
 	t.Cleanup(a.Close)
 	a.Metadata = fmt.Sprintf(`{"resource":"%s/mcp","authorization_servers":["https://login.example.com"]}`, a.URL)
 	return a

@@ -13,7 +13,7 @@ import (
 func NewChallenging(t *testing.T, status int, lines ...string) *httptest.Server {
 	t.Helper()
 	var up *httptest.Server
-	up = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	up = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/.well-known/") {
 			if r.Header.Get("Authorization") != "" || r.Header.Get("Cookie") != "" {
 				t.Errorf("credentials of a client were sent to %s", r.URL.Path)
@@ -28,6 +28,7 @@ func NewChallenging(t *testing.T, status int, lines ...string) *httptest.Server 
 		w.WriteHeader(status)
 		_, _ = w.Write([]byte("body"))
 	}))
+	up.Start()
 	t.Cleanup(up.Close)
 	return up
 }

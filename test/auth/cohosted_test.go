@@ -35,7 +35,8 @@ type reached struct {
 func newCohosted(t *testing.T) *cohosted {
 	t.Helper()
 	s := &cohosted{handlers: make(map[string]http.HandlerFunc)}
-	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	s.Start()
 	t.Cleanup(s.Close)
 	s.issuer = s.URL + "/"
 	return s

@@ -68,7 +68,8 @@ func challenge401(lines ...string) func(http.ResponseWriter, *http.Request) {
 // discoverySite is the site of most of these tests; %s are the options.
 func discoverySite(t *testing.T, server http.Handler, directive string) (base string, upstream *httptest.Server) {
 	t.Helper()
-	upstream = httptest.NewServer(server)
+	upstream = httptest.NewUnstartedServer(server)
+	upstream.Start()
 	t.Cleanup(upstream.Close)
 	base = "http://" + testcaddy.Addr(testcaddy.FreePort(t))
 	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\n%s {\n\t%s\n\thandle /mcp-status {\n\t\tmcp_auth_bridge status\n\t}\n}",

@@ -27,11 +27,12 @@ type guarding struct {
 func newGuarding(t *testing.T) *guarding {
 	t.Helper()
 	g := &guarding{asked: make(map[string]bool)}
-	g.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	g.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		g.mu.Lock()
 		g.asked[r.Header.Get("X-Trial")] = true
 		g.mu.Unlock()
 	}))
+	g.Start()
 	t.Cleanup(g.Close)
 	return g
 }

@@ -102,7 +102,7 @@ func TestRenamedServer(t *testing.T) {
 func TestLoginByRedirect(t *testing.T) {
 	const login = "https://team.example.com/login/mcp?kid=1"
 	var up *httptest.Server
-	up = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	up = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/mcp":
 			w.Header().Set("WWW-Authenticate", `Example-Access  resource_metadata="`+up.URL+`/.well-known/example-access-protected-resource/mcp" , x=y`)
@@ -115,6 +115,7 @@ func TestLoginByRedirect(t *testing.T) {
 			http.NotFound(w, r)
 		}
 	}))
+	up.Start()
 	t.Cleanup(up.Close)
 	port := testcaddy.FreePort(t)
 	testcaddy.Run(t, mcptest.BridgeTo(port, up.URL, ""))

@@ -207,7 +207,7 @@ func (c cured) walk(t *testing.T, caddyfile string) *doctor.Report {
 		issuer += "/"
 	}
 	var server *httptest.Server
-	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		own := issuer
 		switch {
 		case c.cohosted:
@@ -223,6 +223,7 @@ func (c cured) walk(t *testing.T, caddyfile string) *doctor.Report {
 			protected(w, r, server.URL, own)
 		}
 	}))
+	server.Start()
 	t.Cleanup(server.Close)
 	verify := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
 	t.Cleanup(verify.Close)

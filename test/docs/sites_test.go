@@ -18,13 +18,14 @@ import (
 func mcpServer(t *testing.T, name, issuer string) *httptest.Server {
 	t.Helper()
 	var server *httptest.Server
-	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		own := name
 		if own == "" {
 			own = server.URL
 		}
 		protected(w, r, own, issuer)
 	}))
+	server.Start()
 	t.Cleanup(server.Close)
 	return server
 }

@@ -99,13 +99,14 @@ type recorder struct {
 func newRecorder(t *testing.T) *recorder {
 	t.Helper()
 	rec := new(recorder)
-	rec.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	rec.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec.mu.Lock()
 		rec.seen = append(rec.seen, r.Header.Clone())
 		rec.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprint(w, `{"jsonrpc":"2.0","id":1,"result":{}}`)
 	}))
+	rec.Start()
 	t.Cleanup(rec.Close)
 	return rec
 }

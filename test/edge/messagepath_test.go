@@ -32,7 +32,7 @@ func newPosts(t *testing.T) *posts {
 	t.Helper()
 	p := new(posts)
 	sdk := mcp.NewSSEHandler(func(*http.Request) *mcp.Server { return newFiles() }, nil)
-	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			p.mu.Lock()
 			p.seen = append(p.seen, r.URL.RequestURI())
@@ -40,6 +40,7 @@ func newPosts(t *testing.T) *posts {
 		}
 		sdk.ServeHTTP(w, r)
 	}))
+	p.Start()
 	t.Cleanup(p.CloseClientConnections)
 	return p
 }

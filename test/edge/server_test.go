@@ -91,7 +91,8 @@ const markerField = "X-Marker"
 func newPlain(t *testing.T) *plain {
 	t.Helper()
 	p := &plain{streams: map[string]chan string{}, notes: filepath.Join(t.TempDir(), "messages")}
-	p.Server = httptest.NewServer(p)
+	p.Server = httptest.NewUnstartedServer(p)
+	p.Start()
 	t.Cleanup(p.Close)
 	return p
 }

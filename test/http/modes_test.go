@@ -146,7 +146,7 @@ func TestHandlePath(t *testing.T) {
 func TestSpellingsOfPrefix(t *testing.T) {
 	var searches atomic.Int32
 	var up *httptest.Server
-	up = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	up = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/.well-known/") {
 			searches.Add(1)
 			w.Header().Set("Content-Type", "application/json")
@@ -155,6 +155,7 @@ func TestSpellingsOfPrefix(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusUnauthorized) // without a challenge, so that one is added
 	}))
+	up.Start()
 	t.Cleanup(up.Close)
 	base := "http://" + testcaddy.Addr(testcaddy.FreePort(t))
 	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\n%s {\n\tmcp_auth_bridge metadata\n\thandle_path /tools/* {\n\t\thandle_path /a/* {\n\t\t\tmcp_auth_bridge %s\n\t\t}\n\t}\n}", base, up.URL))
@@ -289,7 +290,7 @@ func TestMiddlewareMetadata(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var up *httptest.Server
-			up = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			up = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				switch {
 				case tc.at != "" && r.URL.Path == tc.at:
 					w.Header().Set("Content-Type", "application/json")
@@ -308,6 +309,7 @@ func TestMiddlewareMetadata(t *testing.T) {
 					http.NotFound(w, r)
 				}
 			}))
+			up.Start()
 			t.Cleanup(up.Close)
 			base := "http://" + testcaddy.Addr(testcaddy.FreePort(t))
 			testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\n%s {\n\troute {\n\t\tmcp_auth_bridge {\n\t\t\tchallenge {\n\t\t\t\torigins %[2]s\n\t\t\t}\n\t\t}\n\t\treverse_proxy %[2]s\n\t}\n}", base, up.URL))

@@ -17,7 +17,8 @@ import (
 // client that asks it directly.
 var upstreams = map[string]func(t *testing.T, a *mcptest.Answers) (directive string, direct *http.Client){
 	"http1": func(t *testing.T, a *mcptest.Answers) (string, *http.Client) {
-		a.Server = httptest.NewServer(http.HandlerFunc(a.Serve))
+		a.Server = httptest.NewUnstartedServer(http.HandlerFunc(a.Serve))
+		a.Start()
 		t.Cleanup(a.Close)
 		return a.URL, mcptest.NewClient(t)
 	},
@@ -46,7 +47,8 @@ var upstreams = map[string]func(t *testing.T, a *mcptest.Answers) (directive str
 		return "unix/" + socket, mcptest.WithTransport(tr)
 	},
 	"pair": func(t *testing.T, a *mcptest.Answers) (string, *http.Client) {
-		a.Server = httptest.NewServer(http.HandlerFunc(a.Serve))
+		a.Server = httptest.NewUnstartedServer(http.HandlerFunc(a.Serve))
+		a.Start()
 		t.Cleanup(a.Close)
 		second := httptest.NewServer(http.HandlerFunc(a.Serve))
 		t.Cleanup(second.Close)

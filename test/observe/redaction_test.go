@@ -38,7 +38,8 @@ type tattler struct {
 func newTattler(t *testing.T) *tattler {
 	t.Helper()
 	l := &tattler{foreign: "https://user:" + secret("userinfo") + "@elsewhere.example", streams: make(map[string]chan string)}
-	l.Server = httptest.NewServer(l)
+	l.Server = httptest.NewUnstartedServer(l)
+	l.Start()
 	t.Cleanup(func() {
 		l.CloseClientConnections()
 		l.Close()

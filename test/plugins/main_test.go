@@ -169,7 +169,7 @@ const events = 3
 func newStreaming(t *testing.T) (up *httptest.Server, arrived chan struct{}) {
 	t.Helper()
 	arrived = make(chan struct{})
-	up = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	up = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/mcp" {
 			http.NotFound(w, r)
 			return
@@ -186,6 +186,7 @@ func newStreaming(t *testing.T) (up *httptest.Server, arrived chan struct{}) {
 			}
 		}
 	}))
+	up.Start()
 	t.Cleanup(up.Close)
 	return up, arrived
 }
