@@ -255,3 +255,23 @@ func removeField(h http.Header, name string) {
 		}
 	}
 }
+
+// keepField removes a name from the fields that Connection names. The proxy removes those
+// (RFC 9110 section 7.6.1), so that a client could have a field of the edge removed.
+func keepField(h http.Header, name string) {
+	var lines []string
+	for _, line := range h["Connection"] {
+		var kept []string
+		for one := range strings.SplitSeq(line, ",") {
+			if one = strings.TrimSpace(one); one != "" && !strings.EqualFold(one, name) {
+				kept = append(kept, one)
+			}
+		}
+		if len(kept) > 0 {
+			lines = append(lines, strings.Join(kept, ", "))
+		}
+	}
+	if delete(h, "Connection"); len(lines) > 0 {
+		h["Connection"] = lines
+	}
+}

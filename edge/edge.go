@@ -323,6 +323,7 @@ func (e *Edge) identify(r *http.Request, a *Admission) {
 			value = claimText(p, f.Claim)
 		}
 		if value = fieldText(value); value != "" {
+			keepField(r.Header, f.Name)
 			r.Header.Set(f.Name, value)
 		}
 	}

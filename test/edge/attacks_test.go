@@ -3,10 +3,15 @@ package edge_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf16"
@@ -197,5 +202,244 @@ func TestBodiesThatTryToGetRoundTheRules(t *testing.T) {
 				t.Errorf("the server got\n%s", strings.TrimPrefix(after, before))
 			}
 		})
+	}
+}
+
+// E1, E3, E6, E7: no header gets round the edge.
+func TestHeadersThatTryToGetRoundTheEdge(t *testing.T) {
+	issuer, servers := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one")), newPlain(t)
+	for transport, at := range attackSite(t, issuer, servers, attackRules) {
+		t.Run(transport, func(t *testing.T) {
+			before := strings.Count(servers.reached(t), `"method"`)
+			call := func(name string) string {
+				return rpc("tools/call", `{"name":`+quoted(name)+`,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}`)
+			}
+			stateless := []string{"Authorization", "Bearer " + at.token, "Mcp-Protocol-Version", "2026-07-28"}
+			for what, tc := range map[string]struct {
+				body   string
+				fields []string
+				code   string
+			}{
+				"Mcp-Name of another tool":     {call("delete_all"), []string{"Mcp-Method", "tools/call", "Mcp-Name", "open"}, "-32020"},
+				"Mcp-Name of a denied tool":    {call("open"), []string{"Mcp-Method", "tools/call", "Mcp-Name", "delete_all"}, "-32020"},
+				"no Mcp-Name":                  {call("open"), []string{"Mcp-Method", "tools/call"}, "-32020"},
+				"two Mcp-Name":                 {call("open"), []string{"Mcp-Method", "tools/call", "Mcp-Name", "open", "Mcp-Name", "delete_all"}, "-32020"},
+				"Mcp-Name in base64":           {call("open"), []string{"Mcp-Method", "tools/call", "Mcp-Name", "=?base64?ZGVsZXRlX2FsbA==?="}, "-32020"},
+				"Mcp-Method of another method": {call("open"), []string{"Mcp-Method", "tools/list", "Mcp-Name", "open"}, "-32020"},
+				"no Mcp-Method":                {call("open"), []string{"Mcp-Name", "open"}, "-32020"},
+				"the method in another case":   {call("open"), []string{"Mcp-Method", "Tools/Call", "Mcp-Name", "open"}, "-32020"},
+				"a batch":                      {"[" + call("open") + "]", []string{"Mcp-Method", "tools/call", "Mcp-Name", "open"}, "-32600"},
+			} {
+				got := post(t, at.url, tc.body, append(tc.fields, stateless...)...)
+				if got.Status != 400 || !strings.Contains(got.Body, `"code":`+tc.code) {
+					t.Errorf("%s: got %d %s; want 400 with %s", what, got.Status, got.Body, tc.code)
+				}
+			}
+			// A token in a form is none, and its body is no message.
+			r := mcptest.NewRequest(t, http.MethodPost, at.url, "access_token="+at.token)
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			if got := mcptest.Do(t, http.DefaultClient, r); got.Status != 401 {
+				t.Errorf("a token in a form: got %d", got.Status)
+			}
+			// A method override is none: this is a POST without a token.
+			if got := post(t, at.url, "", "X-Http-Method-Override", "OPTIONS", "X-Original-Method", "OPTIONS"); got.Status != 401 {
+				t.Errorf("a method override: got %d", got.Status)
+			}
+			if after := strings.Count(servers.reached(t), `"method"`); after != before {
+				t.Errorf("%d messages have reached the server", after-before)
+			}
+		})
+	}
+}
+
+// E6: a client can neither forge a field that tells the server who asks, nor have it removed.
+func TestIdentityCannotBeRemoved(t *testing.T) {
+	issuer, server := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one")), newRecorder(t)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, site(port, server.URL, authorize(issuer, "identity X-User id", "identity X-Groups groups")))
+	url := fmt.Sprintf("http://127.0.0.1:%d/mcp", port)
+	token := issuer.Token(url, map[string]any{"groups": []string{"guests"}})
+	for _, fields := range [][]string{
+		{"Connection", "X-User"},
+		{"Connection", "close, x-user, X-Groups"},
+		{"Connection", "keep-alive", "Connection", "X_User,X-GROUPS"},
+		{"X-User", "root", "X_User", "root", "x-groups", "admins", "Connection", "x-user, x-groups"},
+		{"Trailer", "X-User"},
+	} {
+		before := len(server.headers())
+		got := post(t, url, rpc("ping", `{}`), append(fields, "Authorization", "Bearer "+token)...)
+		all := server.headers()
+		if got.Status != 200 || len(all) != before+1 {
+			t.Fatalf("%q: got %d %s", fields, got.Status, got.Body)
+		}
+		if h := all[before]; fmt.Sprint(h["X-User"], h["X-Groups"]) != "[alice] [guests]" || h.Get("X_user") != "" {
+			t.Errorf("%q: the server got %v", fields, h)
+		}
+	}
+}
+
+// E1: a DPoP proof is worth nothing a second time, or for another request.
+func TestProofsOfAnotherRequest(t *testing.T) {
+	issuer, server := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one")), newRecorder(t)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, site(port, server.URL, authorize(issuer, "dpop required")))
+	url := fmt.Sprintf("http://127.0.0.1:%d/mcp", port)
+	mine, another := issuertest.NewKey(t, jose.ES256, ""), issuertest.NewKey(t, jose.ES256, "")
+	bound := map[string]any{"cnf": map[string]any{"jkt": mine.Thumbprint(t)}}
+	token, second := issuer.Token(url, bound), issuer.Token(url, bound)
+	once := mine.Proof(t, "POST", url, token, nil)
+	if got := post(t, url, rpc("ping", `{}`), "Authorization", "DPoP "+token, "Dpop", once); got.Status != 200 {
+		t.Fatalf("got %d %v", got.Status, got.Header)
+	}
+	reached := len(server.headers())
+	for what, tc := range map[string]struct{ token, proof, reason string }{
+		"a second time":         {token, once, "was used before"},
+		"another token":         {second, mine.Proof(t, "POST", url, token, nil), "for another token"},
+		"no token":              {token, mine.Proof(t, "POST", url, token, map[string]any{"ath": nil}), "DPoP proof"},
+		"another URL":           {token, mine.Proof(t, "POST", url+"/x", token, nil), "for another URL"},
+		"another host":          {token, mine.Proof(t, "POST", "https://evil.example/mcp", token, nil), "for another URL"},
+		"another method":        {token, mine.Proof(t, "GET", url, token, nil), "for another method"},
+		"the method, lower":     {token, mine.Proof(t, "post", url, token, nil), "for another method"},
+		"another key":           {token, another.Proof(t, "POST", url, token, nil), "not bound"},
+		"old":                   {token, mine.Proof(t, "POST", url, token, map[string]any{"iat": time.Now().Unix() - 120}), "too old"},
+		"of the future":         {token, mine.Proof(t, "POST", url, token, map[string]any{"iat": time.Now().Unix() + 120}), "too old"},
+		"no proof":              {token, "", "no proof"},
+		"a token of no key":     {issuer.Token(url, nil), mine.Proof(t, "POST", url, token, nil), ""},
+		"the proof of itself":   {once, once, ""},
+		"a proof without a jti": {token, mine.Proof(t, "POST", url, token, map[string]any{"jti": nil}), "malformed"},
+	} {
+		fields := []string{"Authorization", "DPoP " + tc.token}
+		if tc.proof != "" {
+			fields = append(fields, "Dpop", tc.proof)
+		}
+		got := post(t, url, rpc("ping", `{}`), fields...)
+		if lines := strings.Join(got.Header["Www-Authenticate"], "\n"); got.Status != 401 || !strings.Contains(lines, tc.reason) {
+			t.Errorf("%s: got %d %s; want %q", what, got.Status, lines, tc.reason)
+		}
+	}
+	if got := post(t, url, rpc("ping", `{}`), "Authorization", "Bearer "+token, "Dpop", mine.Proof(t, "POST", url, token, nil)); got.Status != 401 {
+		t.Errorf("as Bearer: got %d", got.Status)
+	}
+	if got := post(t, url, rpc("ping", `{}`), "Authorization", "DPoP "+token, "Dpop", mine.Proof(t, "POST", url, token, nil), "Dpop", mine.Proof(t, "POST", url, token, nil)); got.Status != 400 {
+		t.Errorf("two proofs: got %d", got.Status)
+	}
+	if n := len(server.headers()); n != reached {
+		t.Errorf("%d requests have reached the server", n-reached)
+	}
+}
+
+// E1, G: ten thousand distinct bad tokens, half of them with a key id of their own and a place
+// to fetch the key from, leave nothing behind. The issuer is asked once in 10 seconds at most,
+// and no other host is.
+func TestFloodOfBadTokensThroughCaddy(t *testing.T) {
+	key := issuertest.NewKey(t, jose.ES256, "one")
+	issuer, server := issuertest.Start(t, key), newRecorder(t)
+	elsewhere := issuertest.Start(t, key)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, site(port, server.URL, authorize(issuer)))
+	url := fmt.Sprintf("http://127.0.0.1:%d/mcp", port)
+	good := issuer.Token(url, map[string]any{"exp": time.Now().Add(time.Hour).Unix()})
+	part := strings.Split(good, ".")
+	encode := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+	client := mcptest.HTTPClient(t)
+	send := func(token string) int {
+		return mcptest.Do(t, client, mcptest.NewRequest(t, http.MethodPost, url, rpc("ping", `{}`), "Authorization", "Bearer "+token)).Status
+	}
+	heap := func() uint64 {
+		testcaddy.ForgetLogs()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	flood := func(from, to int) {
+		for n := from; n < to; n++ {
+			header := part[0]
+			if n%2 == 1 {
+				header = encode(fmt.Sprintf(`{"alg":"ES256","kid":"../kid-%d","jku":"%s/jwks","x5u":"%[2]s/jwks"}`, n, elsewhere.URL))
+			}
+			if got := send(header + "." + encode(fmt.Sprintf(`{"iss":%q,"aud":%q,"exp":9999999999,"sub":"a","jti":"%d"}`, issuer.URL, url, n)) + "." + part[2]); got != 401 {
+				t.Fatalf("token %d: got %d", n, got)
+			}
+			if n%1000 == 0 {
+				testcaddy.ForgetLogs()
+			}
+		}
+	}
+	if got := send(good); got != 200 {
+		t.Fatalf("got %d", got)
+	}
+	begin := time.Now()
+	flood(0, 1000) // what is allocated once
+	before := heap()
+	flood(1000, 10_000)
+	if after := heap(); after > before+4<<20 {
+		t.Errorf("%d bytes more are held", after-before)
+	}
+	if n, most := issuer.Asked("/jwks"), int(time.Since(begin)/(10*time.Second))+2; n > most {
+		t.Errorf("the keys were fetched %d times; want %d at most", n, most)
+	}
+	if n := elsewhere.Asked("/jwks"); n != 0 {
+		t.Errorf("the host of jku was asked %d times", n)
+	}
+	if got := send(good); got != 200 || len(server.headers()) != 2 {
+		t.Errorf("afterwards: got %d, and %d requests have reached the server", got, len(server.headers()))
+	}
+}
+
+// G: a body that is longer than a message may be is refused.
+func TestLongBodies(t *testing.T) {
+	issuer, servers := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one")), newPlain(t)
+	long := rpc("ping", `{"x":"`+strings.Repeat("x", 16<<20)+`"}`)
+	for transport, at := range attackSite(t, issuer, servers, attackRules) {
+		if got := post(t, at.url, long, "Authorization", "Bearer "+at.token, "Mcp-Session-Id", at.session); got.Status != 413 {
+			t.Errorf("%s: got %d %.100s", transport, got.Status, got.Body)
+		}
+	}
+	if strings.Contains(servers.reached(t), "xxx") {
+		t.Error("a long body has reached a server")
+	}
+}
+
+// E3, E5: a rule is about the name in the call. What a list has said before, and what it says
+// of a tool, changes nothing.
+func TestToolRenamedBetweenListAndCall(t *testing.T) {
+	issuer := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
+	var mu sync.Mutex
+	tool, called := "open", ""
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.Contains(string(body), "tools/call") {
+			called += string(body)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":%q,"title":"open","inputSchema":{"type":"object"}}],"content":[]}}`, tool)
+	}))
+	t.Cleanup(server.Close)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, site(port, server.URL, authorize(issuer, attackRules)))
+	url := fmt.Sprintf("http://127.0.0.1:%d/mcp", port)
+	bearer := []string{"Authorization", "Bearer " + issuer.Token(url, nil)}
+	list := func() string { return post(t, url, rpc("tools/list", `{}`), bearer...).Body }
+	if got := list(); !strings.Contains(got, `"open"`) {
+		t.Fatalf("the list: %s", got)
+	}
+	for _, name := range []string{"delete_all", "Delete_all", "d\u0435lete_all"} {
+		mu.Lock()
+		tool = name
+		mu.Unlock()
+		if got := list(); strings.Contains(got, "lete_all") {
+			t.Errorf("the list has %q: %s", name, got)
+		}
+		if got := post(t, url, rpc("tools/call", `{"name":`+quoted(name)+`,"title":"open"}`), bearer...); got.Status != 403 {
+			t.Errorf("%q: got %d %s", name, got.Status, got.Body)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if called != "" {
+		t.Errorf("the server was called: %s", called)
 	}
 }
