@@ -83,11 +83,13 @@ func TestDocumentedMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	more, err := filepath.Glob("upstreams/*.go")
-	if err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{"upstreams", "edge"} {
+		more, err := filepath.Glob(dir + "/*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, more...)
 	}
-	files = append(files, more...)
 	logged := make(map[string]bool)
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {
