@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 )
 
@@ -111,13 +113,44 @@ func (p page) check(describe Describe) ([]Warning, error) {
 	if with, without := c.gap(asksLogin, false); with != nil {
 		return nil, c.errGap(with, without, asksLogin)
 	}
+	warnings := p.swallows().list()
 	if c.guarded() || onlyLocal(p.place.Server) || asksForCertificate(p.place) || p.place.isForAddresses() {
-		return nil, nil
+		return warnings, nil
 	}
-	return []Warning{{
+	return append(warnings, Warning{
 		Message: "everyone can see the status page", Endpoint: strings.Join(SortedKeys(p.place.Hosts), " "), Path: p.place.Prefix,
 		Advice: "put it behind authentication, as with `basic_auth` in its handle block",
-	}}, nil
+	}), nil
+}
+
+// swallows warns of a status page that answers every request, with something behind it that is
+// never asked: in a Caddyfile, all `handle` blocks of the site.
+func (p page) swallows() Warning {
+	for _, sets := range p.place.paths {
+		if len(sets) > 0 && !slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool { return !slices.ContainsFunc(set, isNoHostMatcher) }) {
+			return Warning{}
+		}
+	}
+	if !p.place.rest.answers() {
+		return Warning{}
+	}
+	return Warning{
+		Message: "status page answers all requests of its site", Endpoint: strings.Join(SortedKeys(p.place.Hosts), " "), Path: p.place.Prefix,
+		Advice: "what stands behind it is never reached, such as `handle` blocks: put it into a block of its own, as in `handle /mcp-status {`",
+	}
+}
+
+func isNoHostMatcher(m any) bool { return !isHostMatcher(m) }
+
+// answers reports whether anything follows.
+func (r *rest) answers() bool {
+	if r == nil || r.unknown {
+		return false
+	}
+	if len(r.handlers) > 0 || r.terminal {
+		return len(r.handlers) > 0
+	}
+	return r.outer.answers() || slices.ContainsFunc(r.routes, func(route caddyhttp.Route) bool { return r.group == "" || route.Group != r.group })
 }
 
 // check reports why an endpoint or its metadata cannot be reached.

@@ -29,11 +29,13 @@ type Place struct {
 	// Ahead is set if a handler that follows may answer.
 	Ahead bool
 
-	site   *Site
-	paths  []caddyhttp.MatcherSets // the matchers of the enclosing routes, outermost first
-	behind bool                    // an earlier route answers every request
-	before caddyhttp.RouteList     // in the same list
-	rest   *rest                   // what follows; in the place of a list, what follows the list
+	site  *Site
+	paths []caddyhttp.MatcherSets // the matchers of the enclosing routes, outermost first
+	// stripped is what was stripped from the path that each of them sees.
+	stripped []string
+	behind   bool                // an earlier route answers every request
+	before   caddyhttp.RouteList // in the same list
+	rest     *rest               // what follows; in the place of a list, what follows the list
 }
 
 // isForAddresses reports whether a matcher around the handler lets only clients at some

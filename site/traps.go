@@ -37,6 +37,9 @@ func (p *Place) traps(h *Handler, describe Describe) (warnings []Warning) {
 		return w.list()
 	}
 	hosts := triedHosts(p, describe)
+	if w := p.outsideOfBlock(h, hosts); w.Message != "" {
+		return w.list()
+	}
 	return slices.Concat(p.rewritesAway(h, hosts).list(), p.guardsMetadata(h, hosts).list(), p.unguardsByRewrite(h).list())
 }
 
@@ -51,23 +54,10 @@ func (p *Place) neverMatches(h *Handler) Warning {
 		return Warning{}
 	}
 	sets := p.paths[len(p.paths)-1]
-	r := newTrialRequest(p.Server, anyHost, caddy.NewReplacer())
-	for _, method := range append([]string{http.MethodOptions}, guardedMethods...) {
-		for _, path := range h.forms() {
-			r.Method, r.URL = method, &url.URL{Path: path}
-			r.RequestURI = path
-			for _, set := range sets {
-				hosts := slices.DeleteFunc(slices.Clone(set), isHostMatcher)
-				if v, _ := matchesAll(hosts, r); v != no {
-					return Warning{}
-				}
-			}
-		}
-	}
-	if len(sets) == 0 {
+	if p.mayMatch(sets, h.forms()) {
 		return Warning{}
 	}
-	named := p.namedPath(h)
+	named := h.namedPath(sets)
 	if named == "" {
 		return Warning{
 			"no request for the endpoint passes its matcher", h.PublicPath(), p.Prefix + h.Path,
@@ -78,6 +68,77 @@ func (p *Place) neverMatches(h *Handler) Warning {
 		"no request for the endpoint passes its matcher", h.PublicPath(), p.Prefix + h.Path,
 		fmt.Sprintf("the matcher lets %s through, and the endpoint is %s: write `mcp_auth_bridge %s` without the matcher", named, h.Path, strings.TrimSpace(named+" "+h.written())),
 	}
+}
+
+// mayMatch reports whether matchers may let a request for one of the paths through, whatever
+// its host is.
+func (p *Place) mayMatch(sets caddyhttp.MatcherSets, paths []string) bool {
+	r := newTrialRequest(p.Server, anyHost, caddy.NewReplacer())
+	for _, method := range append([]string{http.MethodOptions}, guardedMethods...) {
+		for _, path := range paths {
+			r.Method, r.URL = method, &url.URL{Path: path}
+			r.RequestURI = path
+			for _, set := range sets {
+				hosts := slices.DeleteFunc(slices.Clone(set), isHostMatcher)
+				if v, _ := matchesAll(hosts, r); v != no {
+					return true
+				}
+			}
+		}
+	}
+	return len(sets) == 0
+}
+
+// outsideOfBlock warns of an endpoint in a block, such as `handle /api*`, whose matcher lets none
+// of its paths through, and no other path that a rewrite makes of them.
+func (p *Place) outsideOfBlock(h *Handler, hosts []*hostRoutes) Warning {
+	for i := range len(p.paths) - 1 {
+		var paths []string
+		for _, answered := range h.Answered {
+			paths = append(paths, (p.Prefix + answered.Path)[len(p.stripped[i]):])
+		}
+		if sets := p.paths[i]; !p.mayMatch(sets, paths) && !h.reachedBy(hosts, p.stripped[i], pathsIn(sets, nil)) {
+			return p.warnOutside(h, i)
+		}
+	}
+	return Warning{}
+}
+
+// reachedBy reports whether a request for one of some paths below a prefix reaches the endpoint,
+// or a request for any path that the routes name.
+func (h *Handler) reachedBy(hosts []*hostRoutes, prefix string, paths []string) (reached bool) {
+	for _, routes := range hosts {
+		t := newTrial(routes, func(found *Handler, _ way) { reached = reached || found == h })
+		tried := literalPaths(routes)
+		for _, path := range paths {
+			tried = append(tried, &url.URL{Path: prefix + path}, &url.URL{Path: prefix + strings.TrimSuffix(path, "/") + h.Path})
+		}
+		for _, u := range tried {
+			t.follow(http.MethodPost, u)
+			if reached || t.gaveUp {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// warnOutside is the warning of an endpoint outside of the matcher of an enclosing route.
+func (p *Place) warnOutside(h *Handler, i int) Warning {
+	w := Warning{
+		Message: "no request for the endpoint enters its block", Endpoint: h.PublicPath(), Path: p.Prefix + h.Path,
+		Advice: "the matcher of the block excludes " + h.Path + ": leave it out, or write the path that clients use in front of the upstream",
+	}
+	named := h.namedPath(p.paths[i])
+	added := p.stripped[i+1][len(p.stripped[i]):]
+	switch {
+	case named == "":
+	case added != "" && named == added:
+		w.Advice = fmt.Sprintf("the block is for %s alone, and the endpoint is %s below it: write `handle_path %[1]s*`", named, h.Path)
+	default:
+		w.Advice = fmt.Sprintf("the block is for %s, and the endpoint is %s: write `mcp_auth_bridge %s`", named, h.Path, strings.TrimSpace(named+h.Path+" "+h.written()))
+	}
+	return w
 }
 
 func isHostMatcher(m any) bool {
@@ -96,12 +157,12 @@ func (h *Handler) written() string {
 	return h.Upstream
 }
 
-// namedPath is the first path that the matcher of the endpoint names beside those that the
-// endpoint's route has by itself.
-func (p *Place) namedPath(h *Handler) string {
-	for _, set := range p.paths[len(p.paths)-1] {
-		for _, inner := range negated(caddyhttp.MatcherSets{set}) {
-			for _, path := range pathsIn(inner, nil) {
+// namedPath is the first path that matchers of the endpoint name beside those that its route has
+// by itself.
+func (h *Handler) namedPath(matchers caddyhttp.MatcherSets) string {
+	for _, set := range matchers {
+		for _, sets := range append(negated(caddyhttp.MatcherSets{set}), caddyhttp.MatcherSets{set}) {
+			for _, path := range pathsIn(sets, nil) {
 				if path = strings.TrimRight(path, "/"); path != "" && !strings.HasPrefix(path, "/.well-known/") && !slices.Contains(h.forms(), path) {
 					return path
 				}

@@ -48,6 +48,7 @@ func (w *walker) routes(routes caddyhttp.RouteList, key string, at Place, top bo
 		}
 		here.before = routes[:i]
 		here.paths = append(slices.Clip(at.paths), route.MatcherSets)
+		here.stripped = append(slices.Clip(at.stripped), at.Prefix)
 		later := here.Ahead
 		for j, handler := range route.Handlers {
 			here.Ahead = later || j < len(route.Handlers)-1
