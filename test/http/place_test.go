@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -319,5 +320,33 @@ func TestNothingAnswersBeforeTheChecks(t *testing.T) {
 	}
 	if _, err := os.Stat(started); err == nil {
 		t.Error("the program was started")
+	}
+}
+
+// What is warned of at load is so: the endpoint in a block for other paths gets no request, and
+// a bare status page answers in place of the block behind it.
+func TestTrapsAreReal(t *testing.T) {
+	for name, tc := range map[string]struct {
+		site, warning string
+		paths         []string
+	}{
+		"handle":      {"handle /api* {\n\t\tmcp_auth_bridge UPSTREAM\n\t}", "no request for the endpoint enters its block", []string{"/mcp", "/api", "/api/mcp"}},
+		"handle_path": {"handle_path /api {\n\t\tmcp_auth_bridge UPSTREAM\n\t}", "no request for the endpoint enters its block", []string{"/mcp", "/api", "/api/mcp"}},
+		"status page": {"mcp_auth_bridge status\n\thandle /api* {\n\t\tmcp_auth_bridge /api/mcp UPSTREAM\n\t}", "status page answers all requests of its site", []string{"/api/mcp"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s reaches the server", r.URL.Path) }))
+			t.Cleanup(server.Close)
+			port := testcaddy.FreePort(t)
+			testcaddy.ForgetLogs()
+			testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\n:%d {\n\tbind 127.0.0.1\n\t%s\n}\n", port, strings.Replace(tc.site, "UPSTREAM", strings.TrimPrefix(server.URL, "http://"), 1)))
+			if !testcaddy.Logged(tc.warning) {
+				t.Errorf("there is no warning %q", tc.warning)
+			}
+			client := mcptest.NewClient(t)
+			for _, path := range tc.paths {
+				mcptest.Do(t, client, mcptest.NewRequest(t, http.MethodPost, "http://"+testcaddy.Addr(port)+path, mcptest.Initialize))
+			}
+		})
 	}
 }
