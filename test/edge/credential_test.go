@@ -65,7 +65,10 @@ func TestCredentialOfTheOperator(t *testing.T) {
 					t.Errorf("the log has the credential: %s", line)
 				}
 			}
+			port = testcaddy.FreePort(t) // Caddy may end a connection that comes in just after a reload of the same port
+			url = fmt.Sprintf("http://127.0.0.1:%d/mcp", port)
 			testcaddy.Run(t, site(port, front, authorize(issuer), `header_up Authorization "Bearer wrong"`))
+			token = issuer.Token(url, nil)
 			if got := post(t, url, initialize, "Authorization", "Bearer "+token); got.Status != http.StatusBadGateway || len(got.Header["Www-Authenticate"]) > 0 {
 				t.Errorf("a credential that is refused: got %d %v %s", got.Status, got.Header, got.Body)
 			}

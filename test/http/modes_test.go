@@ -114,11 +114,14 @@ func TestPublicURL(t *testing.T) {
 // the path that clients use.
 func TestHandlePath(t *testing.T) {
 	up := mcptest.NewChallenging(t, 401, `Bearer resource_metadata="UP/.well-known/oauth-protected-resource/mcp"`)
-	port := testcaddy.FreePort(t)
-	base := "http://" + testcaddy.Addr(port)
-	site := "{\n\tauto_https off\n}\n" + base + " {\n\t%s\n\thandle_path /tools/* {\n\t\tmcp_auth_bridge " + up.URL + "\n\t}\n\thandle {\n\t\trespond \"site\" 200\n\t}\n}"
+	var base string
+	// Each has a port of its own: Caddy may end a connection that comes in just after a reload.
+	run := func(options string) {
+		base = "http://" + testcaddy.Addr(testcaddy.FreePort(t))
+		testcaddy.Run(t, "{\n\tauto_https off\n}\n"+base+" {\n\t"+options+"\n\thandle_path /tools/* {\n\t\tmcp_auth_bridge "+up.URL+"\n\t}\n\thandle {\n\t\trespond \"site\" 200\n\t}\n}")
+	}
 	c := mcptest.NewClient(t)
-	testcaddy.Run(t, fmt.Sprintf(site, "handle /.well-known/oauth-protected-resource/* {\n\t\tmcp_auth_bridge metadata\n\t}"))
+	run("handle /.well-known/oauth-protected-resource/* {\n\t\tmcp_auth_bridge metadata\n\t}")
 	const wellKnown = "/.well-known/oauth-protected-resource/tools/mcp"
 	got := mcptest.Do(t, c, mcptest.NewRequest(t, "POST", base+"/tools/mcp", mcptest.Initialize)).Header.Get("WWW-Authenticate")
 	if want := `Bearer resource_metadata="` + base + wellKnown + `"`; got != want {
@@ -130,11 +133,11 @@ func TestHandlePath(t *testing.T) {
 	if testcaddy.Logged("cannot be reached") {
 		t.Errorf("warning about metadata that can be reached:\n%s", strings.Join(testcaddy.Logs(), "\n"))
 	}
-	testcaddy.Run(t, fmt.Sprintf(site, "mcp_auth_bridge metadata"))
+	run("mcp_auth_bridge metadata")
 	if doc := mcptest.Do(t, c, mcptest.NewRequest(t, "GET", base+wellKnown, "")); doc.Body != fmt.Sprintf(`{"resource":%q}`, base+"/tools/mcp") || testcaddy.Logged("cannot be reached") {
 		t.Errorf("without a block: got metadata %d %s", doc.Status, doc.Body)
 	}
-	testcaddy.Run(t, fmt.Sprintf(site, ""))
+	run("")
 	if !testcaddy.Logged("mcp_auth_bridge metadata", "cannot be reached", wellKnown) {
 		t.Errorf("no warning about metadata that cannot be reached:\n%s", strings.Join(testcaddy.Logs(), "\n"))
 	}
