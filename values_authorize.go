@@ -24,16 +24,26 @@ func oddAuthorize(h *Handler) (all []oddValue) {
 			})
 		}
 	}
-	if i := slices.IndexFunc(c.Issuers, func(i edge.Issuer) bool { return len(i.Audience) == 0 }); i >= 0 && !hasPublicURL(h) {
-		all = append(all, oddValue{
-			message: "tokens are accepted only on loopback", option: "authorize issuer", value: c.Issuers[i].Issuer,
-			advice: "a token must be for the URL that clients use, which the configuration does not have: write the host as the address of the site, or `public_url https://mcp.example.com" + h.staticPath() + "`",
-		})
-	}
 	for i := range c.Issuers {
 		all = append(all, oddIssuer(&c.Issuers[i])...)
 	}
+	all = append(all, unknownAudience(h)...)
 	return append(all, oddRules(&c.Config)...)
+}
+
+// unknownAudience warns of tokens, or of proofs of DPoP, that have to be for a public URL which
+// the configuration does not have.
+func unknownAudience(h *Handler) []oddValue {
+	c := h.Authorize
+	i := slices.IndexFunc(c.Issuers, func(i edge.Issuer) bool { return len(i.Audience) == 0 || c.DPoP != "" })
+	if i < 0 || hasPublicURL(h) {
+		return nil
+	}
+	advice := "a token must be for the URL that clients use, which the configuration does not have: write the host as the address of the site, or `public_url https://mcp.example.com" + h.staticPath() + "`"
+	if c.DPoP == "" {
+		advice += "; if tokens name something else, write `audience api://files` in the block of the issuer"
+	}
+	return []oddValue{{message: "tokens are accepted only on loopback", option: "authorize issuer", value: c.Issuers[i].Issuer, advice: advice}}
 }
 
 // hasPublicURL reports whether the configuration has a host that clients use. Without one, the
