@@ -37,6 +37,8 @@ func TestHealth(t *testing.T) {
 		"two problems":      {endpointState{Notices: []noticeState{{Last: now}, {Last: now}}, Upstreams: []Upstream{down}}, failing, []string{"upstream 127.0.0.1:1 does not answer (refused)", "2 notices"}},
 		"program ready":     {endpointState{Program: &programState{State: programReady}}, healthy, nil},
 		"program backs off": {endpointState{Program: &programState{State: programBackoff, Failed: 3, Last: &exitState{At: old, Cause: stats.ExitCrashed, Status: "exit status 3"}}}, failing, []string{"the stdio server ended soon after its start, 3 times in a row (crashed, exit status 3)"}},
+		"wait is over":      {endpointState{Program: &programState{State: programReady, Failed: 3}}, failing, []string{"the stdio server ended soon after its start, 3 times in a row"}},
+		"two of three":      {endpointState{Program: &programState{State: programReady, Failed: 2}}, healthy, nil},
 		"no end is known":   {endpointState{Program: &programState{State: programBackoff, Failed: 3}}, failing, []string{"the stdio server ended soon after its start, 3 times in a row"}},
 		"program is slow":   {endpointState{Program: &programState{State: programStarting, Since: &now}}, attention, []string{"the stdio server has not answered since its start"}},
 		"program ended":     {endpointState{Program: &programState{State: programReady, Last: &exitState{At: now.Add(-59 * time.Minute), Cause: stats.ExitKilled, Status: "signal: killed"}}}, attention, []string{"the stdio server ended (killed, signal: killed)"}},

@@ -189,6 +189,8 @@ func (p *printer) program(s *programState) {
 		switch {
 		case s.State == programBackoff && s.Retry != nil:
 			text += ", and is started again " + p.ago(*s.Retry)
+		case found.State == failing:
+			text += ", and is started again with the next request"
 		case s.State == programStarting && s.Since != nil:
 			text += " " + p.ago(*s.Since)
 		case s.Last != nil:

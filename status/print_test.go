@@ -48,6 +48,7 @@ func TestStatusOfPrograms(t *testing.T) {
 	}{
 		"none":     {nil, ""},
 		"ready":    {&programState{State: programReady}, ""},
+		"again":    {&programState{State: programReady, Failed: 3, Last: last}, "\n\n  the stdio server ended soon after its start, 3 times in a row (crashed, exit status 3), and is started again with the next request; run it by hand\n    stderr  no \\x1b[31mmodule\n"},
 		"backoff":  {&programState{State: programBackoff, Failed: 3, Retry: &soon, Last: last}, "\n\n  the stdio server ended soon after its start, 3 times in a row (crashed, exit status 3), and is started again 8 seconds from now; run it by hand\n    stderr  no \\x1b[31mmodule\n"},
 		"starting": {&programState{State: programStarting, Since: &before, Last: last}, "\n\n  the stdio server has not answered since its start 20 seconds ago; " + slowAdvice + "\n"},
 		"ended":    {&programState{State: programReady, Last: last}, "\n\n  the stdio server ended (crashed, exit status 3), last 20 seconds ago; run it by hand\n    stderr  no \\x1b[31mmodule\n"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/servers"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
 )
 
@@ -72,7 +73,7 @@ const slowAdvice = "clients are told to try again meanwhile; if the program is d
 func programProblems(p *programState, now time.Time) []problem {
 	switch {
 	case p == nil:
-	case p.State == programBackoff:
+	case p.Failed >= servers.BackoffAfter: // also when the wait is over: the next start has to show that it works
 		found := problem{State: failing, Text: fmt.Sprintf("the stdio server ended soon after its start, %s in a row", times(uint64(p.Failed)))}
 		if p.Last != nil {
 			found.Text += " (" + p.Last.what() + ")"

@@ -1,5 +1,6 @@
 package hub
 
-// freeStarts is how many servers may end soon before the next start waits: backoffFree of
-// bridge/servers.
-const freeStarts = 3
+import "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/servers"
+
+// freeStarts is how many servers may end soon before the next start waits.
+const freeStarts = servers.BackoffAfter

@@ -45,7 +45,8 @@ const (
 	shortLife   = 10 * time.Second
 	backoffFrom = time.Second
 	backoffTo   = time.Minute
-	backoffFree = 3 // so many may end soon before the next start waits
+	// BackoffAfter is how many have to end soon in a row until the next start waits.
+	BackoffAfter = 3
 )
 
 // Servers starts and ends the servers of one endpoint, one for each holder.
@@ -186,11 +187,11 @@ func (v *Servers) backoff(well bool) time.Duration {
 		v.short = 0
 		return 0
 	}
-	if v.short++; v.short < backoffFree {
+	if v.short++; v.short < BackoffAfter {
 		return 0
 	}
 	wait := backoffTo
-	if n := v.short - backoffFree; n < 6 {
+	if n := v.short - BackoffAfter; n < 6 {
 		wait = min(backoffTo, backoffFrom<<n)
 	}
 	v.notUntil = time.Now().Add(wait)
