@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
@@ -383,7 +384,7 @@ func FuzzPattern(f *testing.F) {
 	f.Add("*aa*", "a")
 	f.Add("ab*ba", "aba")
 	f.Fuzz(func(t *testing.T, text, name string) {
-		if strings.Count(text, "*") == 0 || strings.Count(text, "*") > maxStars || len(text)+len(name) > 500 || strings.ToValidUTF8(text+name, "") != text+name {
+		if strings.Count(text, "*") == 0 || strings.Count(text, "*") > maxStars || len(text)+len(name) > 500 || !utf8.ValidString(text) || !utf8.ValidString(name) {
 			return
 		}
 		if got, want := newPattern(text).matches(name), specificity(text, name) > 0; got != want {

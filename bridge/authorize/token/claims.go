@@ -43,6 +43,9 @@ func ParseClaims(doc []byte) (Claims, error) {
 		if err := d.Decode(&value); err != nil {
 			return Claims{}, errors.New("it is not JSON")
 		}
+		if json.Unmarshal(raw, new(any)) != nil { // readers differ about a number that no float64 can be
+			return Claims{}, errors.New("it has a number that is too large")
+		}
 		all[name] = value
 	}
 	c := Claims{All: all}

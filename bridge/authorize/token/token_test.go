@@ -14,7 +14,7 @@ import (
 func FuzzParseClaims(f *testing.F) {
 	for _, seed := range []string{
 		`{"iss":"https://a.example","aud":["a","b"],"exp":1e9,"sub":"x","scope":"a b"}`, `{"sub":"a","sub":"b"}`, `{"SUB":"a","sub":"b"}`,
-		`{"exp":-1}`, `{"exp":1e400}`, `{"aud":null}`, `null`, `[]`, `{"cnf":{"jkt":"x","jkt":"y"}}`, `{"a":1}{"b":2}`, "{\"s\\u0075b\":\"a\"}",
+		`{"exp":-1}`, `{"exp":1e400}`, `{"a":1e700}`, `{"a":[{"b":-1e400}]}`, `{"aud":null}`, `null`, `[]`, `{"cnf":{"jkt":"x","jkt":"y"}}`, `{"a":1}{"b":2}`, "{\"s\\u0075b\":\"a\"}",
 	} {
 		f.Add([]byte(seed))
 	}
