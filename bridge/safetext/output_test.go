@@ -13,7 +13,7 @@ func TestOutput(t *testing.T) {
 	for line, want := range map[string]string{
 		"Error: Cannot find module '/usr/lib/node_modules/npm/lib/cli.js'":                                                      "Error: Cannot find module '/usr/lib/node_modules/npm/lib/cli.js'",
 		"    at Module._load (node:internal/modules/cjs/loader:1140:15)":                                                        "    at Module._load (node:internal/modules/cjs/loader:1140:15)",
-		"npm error A complete log of this run can be found in: /root/.npm/_logs/2025-11-29T01_23_45_678Z-debug-0.log":           "npm error A complete log of this run can be found in: /root/.npm/_logs/2025-11-29T01_23_45_678Z-debug-0.log",
+		"npm error A complete log of this run can be found in: /home/me/.npm/_logs/2025-11-29T01_23_45_678Z-debug-0.log":        "npm error A complete log of this run can be found in: /home/me/.npm/_logs/2025-11-29T01_23_45_678Z-debug-0.log",
 		"[2025-11-29T01:23:45.678Z] ready":                                                                                      "[2025-11-29T01:23:45.678Z] ready",
 		"npm warn exec The following package was not found and will be installed: @modelcontextprotocol/server-x@2025.9.25-rc1": "npm warn exec The following package was not found and will be installed: @modelcontextprotocol/server-x@2025.9.25-rc1",
 		"connecting with s3cr3t-value":                                                                                          "connecting with [redacted]",
