@@ -98,7 +98,7 @@ func logMetadata(h *Handler, e metadata.Event) {
 // bridgeLine serves the authorization server of an MCP server at the public URL.
 const bridgeLine = "authorization_server bridge"
 
-// lineFor is the line of the Caddyfile that fixes what an event is about. It is empty if no
+// lineFor returns the line of the Caddyfile that fixes the cause of an event. It is empty if no
 // single line does.
 func lineFor(h *Handler, e metadata.Event) string {
 	switch e.Kind {

@@ -83,7 +83,7 @@ func parseMetadata(doc []byte, issuer string) (Metadata, error) {
 		return meta, errors.New("it is not a JSON object with the members of RFC 8414")
 	}
 	if meta.Issuer != issuer {
-		return meta, fmt.Errorf("its issuer is %q; write exactly that as `issuer` if it is the right one", shorten(meta.Issuer))
+		return meta, fmt.Errorf("its issuer is %q; write exactly that as `issuer` if it is the right one", shorten(fetch.Safe(meta.Issuer)))
 	}
 	for name, at := range map[string]string{"jwks_uri": meta.Keys, "introspection_endpoint": meta.Introspection, "token_endpoint": meta.Token} {
 		if at == "" {
