@@ -7,7 +7,6 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
-	"net/url"
 	"strings"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/keyset"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/token"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
 const (
@@ -129,48 +129,43 @@ func sameURL(a, b string) bool {
 }
 
 func normalize(raw string) (string, bool) {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.User != nil || u.Opaque != "" {
+	u, err := origin.Parse(raw)
+	if err != nil {
 		return "", false
 	}
-	scheme, host, path := strings.ToLower(u.Scheme), strings.ToLower(u.Host), u.EscapedPath()
-	switch scheme {
-	case "https":
-		host = strings.TrimSuffix(host, ":443")
-	case "http":
-		host = strings.TrimSuffix(host, ":80")
-	default:
-		return "", false
-	}
+	path, ok := normalizePath(u.Path)
 	if path == "" {
 		path = "/"
 	}
-	return scheme + "://" + strings.TrimSuffix(host, ":") + unescape(path), true
+	return u.Origin() + path, ok
 }
 
-// unescape decodes the unreserved characters of an escaped path, and writes the other
-// escapes in upper case.
-func unescape(path string) string {
+// normalizePath decodes the unreserved characters of an escaped path, writes the other
+// escapes in upper case, and escapes what may not stand in a path.
+func normalizePath(path string) (string, bool) {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := 0; i < len(path); i++ {
-		if path[i] != '%' || i+2 >= len(path) {
-			b.WriteByte(path[i])
-			continue
+		c := path[i]
+		escaped := c == '%'
+		if escaped {
+			if i+2 >= len(path) {
+				return "", false
+			}
+			hi, lo := strings.IndexByte(hex, upper(path[i+1])), strings.IndexByte(hex, upper(path[i+2]))
+			if hi < 0 || lo < 0 {
+				return "", false
+			}
+			c = byte(hi<<4 | lo)
+			i += 2
 		}
-		hi, lo := strings.IndexByte(hex, upper(path[i+1])), strings.IndexByte(hex, upper(path[i+2]))
-		if hi < 0 || lo < 0 {
-			b.WriteByte('%')
-			continue
-		}
-		if c := byte(hi<<4 | lo); isUnreserved(c) {
+		if isUnreserved(c) || !escaped && strings.IndexByte("/!$&'()*+,;=:@", c) >= 0 {
 			b.WriteByte(c)
 		} else {
-			b.WriteString("%" + hex[hi:hi+1] + hex[lo:lo+1])
+			b.WriteString("%" + hex[c>>4:c>>4+1] + hex[c&15:c&15+1])
 		}
-		i += 2
 	}
-	return b.String()
+	return b.String(), true
 }
 
 func upper(c byte) byte {

@@ -50,6 +50,9 @@ func FuzzSameURL(f *testing.F) {
 	f.Add("HTTPS://MCP.example.com:443/%6Dcp?x#y")
 	f.Add("https://mcp.example.com/%2e%2E/mcp")
 	f.Add("https://mcp.example.com%2f@x/mcp")
+	f.Add("http://:")
+	f.Add("https://mcp.example.com:443:443/mcp")
+	f.Add("https://mcp.example.com/m%C3%BCp\u00fc\"[%5b%")
 	f.Fuzz(func(t *testing.T, raw string) {
 		one, ok := normalize(raw)
 		if !ok {
@@ -62,6 +65,28 @@ func FuzzSameURL(f *testing.F) {
 			t.Errorf("%q", one)
 		}
 	})
+}
+
+// E1: which spellings of `htu` are the same URL.
+func TestSameURL(t *testing.T) {
+	const endpoint = "https://mcp.example.com/m%C3%BCp/a+b"
+	for raw, want := range map[string]bool{
+		endpoint: true,
+		"HTTPS://MCP.Example.com:443/m%c3%bcp/a+b":     true,
+		"https://mcp.example.com/m\u00fcp/%61+b?x#y":   true,
+		"https://mcp.example.com:/m%C3%BCp/a+b":        true,
+		"https://mcp.example.com/m%C3%BCp/a%2Bb":       false,
+		"https://mcp.example.com/m%C3%BCp/a+b/":        false,
+		"https://mcp.example.com/m%C3%BCp/a+b%":        false,
+		"https://mcp.example.com:443:443/m%C3%BCp/a+b": false,
+		"https://mcp.example.com:8443/m%C3%BCp/a+b":    false,
+		"https://:443/m%C3%BCp/a+b":                    false,
+		"//mcp.example.com/m%C3%BCp/a+b":               false,
+	} {
+		if got := sameURL(raw, endpoint); got != want {
+			t.Errorf("%q: got %v, want %v", raw, got, want)
+		}
+	}
 }
 
 // FuzzParse gives any text for a proof.
