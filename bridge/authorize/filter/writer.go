@@ -28,6 +28,11 @@ type Writer struct {
 	begun bool
 	mode  mode
 	held  []byte
+	// line is where the line of held starts in which scanning stopped, and scanned is up to
+	// where it has no end: a slow stream is scanned once, however it is divided.
+	line, scanned int
+	// later is set after the first event. Only the first can have a byte order mark.
+	later bool
 	// afterCR is set if the last event that was sent ended with a CR, to which an LF may
 	// still belong.
 	afterCR bool
@@ -195,7 +200,8 @@ func (w *Writer) fail() {
 	mcp.Refuse(w.to, http.StatusBadGateway, nil, message.CodeInternal, "the answer of the server could not be read")
 }
 
-// all changes the messages of a JSON answer, one or a batch.
+// all changes the messages of a JSON answer, one or a batch. If no message of a batch changes
+// it returns the body itself.
 func (w *Writer) all(body []byte) ([]byte, error) {
 	if !message.IsBatch(body) {
 		return w.change(body)
@@ -205,6 +211,7 @@ func (w *Writer) all(body []byte) ([]byte, error) {
 		return nil, err
 	}
 	out := []byte{'['}
+	same := true
 	for i, one := range elements {
 		changed, err := w.change(one)
 		if err != nil {
@@ -213,7 +220,11 @@ func (w *Writer) all(body []byte) ([]byte, error) {
 		if i > 0 {
 			out = append(out, ',')
 		}
+		same = same && bytes.Equal(changed, one)
 		out = append(out, changed...)
+	}
+	if same {
+		return body, nil
 	}
 	return append(out, ']'), nil
 }
@@ -221,7 +232,7 @@ func (w *Writer) all(body []byte) ([]byte, error) {
 // events sends the complete events of what is held.
 func (w *Writer) events() error {
 	for {
-		end, ok := endOfEvent(w.held)
+		end, ok := w.endOfEvent()
 		if !ok {
 			if len(w.held) > w.limit {
 				return ErrTooLarge
@@ -235,6 +246,7 @@ func (w *Writer) events() error {
 		if _, err := w.to.Write(event); err != nil {
 			return err
 		}
+		w.later = true
 		w.afterCR = w.held[end-1] == '\r' && end == len(w.held)
 		if w.held = w.held[end:]; len(w.held) == 0 {
 			w.held = nil
@@ -242,25 +254,34 @@ func (w *Writer) events() error {
 	}
 }
 
-// endOfEvent returns where the first event of a text ends, behind its blank line. Lines end
-// with LF, CR or CRLF. A CR at the very end of the text ends its line; an LF that follows
+// endOfEvent returns where the first event of what is held ends, behind its blank line. Lines
+// end with LF, CR or CRLF. A CR at the very end of the text ends its line; an LF that follows
 // belongs to it.
-func endOfEvent(text []byte) (end int, ok bool) {
-	for from := 0; from < len(text); {
-		i := bytes.IndexAny(text[from:], "\r\n")
+func (w *Writer) endOfEvent() (end int, ok bool) {
+	for {
+		i := bytes.IndexAny(w.held[w.scanned:], "\r\n")
 		if i < 0 {
+			w.scanned = len(w.held)
 			return 0, false
 		}
-		next := from + i + 1
-		if text[from+i] == '\r' && next < len(text) && text[next] == '\n' {
-			next++
+		i += w.scanned
+		next := i + 1
+		if w.held[i] == '\r' {
+			if next == len(w.held) && i > w.line {
+				// The end of a line with text: it is not known yet whether an LF follows.
+				w.scanned = i
+				return 0, false
+			}
+			if next < len(w.held) && w.held[next] == '\n' {
+				next++
+			}
 		}
-		if i == 0 {
+		if i == w.line {
+			w.line, w.scanned = 0, 0
 			return next, true
 		}
-		from = next
+		w.line, w.scanned = next, next
 	}
-	return 0, false
 }
 
 // event changes the message of one event.
@@ -274,7 +295,7 @@ func (w *Writer) event(raw []byte) ([]byte, error) {
 		if raw[from+i] == '\r' && next < len(raw) && raw[next] == '\n' {
 			next++
 		}
-		if from == 0 {
+		if from == 0 && !w.later {
 			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 		}
 		if value, ok := dataOf(line); ok {
