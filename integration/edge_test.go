@@ -179,6 +179,9 @@ func (r report) checkEdge(t *testing.T, f front, i *issuer, user, by string) {
 	if len(r.StepUps) != 1 || r.StepUps[0].Tool != "admin_secret" || r.StepUps[0].By != by {
 		t.Errorf("stepped up %+v, want for admin_secret by the %s", r.StepUps, by)
 	}
+	if r.Sessions != 1 {
+		t.Errorf("the client used %d sessions, want the one that it began with", r.Sessions)
+	}
 }
 
 // typescriptClient is a driver with its options, and what steps it up: the SDK or the

@@ -26,6 +26,7 @@ type report struct {
 	Authorizations        []struct{ Scope, Resource string }
 	Grants                []struct{ Grant, Resource string }
 	Audiences             []string
+	Sessions              int // how many ids of sessions the client has sent
 }
 
 type clientAnswer struct {

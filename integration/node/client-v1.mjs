@@ -4,14 +4,15 @@ import { auth, extractWWWAuthenticateParams, UnauthorizedError } from '@modelcon
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-import { drive, Provider, readArguments, Recorder } from './driver.mjs';
+import { drive, Recorder } from './driver.mjs';
+import { HeadlessProvider, readArguments } from './headless.mjs';
 
 const options = readArguments();
 const recorder = new Recorder(options.url);
-const provider = new Provider(recorder, options.grants);
+const provider = new HeadlessProvider(recorder, options.grants);
 const Transport = options.transport === 'sse' ? SSEClientTransport : StreamableHTTPClientTransport;
 
-await drive(options, provider, recorder, {
+const report = await drive(options, provider, recorder, {
   create: () => ({
     client: new Client({ name: 'driver', version: '1' }),
     transport: new Transport(options.url, { authProvider: provider, fetch: recorder.fetch }),
@@ -32,3 +33,4 @@ await drive(options, provider, recorder, {
     });
   },
 });
+console.log(JSON.stringify(report));

@@ -1,31 +1,5 @@
-// What the drivers of both SDKs share: an OAuth client provider in memory that
-// consents without a person, and a fetch that remembers what a client sees.
-
-import { randomUUID } from 'node:crypto';
-import { parseArgs } from 'node:util';
-
-const redirectUri = 'http://127.0.0.1:1/callback'; // nothing listens there
-
-/** Reads the command line: <url> <streamable|sse> and options. */
-export function readArguments() {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      'no-refresh-token': { type: 'boolean', default: false }, // ask for no refresh token
-      'until-expired': { type: 'boolean', default: false }, // go on until a token has expired
-    },
-  });
-  const [url, transport] = positionals;
-  if (!url || !['streamable', 'sse'].includes(transport)) {
-    throw new Error('usage: <driver> [--no-refresh-token] [--until-expired] <url> <streamable|sse>');
-  }
-  return {
-    url: new URL(url),
-    transport,
-    grants: values['no-refresh-token'] ? ['authorization_code'] : ['authorization_code', 'refresh_token'],
-    untilExpired: values['until-expired'],
-  };
-}
+// What the drivers of both SDKs share, in Node.js and in a web page: an OAuth client
+// provider in memory, a fetch that remembers what a client sees, and the conversation.
 
 /** Remembers the answers that a client gets, and what it asks for. */
 export class Recorder {
@@ -36,6 +10,7 @@ export class Recorder {
     this.authorizations = []; // requests to the authorization endpoint: {scope, resource}
     this.grants = []; // requests to the token endpoint: {grant, resource}
     this.audiences = new Set(); // of the tokens sent to the endpoint
+    this.sessions = new Set(); // ids sent to the endpoint
     this.fetch = this.fetch.bind(this);
   }
 
@@ -50,8 +25,12 @@ export class Recorder {
     if (url.host === this.url.host && url.pathname.startsWith(this.url.pathname)) {
       const authorization = new Headers(init?.headers).get('authorization');
       if (authorization?.split('.').length === 3) { // a JWT
-        const claims = JSON.parse(Buffer.from(authorization.split('.')[1], 'base64url'));
+        const claims = JSON.parse(atob(authorization.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
         [claims.aud].flat().forEach(audience => this.audiences.add(audience));
+      }
+      const session = new Headers(init?.headers).get('mcp-session-id');
+      if (session) {
+        this.sessions.add(session);
       }
       this.answers.push({
         method: init?.method ?? 'GET',
@@ -80,24 +59,30 @@ export class Recorder {
       authorizations: this.authorizations,
       grants: this.grants,
       audiences: [...this.audiences],
+      sessions: this.sessions.size,
     };
   }
 }
 
-/** An OAuthClientProvider of either SDK. */
+/**
+ * An OAuthClientProvider of either SDK, but for what leads a person through a login:
+ *   redirectToAuthorization(url): begins it;
+ *   callback(): the parameters that the redirect to the client carried.
+ */
 export class Provider {
   #client;
   #tokens;
   #verifier;
   #state;
-  #callback;
 
-  constructor(recorder, grants) {
+  /** client is one that the authorization server knows already, if any. */
+  constructor(recorder, redirectUrl, grants, client) {
     this.recorder = recorder;
-    this.redirectUrl = redirectUri;
+    this.#client = client;
+    this.redirectUrl = redirectUrl;
     this.clientMetadata = {
       client_name: 'driver',
-      redirect_uris: [redirectUri],
+      redirect_uris: [redirectUrl],
       grant_types: grants,
       response_types: ['code'],
       token_endpoint_auth_method: 'none',
@@ -105,7 +90,7 @@ export class Provider {
   }
 
   state() {
-    return (this.#state = randomUUID());
+    return (this.#state = crypto.randomUUID());
   }
 
   clientInformation() {
@@ -141,36 +126,17 @@ export class Provider {
     }
   }
 
-  /** Is the browser: follows redirects up to the one to the client, and agrees to what pages ask. */
-  async redirectToAuthorization(url) {
+  /** Remembers what a login asks for. */
+  recordAuthorization(url) {
     this.recorder.authorizations.push({
       scope: url.searchParams.get('scope'),
       resource: url.searchParams.get('resource'),
     });
-    const cookies = new Map();
-    let [at, method] = [url, 'GET'];
-    while (!at.href.startsWith(redirectUri)) {
-      const cookie = [...cookies].map(pair => pair.join('=')).join('; ');
-      const response = await this.recorder.fetch(at, { method, redirect: 'manual', headers: cookie ? { cookie } : {} });
-      for (const line of response.headers.getSetCookie()) {
-        const [, name, value] = line.match(/^([^=]+)=([^;]*)/);
-        cookies.set(name, value);
-      }
-      const page = await response.text();
-      const next = response.headers.get('location') ?? page.match(/<form method="post" action="([^"]+)"/)?.[1];
-      if (!next) {
-        throw new Error(`authorization answered ${response.status}: ${page}`);
-      }
-      method = response.headers.has('location') ? 'GET' : 'POST';
-      at = new URL(next, at);
-    }
-    this.#callback = at.searchParams;
   }
 
   /** Takes the parameters that the redirect to the client carried. */
-  takeCallback() {
-    const callback = this.#callback;
-    this.#callback = undefined;
+  async takeCallback() {
+    const callback = await this.callback();
     if (!callback?.has('code') || callback.get('state') !== this.#state) {
       throw new Error(`no login came back: ${callback}`);
     }
@@ -179,7 +145,7 @@ export class Provider {
 }
 
 /**
- * Logs in, uses the tools, and prints what happened as one line of JSON.
+ * Logs in, uses the tools, and returns what happened.
  * `sdk` has what the SDKs differ in:
  *   create(): a new {client, transport};
  *   isUnauthorized(error): whether the SDK has started a login for the application to finish;
@@ -196,7 +162,7 @@ export async function drive({ url, transport: kind, untilExpired }, provider, re
       throw error;
     }
   }
-  await sdk.finishAuth(first.transport, provider.takeCallback());
+  await sdk.finishAuth(first.transport, await provider.takeCallback());
   const { client, transport } = sdk.create(); // for a transport starts once
   await client.connect(transport);
 
@@ -218,7 +184,7 @@ export async function drive({ url, transport: kind, untilExpired }, provider, re
         throw error;
       }
     }
-    await sdk.finishAuth(transport, provider.takeCallback());
+    await sdk.finishAuth(transport, await provider.takeCallback());
     return await call(name);
   }
 
@@ -231,7 +197,5 @@ export async function drive({ url, transport: kind, untilExpired }, provider, re
   const again = await callSteppingUp('whoami');
   await transport.terminateSession?.();
   await client.close();
-  console.log(
-    JSON.stringify({ url: url.href, transport: kind, tools, whoami, secret, again, stepUps, ...recorder.report() }),
-  );
+  return { url: url.href, transport: kind, tools, whoami, secret, again, stepUps, ...recorder.report() };
 }

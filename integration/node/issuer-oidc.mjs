@@ -1,12 +1,14 @@
 // An authorization server of the package oidc-provider, for endpoints with `authorize`.
 //
 // Usage: node issuer-oidc.mjs --audience <url> [--alg RS256|ES256|EdDSA] [--opaque] [--dpop]
-//   [--hold-to-registration]
+//   [--hold-to-registration] [--page <redirect URI>]
 //
 // It knows one user, alice, and one scope more than she needs to begin with: mcp:read and
-// mcp:admin. Clients register themselves; two are known: `script`, which gets tokens for
-// itself, and `edge`, which may ask about opaque tokens. It prints {"issuer"} as one line
-// of JSON, obeys each line of stdin and answers it with {"done"}, and ends with stdin:
+// mcp:admin. Clients register themselves. Some are known: `script`, which gets tokens for
+// itself, `edge`, which may ask about opaque tokens, and with --page `page`, a web page,
+// which cannot register because oidc-provider sends no CORS header fields there. It prints
+// {"issuer"} as one line of JSON, obeys each line of stdin and answers it with {"done"}, and
+// ends with stdin:
 //   rotate    a new key signs, and the old ones stay published
 //   withdraw  only the newest key is published
 //   down, up  every answer is 503, until it is up again
@@ -24,6 +26,7 @@ const { values: options } = parseArgs({
     alg: { type: 'string', default: 'ES256' },
     opaque: { type: 'boolean', default: false }, // access tokens are no JWTs
     dpop: { type: 'boolean', default: false }, // binds tokens to the key of a proof
+    page: { type: 'string' }, // the redirect URI of a client in a web page
     'hold-to-registration': { type: 'boolean', default: false }, // gives a client no scope but those it registered with
   },
 });
@@ -60,13 +63,24 @@ function newProvider(keys) {
         metadata.scope = undefined;
       },
     },
-    clients: ['script', 'edge'].map(id => ({
-      client_id: id,
-      client_secret: `${id}-secret`,
-      grant_types: ['client_credentials'],
-      redirect_uris: [],
-      response_types: [],
-    })),
+    clients: [
+      ...['script', 'edge'].map(id => ({
+        client_id: id,
+        client_secret: `${id}-secret`,
+        grant_types: ['client_credentials'],
+        redirect_uris: [],
+        response_types: [],
+      })),
+      ...(options.page
+        ? [{
+            client_id: 'page',
+            token_endpoint_auth_method: 'none',
+            grant_types: ['authorization_code', 'refresh_token'],
+            redirect_uris: [options.page],
+            response_types: ['code'],
+          }]
+        : []),
+    ],
     findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     features: {
