@@ -45,8 +45,11 @@ Connects to an MCP server over Streamable HTTP, with or without a session, and
 lists its tools. For a server that requires a login, give an access token with
 --token or in the environment variable ` + tokenVariable + `.
 
+Without a scheme the URL begins with http:// on this machine, and with https://
+elsewhere; a host alone has the path /mcp.
+
 No redirect is followed, so that the token reaches no other server.`,
-		Example: `  caddy mcp tools http://localhost:8080/mcp
+		Example: `  caddy mcp tools localhost:8080
   ` + tokenVariable + `=... caddy mcp tools https://mcp.example.com/mcp --json`,
 		Args: oneArg("the URL of an MCP server", "https://mcp.example.com/mcp"),
 	}
@@ -104,8 +107,30 @@ type lister struct {
 	tools  []json.RawMessage
 }
 
+// usualPath is the path of a server that is given as a host alone.
+const usualPath = "/mcp"
+
+// parseServer parses the URL of a server. A host without a scheme gets http:// on this
+// machine and https:// elsewhere, because plain HTTP shows a token to everyone on the way.
+func parseServer(raw string) (*url.URL, error) {
+	if urls.HasScheme(raw) {
+		return url.Parse(raw)
+	}
+	u, err := url.Parse("https://" + raw)
+	if err != nil {
+		return nil, err
+	}
+	if urls.Loopback(u) {
+		u.Scheme = "http"
+	}
+	if u.Path == "" {
+		u.Path = usualPath
+	}
+	return u, nil
+}
+
 func newLister(raw string, header http.Header, timeout time.Duration) (*lister, error) {
-	u, err := url.Parse(raw)
+	u, err := parseServer(raw)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return nil, errors.New("the URL must begin with https:// or http:// and a host, as in https://mcp.example.com/mcp")

@@ -137,3 +137,39 @@ func TestToolsFailures(t *testing.T) {
 		t.Error("a redirect was followed with a token")
 	}
 }
+
+// A host alone is enough. A token is sent in plain HTTP only on this machine, unless the
+// caller says http://.
+func TestToolsURL(t *testing.T) {
+	for given, want := range map[string]string{
+		"localhost:8080":             "http://localhost:8080/mcp",
+		"127.0.0.1:8080/files/mcp":   "http://127.0.0.1:8080/files/mcp",
+		"[::1]:8080":                 "http://[::1]:8080/mcp",
+		"localhost:8080/":            "http://localhost:8080/",
+		"localhost/mcp?tenant=1":     "http://localhost/mcp?tenant=1",
+		"mcp.example.com":            "https://mcp.example.com/mcp",
+		"mcp.example.com:8443/other": "https://mcp.example.com:8443/other",
+		"192.168.1.10:8080":          "https://192.168.1.10:8080/mcp",
+		"localhost.example.com":      "https://localhost.example.com/mcp",
+		"http://mcp.example.com":     "http://mcp.example.com",
+		"HTTP://localhost:8080/mcp":  "http://localhost:8080/mcp",
+	} {
+		l, err := newLister(given, http.Header{}, time.Second)
+		if err != nil {
+			t.Errorf("%s: %v", given, err)
+		} else if got := l.url.String(); got != want {
+			t.Errorf("%s: got %s, want %s", given, got, want)
+		}
+	}
+	for given, want := range map[string]string{
+		"":                       "must begin with https:// or http:// and a host",
+		"/mcp":                   "must begin with https:// or http:// and a host",
+		"sse+http://localhost/":  "must begin with https:// or http:// and a host",
+		"alice:secret@localhost": "has a user name in it",
+		"localhost:port":         "must begin with https:// or http:// and a host",
+	} {
+		if _, err := newLister(given, http.Header{}, time.Second); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %v, want %q", given, err, want)
+		}
+	}
+}

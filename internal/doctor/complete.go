@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -21,9 +20,6 @@ const searchTimeouts = 4
 // usualPaths are the paths that most MCP servers have: Streamable HTTP and HTTP+SSE.
 var usualPaths = []string{"/mcp", "/sse"}
 
-// withScheme matches a URL with a scheme.
-var withScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
-
 // given is a URL as the caller gave it.
 type given struct {
 	url *url.URL // with https if the caller gave no scheme
@@ -33,7 +29,7 @@ type given struct {
 
 // parseGiven parses a URL that may lack its scheme and its path.
 func parseGiven(raw string) (given, error) {
-	g := given{anyScheme: !withScheme.MatchString(raw)}
+	g := given{anyScheme: !urls.HasScheme(raw)}
 	if g.anyScheme {
 		raw = "https://" + raw
 	}

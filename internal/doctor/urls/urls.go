@@ -4,10 +4,18 @@ package urls
 
 import (
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
+
+// withScheme matches a URL with a scheme.
+var withScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
+
+// HasScheme reports whether a text begins with a scheme and two slashes. The scheme of
+// localhost:8080 is not localhost.
+func HasScheme(raw string) bool { return withScheme.MatchString(raw) }
 
 // Loopback reports whether the host of a URL is the machine of the client.
 func Loopback(u *url.URL) bool { return origin.IsLoopback(u.Hostname()) }
