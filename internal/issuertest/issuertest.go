@@ -26,7 +26,7 @@ type Key struct {
 	jose.JSONWebKey
 }
 
-// NewKey makes a key for an algorithm: RS256, PS256, ES256, ES384 or EdDSA.
+// NewKey makes a key for an algorithm: RS256, PS256, ES256, ES384, EdDSA or Ed25519.
 func NewKey(tb testing.TB, alg jose.SignatureAlgorithm, id string) Key {
 	tb.Helper()
 	var (
@@ -38,7 +38,7 @@ func NewKey(tb testing.TB, alg jose.SignatureAlgorithm, id string) Key {
 		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	case jose.ES384:
 		key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case jose.EdDSA:
+	case jose.EdDSA, ed25519Algorithm:
 		_, key, err = ed25519.GenerateKey(rand.Reader)
 	default:
 		key, err = rsa.GenerateKey(rand.Reader, 2048)
@@ -47,6 +47,28 @@ func NewKey(tb testing.TB, alg jose.SignatureAlgorithm, id string) Key {
 		tb.Fatal(err)
 	}
 	return Key{jose.JSONWebKey{Key: key, KeyID: id, Algorithm: string(alg), Use: "sig"}}
+}
+
+// ed25519Algorithm is an algorithm of RFC 9864 that go-jose does not know.
+const ed25519Algorithm = "Ed25519"
+
+// ed25519Signer signs with it.
+type ed25519Signer struct{ key jose.JSONWebKey }
+
+// Public implements [jose.OpaqueSigner].
+func (s ed25519Signer) Public() *jose.JSONWebKey {
+	public := s.key.Public()
+	return &public
+}
+
+// Algs implements [jose.OpaqueSigner].
+func (s ed25519Signer) Algs() []jose.SignatureAlgorithm {
+	return []jose.SignatureAlgorithm{ed25519Algorithm}
+}
+
+// SignPayload implements [jose.OpaqueSigner].
+func (s ed25519Signer) SignPayload(payload []byte, _ jose.SignatureAlgorithm) ([]byte, error) {
+	return ed25519.Sign(s.key.Key.(ed25519.PrivateKey), payload), nil
 }
 
 // Sign signs a JSON object. header is added to that of the token.
@@ -66,7 +88,11 @@ func (k Key) SignBytes(tb testing.TB, payload []byte, header map[jose.HeaderKey]
 	for name, value := range header {
 		opts.ExtraHeaders[name] = value
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(k.Algorithm), Key: k.JSONWebKey}, opts)
+	var key any = k.JSONWebKey
+	if k.Algorithm == ed25519Algorithm {
+		key = ed25519Signer{k.JSONWebKey}
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(k.Algorithm), Key: key}, opts)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/credential"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/fetch"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/keyset"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/issuertest"
 )
@@ -56,7 +57,7 @@ func want(t *testing.T, got *principal.Refusal, code principal.Code, reason prin
 
 // E1: tokens of each algorithm that has a public key are accepted, with what they say.
 func TestTokensOfEachAlgorithm(t *testing.T) {
-	for _, alg := range []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.ES384, jose.EdDSA} {
+	for _, alg := range []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.ES384, jose.EdDSA, keyset.Ed25519} {
 		t.Run(string(alg), func(t *testing.T) {
 			s := issuertest.Start(t, issuertest.NewKey(t, alg, "one"))
 			a := newAuthenticator(t, credential.Config{Issuers: at(s)})
@@ -77,6 +78,40 @@ func TestTokensOfEachAlgorithm(t *testing.T) {
 				t.Errorf("the second time: %v, asked %d times", refusal, s.Asked("/jwks")-before)
 			}
 		})
+	}
+}
+
+// E1: `EdDSA` and `Ed25519` (RFC 9864) are one algorithm for a key that names none. A key that
+// names one of them has signed no token with the other, and no other key or signature counts.
+func TestAlgorithmsOfEd25519(t *testing.T) {
+	key := issuertest.NewKey(t, keyset.Ed25519, "one")
+	named := func(key issuertest.Key, alg jose.SignatureAlgorithm) issuertest.Key {
+		key.Algorithm = string(alg)
+		return key
+	}
+	for _, published := range []jose.SignatureAlgorithm{"", jose.EdDSA, keyset.Ed25519} {
+		s := issuertest.Start(t, named(key, published))
+		a := newAuthenticator(t, credential.Config{Issuers: at(s)})
+		for _, alg := range []jose.SignatureAlgorithm{jose.EdDSA, keyset.Ed25519} {
+			raw := named(key, alg).Sign(t, s.Claims(endpoint, nil), nil)
+			_, refusal := a.Authenticate(t.Context(), request("Bearer", raw))
+			if published == "" || published == alg {
+				want(t, refusal, "", "")
+			} else {
+				want(t, refusal, principal.InvalidToken, principal.UnknownKey)
+			}
+			raw = named(issuertest.NewKey(t, keyset.Ed25519, "one"), alg).Sign(t, s.Claims(endpoint, nil), nil)
+			if _, refusal := a.Authenticate(t.Context(), request("Bearer", raw)); published == "" {
+				want(t, refusal, principal.InvalidToken, principal.WrongSignature)
+			}
+		}
+	}
+	for _, alg := range []jose.SignatureAlgorithm{jose.RS256, jose.ES256} {
+		published := issuertest.NewKey(t, alg, "one")
+		s := issuertest.Start(t, named(published, ""))
+		a := newAuthenticator(t, credential.Config{Issuers: at(s)})
+		_, refusal := a.Authenticate(t.Context(), request("Bearer", key.Sign(t, s.Claims(endpoint, nil), nil)))
+		want(t, refusal, principal.InvalidToken, principal.UnknownKey)
 	}
 }
 

@@ -14,9 +14,28 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/credential"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/fetch"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/keyset"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/issuertest"
 )
+
+// E1: a proof may be signed with each algorithm that a token may have.
+func TestProofsOfEachAlgorithm(t *testing.T) {
+	s := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
+	a := newAuthenticator(t, credential.Config{Issuers: at(s), DPoP: credential.Required})
+	for _, alg := range []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.ES384, jose.EdDSA, keyset.Ed25519} {
+		key := issuertest.NewKey(t, alg, "")
+		token := s.Token(endpoint, map[string]any{"cnf": map[string]any{"jkt": key.Thumbprint(t)}})
+		proof := key.Proof(t, "POST", endpoint, token, nil)
+		req := request("DPoP", token)
+		req.DPoP = []string{proof[:len(proof)-8] + "AAAAAAAA"}
+		_, refusal := a.Authenticate(t.Context(), req)
+		want(t, refusal, principal.InvalidProof, principal.ProofKey)
+		req.DPoP = []string{proof}
+		_, refusal = a.Authenticate(t.Context(), req)
+		want(t, refusal, "", "")
+	}
+}
 
 // E1: each member of a DPoP proof is checked, and a proof counts once.
 func TestProofs(t *testing.T) {

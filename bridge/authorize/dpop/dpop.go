@@ -59,7 +59,7 @@ func Parse(raw string, req Request) (*Proof, *principal.Refusal) {
 	if !ok {
 		return nil, invalid(principal.ProofMalformed)
 	}
-	payload, err := jws.Verify(key.Key)
+	payload, err := keyset.Verify(jws, key.Key)
 	if err != nil {
 		return nil, invalid(principal.ProofKey)
 	}

@@ -21,13 +21,17 @@ const (
 	minRSA, maxRSA = 2048, 8192
 )
 
-// algorithms are the signature algorithms of RFC 7518 and RFC 8037 that have a public key,
-// with the check whether a key is one of theirs.
+// Ed25519 is the algorithm of RFC 9864, section 2.2, that EdDSA is with the curve Ed25519.
+// go-jose knows only EdDSA (RFC 8037).
+const Ed25519 = jose.SignatureAlgorithm("Ed25519")
+
+// algorithms are the signature algorithms of RFC 7518, RFC 8037 and RFC 9864 that have a public
+// key, with the check whether a key is one of theirs.
 var algorithms = map[jose.SignatureAlgorithm]func(key any) bool{
 	jose.RS256: isRSA, jose.RS384: isRSA, jose.RS512: isRSA,
 	jose.PS256: isRSA, jose.PS384: isRSA, jose.PS512: isRSA,
 	jose.ES256: onCurve(elliptic.P256()), jose.ES384: onCurve(elliptic.P384()), jose.ES512: onCurve(elliptic.P521()),
-	jose.EdDSA: isEd25519,
+	jose.EdDSA: isEd25519, Ed25519: isEd25519,
 }
 
 // Algorithms returns the signature algorithms that a token may have, in a fixed order. None
@@ -46,6 +50,26 @@ func Algorithms() []jose.SignatureAlgorithm {
 func Fits(key any, alg string) bool {
 	check, ok := algorithms[jose.SignatureAlgorithm(alg)]
 	return ok && check(key)
+}
+
+// Verify returns the payload of a JWS with one signature that the key has made. The algorithm
+// of the signature and the key have to fit (see [Fits]).
+func Verify(jws *jose.JSONWebSignature, key any) ([]byte, error) {
+	if public, ok := key.(ed25519.PublicKey); ok && jws.Signatures[0].Protected.Algorithm == string(Ed25519) {
+		key = ed25519Key{public}
+	}
+	return jws.Verify(key)
+}
+
+// ed25519Key verifies signatures with the algorithm [Ed25519].
+type ed25519Key struct{ public ed25519.PublicKey }
+
+// VerifyPayload implements [jose.OpaqueVerifier].
+func (k ed25519Key) VerifyPayload(payload, signature []byte, alg jose.SignatureAlgorithm) error {
+	if alg != Ed25519 || len(k.public) != ed25519.PublicKeySize || !ed25519.Verify(k.public, payload, signature) {
+		return jose.ErrCryptoFailure
+	}
+	return nil
 }
 
 func fits(key *jose.JSONWebKey, alg string) bool {

@@ -107,7 +107,7 @@ func Verify(ctx context.Context, p *Parsed, keys Keys, want Expected) (*principa
 	}
 	if !slices.ContainsFunc(candidates, func(k jose.JSONWebKey) bool {
 		// go-jose checks the payload that Parse has read the claims of.
-		_, err := p.jws.Verify(k.Key)
+		_, err := keyset.Verify(p.jws, k.Key)
 		return err == nil
 	}) {
 		return nil, principal.Invalid(principal.WrongSignature)
