@@ -112,6 +112,7 @@ func (q *request) authorize(w http.ResponseWriter, target bridge.Target) (http.R
 func (q *request) ownMessage(w http.ResponseWriter, r *http.Request, target bridge.Target) (*http.Request, bool) {
 	query, ok := q.SetOwner(ownerOf(r))
 	if !ok {
+		q.h.edge.NoSession(r, q.admission)
 		mcp.Refuse(w, http.StatusNotFound, q.admission.Request.ID(), message.CodeServer, "there is no such session; open the event stream again")
 		return nil, false
 	}

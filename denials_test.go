@@ -15,9 +15,10 @@ func TestKindsOfDenials(t *testing.T) {
 	for _, code := range []principal.Code{
 		principal.Missing, principal.InvalidRequest, principal.InvalidToken, principal.InvalidProof, principal.UseNonce, principal.Unavailable,
 	} {
-		got = append(got, denialKind(edge.Denial{Code: code}))
+		got = append(got, denialKind(edge.Denial{Check: edge.CheckCredentials, Code: code}))
 	}
-	got = append(got, denialKind(edge.Denial{Fixable: true}), denialKind(edge.Denial{}))
+	got = append(got, denialKind(edge.Denial{Check: edge.CheckMessage}), denialKind(edge.Denial{Check: edge.CheckRules, Fixable: true}),
+		denialKind(edge.Denial{Check: edge.CheckRules}), denialKind(edge.Denial{Check: edge.CheckSession}))
 	if !slices.Equal(got, stats.DenialKinds) {
 		t.Errorf("got %q, want %q", got, stats.DenialKinds)
 	}

@@ -147,7 +147,7 @@ func (o *observer) emitSessionEnd(s stats.SessionInfo, why stats.EndReason) {
 func (o *observer) emitDenied(d edge.Denial) {
 	o.emit(eventDenied, func() map[string]any {
 		return map[string]any{
-			"status": d.Status, "reason": d.Reason, "user": d.Subject, "client": d.Client,
+			"status": d.Status, "check": string(d.Check), "reason": d.Reason, "user": d.Subject, "client": d.Client,
 			"method": d.Method, "name": d.Name, "rule": d.Rule, "needed": d.Needed.String(),
 		}
 	})

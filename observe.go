@@ -82,6 +82,10 @@ func (o *observer) denied(d edge.Denial) {
 // denialKind is the word that a denial is counted by.
 func denialKind(d edge.Denial) stats.DenialKind {
 	switch {
+	case d.Check == edge.CheckMessage:
+		return stats.DenialMessage
+	case d.Check == edge.CheckSession:
+		return stats.DenialSession
 	case d.Code == principal.Unavailable:
 		return stats.DenialIssuer
 	case d.Code != "":

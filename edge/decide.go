@@ -17,15 +17,33 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
 )
 
+// Check is one of the checks of a request, in their order. The set is closed.
+type Check string
+
+// The checks.
+const (
+	// CheckCredentials: does the request prove who sends it?
+	CheckCredentials Check = "credentials"
+	// CheckMessage: has it a body that can be decided on, and do its header fields fit?
+	CheckMessage Check = "message"
+	// CheckRules: may the principal do that?
+	CheckRules Check = "rules"
+	// CheckSession: has the principal such a session, or such a message path of HTTP+SSE?
+	CheckSession Check = "session"
+)
+
 // Denial is a request that was refused. Texts of the client are bounded, and have no query.
 type Denial struct {
 	// Status is that of the answer.
 	Status int
-	// Code is how credentials are refused; empty if the rules refuse the request. Fixable is
-	// set if more scopes would open it.
+	// Check is the one that the request did not pass.
+	Check Check
+	// Code is how credentials are refused. Fixable is set if more scopes would satisfy the
+	// rules.
 	Code    principal.Code
 	Fixable bool
-	// Reason is a [principal.Reason] or a [rules.Reason].
+	// Reason is a [principal.Reason], an [operation.Reason] or a [rules.Reason], or one of
+	// this package. The set is closed.
 	Reason string
 	// Cause is why the issuer could not be asked, or nil.
 	Cause error
@@ -35,6 +53,13 @@ type Denial struct {
 	Rule            string
 	Needed, Held    principal.Scopes
 }
+
+// The reasons of this package.
+const (
+	reasonTooLarge   = "body_too_large"
+	reasonUnreadable = "body_unreadable"
+	reasonSession    = "unknown_session" // the session id, or the message path, is not one of the principal
+)
 
 // schemeOf is the authentication scheme of a request.
 func schemeOf(r *http.Request) answer.Scheme {
@@ -47,7 +72,7 @@ func schemeOf(r *http.Request) answer.Scheme {
 // refused reports a request whose credentials are not accepted.
 func (e *Edge) refused(r *http.Request, status int, refusal *principal.Refusal) {
 	if r.Context().Err() == nil { // otherwise nobody gets the answer
-		e.deny(Denial{Status: status, Code: refusal.Code, Reason: string(refusal.Reason), Cause: refusal.Cause})
+		e.deny(Denial{Status: status, Check: CheckCredentials, Code: refusal.Code, Reason: string(refusal.Reason), Cause: refusal.Cause})
 	}
 	level := zapcore.InfoLevel
 	switch refusal.Code {
@@ -65,6 +90,25 @@ func (e *Edge) refused(r *http.Request, status int, refusal *principal.Refusal) 
 	}
 }
 
+// rejected reports a request of a principal that is refused before the rules decide, or after.
+func (e *Edge) rejected(r *http.Request, a *Admission, check Check, status int, reason string) {
+	d := Denial{Status: status, Check: check, Reason: reason, Subject: a.Principal.ID(e.qualified), Client: a.Principal.ClientID}
+	if ops := a.Request.Operations; len(ops) > 0 {
+		d.Method, d.Name = shorten(ops[0].Method), shownName(ops[0].Method, ops[0].FirstName())
+	}
+	e.deny(d)
+	if c := e.logger.Check(zapcore.InfoLevel, "request is refused"); c != nil {
+		c.Write(zap.String("user", d.Subject), zap.String("client", d.Client), zap.String("method", d.Method), zap.String("name", d.Name),
+			zap.String("check", string(check)), zap.String("reason", reason), zap.Int("status", status), requestID(r))
+	}
+}
+
+// NoSession reports a request for a session that the principal does not have, which is
+// answered with 404.
+func (e *Edge) NoSession(r *http.Request, a *Admission) {
+	e.rejected(r, a, CheckSession, http.StatusNotFound, reasonSession)
+}
+
 // decided reports a decision of the rules.
 func (e *Edge) decided(r *http.Request, a *Admission, d rules.Decision) {
 	p, name := a.Principal, shownName(d.Method, d.Name)
@@ -72,7 +116,7 @@ func (e *Edge) decided(r *http.Request, a *Admission, d rules.Decision) {
 	if !d.Allowed {
 		level, text = zapcore.InfoLevel, "request is denied"
 		e.deny(Denial{
-			Status: http.StatusForbidden, Fixable: d.Fixable(), Reason: string(d.Reason), Subject: p.ID(e.qualified), Client: p.ClientID,
+			Status: http.StatusForbidden, Check: CheckRules, Fixable: d.Fixable(), Reason: string(d.Reason), Subject: p.ID(e.qualified), Client: p.ClientID,
 			Method: shorten(d.Method), Name: name, Rule: d.Rule, Needed: d.Needed, Held: p.Scopes,
 		})
 	}

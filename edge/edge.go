@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -198,7 +199,7 @@ func (e *Edge) Admit(w http.ResponseWriter, r *http.Request, f Facts) (http.Resp
 	admission := &Admission{Principal: res.Principal}
 	admission.owner, _ = res.Principal.Owner()
 	if err := e.readBody(r, f, admission); err != nil {
-		refuseBody(w, err)
+		e.refuseBody(w, r, admission, err)
 		return nil, nil, nil
 	}
 	decision := e.policy.Decide(res.Principal, admission.Request)
@@ -287,10 +288,17 @@ func (e *Edge) readBody(r *http.Request, f Facts, a *Admission) error {
 }
 
 // refuseBody answers a request whose body cannot be used.
-func refuseBody(w http.ResponseWriter, err error) {
+func (e *Edge) refuseBody(w http.ResponseWriter, r *http.Request, a *Admission, err error) {
 	if invalid, ok := err.(*operation.Invalid); ok {
+		e.rejected(r, a, CheckMessage, http.StatusBadRequest, string(invalid.Reason))
 		answer.Invalid(invalid).Write(w)
 		return
+	}
+	switch {
+	case mcp.BodyTooLarge(err):
+		e.rejected(r, a, CheckMessage, http.StatusRequestEntityTooLarge, reasonTooLarge)
+	case r.Context().Err() == nil && !errors.Is(err, io.ErrUnexpectedEOF): // otherwise the client is gone
+		e.rejected(r, a, CheckMessage, http.StatusBadRequest, reasonUnreadable)
 	}
 	mcp.RefuseBody(w, err)
 }

@@ -39,6 +39,7 @@ func (e *Edge) openSession(w http.ResponseWriter, r *http.Request, f Facts, a *A
 		id, ok = f.Seal.Open(ids[0], e.sealScope(f, a))
 	}
 	if !ok {
+		e.NoSession(r, a)
 		mcp.Refuse(w, http.StatusNotFound, a.Request.ID(), message.CodeServer, "there is no such session; begin again with initialize")
 		return nil, false
 	}

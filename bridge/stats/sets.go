@@ -77,12 +77,14 @@ const (
 	DenialProof   DenialKind = "invalid_dpop_proof" // a proof of DPoP that does not count
 	DenialNonce   DenialKind = "use_dpop_nonce"     // a proof without the nonce that is asked for
 	DenialIssuer  DenialKind = "issuer_unavailable" // the issuer could not be asked
+	DenialMessage DenialKind = "invalid_message"    // the body, or a header field with it, cannot be decided on
 	DenialScope   DenialKind = "insufficient_scope" // more scopes would open the request
 	DenialForever DenialKind = "forbidden"          // no scope would
+	DenialSession DenialKind = "unknown_session"    // the session, or the message path, is not one of the principal
 )
 
 // DenialKinds has all kinds.
-var DenialKinds = []DenialKind{DenialMissing, DenialRequest, DenialToken, DenialProof, DenialNonce, DenialIssuer, DenialScope, DenialForever}
+var DenialKinds = []DenialKind{DenialMissing, DenialRequest, DenialToken, DenialProof, DenialNonce, DenialIssuer, DenialMessage, DenialScope, DenialForever, DenialSession}
 
 // Failure is why an upstream gave no answer. The set is closed.
 type Failure string

@@ -333,7 +333,7 @@ var others = strings.Fields(`
 	client_id redirect_uri code_challenge_methods_supported private_key_jwt client_secret_jwt
 	client_id_metadata_document_supported token_endpoint_auth_methods_supported
 	invalid_request offline_access invalid_token invalid_target invalid_client invalid_redirect_uri
-	input_required list_changed resource_url copy_headers caddy_mcp_auth_bridge_denials_total
+	input_required list_changed resource_url copy_headers caddy_mcp_auth_bridge_denials_total invalid_message unknown_session
 	remote_ip client_ip insufficient_scope resource_metadata registration_client_uri redirect_uris lb_policy handle_response verification_uri error_description
 `)
 

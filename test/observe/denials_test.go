@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,12 +40,17 @@ func askDenied(t *testing.T, c *http.Client, admin string) deniedNow {
 	return answer.Endpoints[0]
 }
 
-// runAuthorized runs an endpoint with `authorize` in front of an upstream that takes all.
+// runAuthorized runs an endpoint with `authorize` in front of an upstream that takes all. The
+// events of its denials are received.
 func runAuthorized(t *testing.T, issuer *issuertest.Server, more string) (url, admin string) {
 	t.Helper()
 	up := mcptest.NewChallenging(t, http.StatusOK, "")
-	_, base, admin := runAdmin(t, strings.TrimPrefix(up.URL, "http://"), fmt.Sprintf("authorize {\n\t\t\tissuer %s {\n\t\t\t\tintrospect %s/introspect {\n\t\t\t\t\tclient_id edge\n\t\t\t\t\tclient_secret edge-secret\n\t\t\t\t}\n\t\t\t}\n\t\t\t%s\n\t\t}", issuer.URL, issuer.URL, more))
-	return base + "/mcp", admin
+	subscribed(t, 0, "")
+	port := testcaddy.FreePort(t)
+	admin = testcaddy.Addr(testcaddy.FreePort(t))
+	block := fmt.Sprintf("authorize {\n\t\t\tissuer %s {\n\t\t\t\tintrospect %s/introspect {\n\t\t\t\t\tclient_id edge\n\t\t\t\t\tclient_secret edge-secret\n\t\t\t\t}\n\t\t\t}\n\t\t\t%s\n\t\t}\n\t\tlimits {\n\t\t\tmax_message 64KiB\n\t\t}", issuer.URL, issuer.URL, more)
+	testcaddy.Run(t, strings.Replace(mcptest.BridgeTo(port, strings.TrimPrefix(up.URL, "http://"), block), "auto_https off", "auto_https off\n\tadmin "+admin+"\n\tevents {\n\t\ton mcp_denied test_subscriber\n\t}", 1))
+	return "http://" + testcaddy.Addr(port) + "/mcp", admin
 }
 
 // Rule E9: the last denials are in the admin API, in `caddy mcp status` and, counted by their
@@ -112,6 +118,63 @@ func TestDenialsAreShown(t *testing.T) {
 		if strings.Contains(text, "sesame") && name != "log" || strings.Contains(text, good) {
 			t.Errorf("%s has a secret: %s", name, text)
 		}
+	}
+}
+
+// Rule E9: a body that is refused, and a session of another, are denials like others: an entry in
+// the log, an event, a count and an entry in the admin API, with the reason and nothing of the
+// body.
+func TestRefusedMessagesAreShown(t *testing.T) {
+	issuer := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
+	url, admin := runAuthorized(t, issuer, "")
+	c := mcptest.NewClient(t)
+	token := issuer.Token(url, nil)
+	const ping, stateless = `{"jsonrpc":"2.0","id":1,"method":"ping"}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"sesame","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`
+	tests := []struct {
+		kind, reason, body string
+		status             int
+		fields             []string
+	}{
+		{"invalid_message", "not_json", `{"sesame"`, 400, nil},
+		{"invalid_message", "not_json_rpc", `{"sesame":1}`, 400, nil},
+		{"invalid_message", "too_complex", "[" + strings.Repeat(`"sesame",`, 1000) + "1]", 400, nil},
+		{"invalid_message", "duplicate_member", `{"jsonrpc":"2.0","id":1,"method":"ping","params":{"sesame":1,"sesame":2}}`, 400, nil},
+		{"invalid_message", "similar_member", `{"jsonrpc":"2.0","id":1,"method":"ping","Method":"sesame"}`, 400, nil},
+		{"invalid_message", "name", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":["sesame"]}}`, 400, nil},
+		{"invalid_message", "batch", "[" + stateless + "]", 400, []string{"Mcp-Protocol-Version", "2026-07-28"}},
+		{"invalid_message", "header_mismatch", stateless, 400, []string{"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", "sesame2"}},
+		{"invalid_message", "content_coding", ping, 400, []string{"Content-Encoding", "sesame"}},
+		{"invalid_message", "charset", ping, 400, []string{"Content-Type", "application/json; charset=sesame"}},
+		{"invalid_message", "body_too_large", `"` + strings.Repeat("sesame", 12_000) + `"`, 413, nil},
+		{"unknown_session", "unknown_session", ping, 404, []string{"Mcp-Session-Id", "sesame"}},
+	}
+	kinds := make(map[string]int)
+	for _, tt := range tests {
+		if got := mcptest.Do(t, c, mcptest.NewRequest(t, http.MethodPost, url, tt.body, append(tt.fields, "Authorization", "Bearer "+token)...)); got.Status != tt.status || strings.Contains(got.Body, "sesame") {
+			t.Errorf("%s: got %d %s, want %d", tt.reason, got.Status, got.Body, tt.status)
+			continue
+		}
+		kinds[tt.kind]++
+		e := nextEvent(t, "mcp_denied")
+		if e["reason"] != tt.reason || e["status"] != tt.status || e["user"] != "alice" || e["client"] != "client-1" || e["check"] != map[string]string{"invalid_message": "message", "unknown_session": "session"}[tt.kind] {
+			t.Errorf("%s: the event has %v", tt.reason, e)
+		}
+		now := askDenied(t, c, admin)
+		if d := now.Denials[0]; d.Kind != tt.kind || d.Reason != tt.reason || d.Status != tt.status || d.User != "alice" || d.Count != 1 {
+			t.Errorf("%s: got %+v", tt.reason, d)
+		}
+		if now.State != "ok" || now.Load.Denials[tt.kind] != kinds[tt.kind] {
+			t.Errorf("%s: got %s and the counts %v, want %v", tt.reason, now.State, now.Load.Denials, kinds)
+		}
+		if !slices.ContainsFunc(testcaddy.Logs(), func(line string) bool {
+			return strings.Contains(line, "request is refused") && strings.Contains(line, `"reason":"`+tt.reason+`"`) && strings.Contains(line, `"user":"alice"`) && !strings.Contains(line, "sesame")
+		}) {
+			t.Errorf("%s: the log has no such entry", tt.reason)
+		}
+	}
+	if _, body := askAdmin(t, c, admin); strings.Contains(body, "sesame") {
+		t.Errorf("the admin API has a part of a body: %s", body)
 	}
 }
 

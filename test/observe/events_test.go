@@ -111,14 +111,14 @@ func TestEventOfDenial(t *testing.T) {
 	call := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"write_file","arguments":{"text":"sesame"}}}`
 	ask(t, url, call, nil)
 	want := map[string]any{
-		"endpoint": "/mcp", "status": 401, "reason": "no_credentials", "user": "", "client": "", "method": "", "name": "", "rule": "", "needed": "",
+		"endpoint": "/mcp", "status": 401, "check": "credentials", "reason": "no_credentials", "user": "", "client": "", "method": "", "name": "", "rule": "", "needed": "",
 	}
 	if got := nextEvent(t, "mcp_denied"); !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	ask(t, url, call, map[string]string{"Authorization": "Bearer " + key})
 	want = map[string]any{
-		"endpoint": "/mcp", "status": 403, "reason": "scope", "user": "key#script", "client": "", "method": "tools/call", "name": "write_file",
+		"endpoint": "/mcp", "status": 403, "check": "rules", "reason": "scope", "user": "key#script", "client": "", "method": "tools/call", "name": "write_file",
 		"rule": "tools write_*", "needed": "read write",
 	}
 	if got := nextEvent(t, "mcp_denied"); !maps.Equal(got, want) {

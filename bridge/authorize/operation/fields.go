@@ -40,10 +40,10 @@ func (t *Tools) CheckFields(r *http.Request, all []message.Message, batch bool) 
 	}
 	m := all[0]
 	if batch {
-		return &Invalid{Code: message.CodeInvalidRequest, Text: "this protocol version has no batches"}
+		return &Invalid{Reason: BatchForbidden, Code: message.CodeInvalidRequest, Text: "this protocol version has no batches"}
 	}
 	refuse := func(text string) error {
-		e := &Invalid{Code: message.CodeHeaderMismatch, Text: "header mismatch: " + text}
+		e := &Invalid{Reason: HeaderMismatch, Code: message.CodeHeaderMismatch, Text: "header mismatch: " + text}
 		if m.Kind == message.Request {
 			e.ID = m.RawID
 		}
@@ -74,16 +74,16 @@ func (t *Tools) CheckFields(r *http.Request, all []message.Message, batch bool) 
 // body parsers of Node.js know, text within a string of JSON can be the end of that string.
 // The messages are those of the body, read as UTF-8. They are not empty.
 func CheckCoding(h http.Header, all []message.Message, batch bool) error {
-	text := ""
+	reason, text := ContentCoding, ""
 	switch {
 	case !isIdentity(h["Content-Encoding"]):
 		text = "the body is compressed: send it without Content-Encoding"
 	case !isUTF8(h["Content-Type"]):
-		text = "the body is not in UTF-8: send one `Content-Type: application/json`, without another charset"
+		reason, text = Charset, "the body is not in UTF-8: send one `Content-Type: application/json`, without another charset"
 	default:
 		return nil
 	}
-	e := &Invalid{Code: message.CodeInvalidRequest, Text: text}
+	e := &Invalid{Reason: reason, Code: message.CodeInvalidRequest, Text: text}
 	if !batch && all[0].Kind == message.Request {
 		e.ID = all[0].RawID
 	}

@@ -5,6 +5,7 @@ package operation
 
 import (
 	"encoding/json"
+	"errors"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
@@ -68,11 +69,32 @@ const (
 	MaxNames = 256
 )
 
+// Reason is the check that a body, or a header field with it, did not pass. The set is closed.
+type Reason string
+
+// The reasons.
+const (
+	NotJSON         Reason = "not_json"
+	NotMessage      Reason = "not_json_rpc"     // JSON, but neither a message nor a batch of them
+	TooComplex      Reason = "too_complex"      // nested too deeply, or too many messages or members
+	DuplicateMember Reason = "duplicate_member" // a name is twice in one object
+	SimilarMember   Reason = "similar_member"   // a name equals a known one but for case
+	WrongName       Reason = "name"             // a tool, prompt or resource is not named as it has to be
+	BatchForbidden  Reason = "batch"            // the revision has none
+	HeaderMismatch  Reason = "header_mismatch"  // a header field is missing, or differs from the body
+	ContentCoding   Reason = "content_coding"
+	Charset         Reason = "charset"
+)
+
+// Reasons has all reasons.
+var Reasons = []Reason{NotJSON, NotMessage, TooComplex, DuplicateMember, SimilarMember, WrongName, BatchForbidden, HeaderMismatch, ContentCoding, Charset}
+
 // Invalid says why a body, or a header field with it, is refused. The status is 400.
 type Invalid struct {
-	Code int    // of the JSON-RPC error
-	ID   []byte // of the message, as it is written; nil for a batch or without one
-	Text string // for the client, and without anything of the body
+	Reason Reason
+	Code   int    // of the JSON-RPC error
+	ID     []byte // of the message, as it is written; nil for a batch or without one
+	Text   string // for the client, and without anything of the body
 }
 
 func (e *Invalid) Error() string { return e.Text }
@@ -85,9 +107,27 @@ func Parse(body []byte) (Request, error) {
 		if !jsontext.Valid(body) {
 			code = message.CodeParse
 		}
-		return Request{}, &Invalid{Code: code, Text: "the body " + err.Error()}
+		return Request{}, &Invalid{Reason: reasonOf(err), Code: code, Text: "the body " + err.Error()}
 	}
 	return FromMessages(all, message.IsBatch(body))
+}
+
+// reasonOf is the reason for an error of a parser.
+func reasonOf(err error) Reason {
+	if _, ok := errors.AsType[similarError](err); ok {
+		return SimilarMember
+	}
+	switch {
+	case errors.Is(err, message.ErrSyntax):
+		return NotJSON
+	case errors.Is(err, message.ErrDuplicate), errors.Is(err, jsontext.ErrDuplicate):
+		return DuplicateMember
+	case errors.Is(err, message.ErrDepth), errors.Is(err, message.ErrLong), errors.Is(err, message.ErrMembers), errors.Is(err, jsontext.ErrTooMany):
+		return TooComplex
+	case errors.Is(err, errName), errors.Is(err, errURI), errors.Is(err, errReference), errors.Is(err, errFilter), errors.Is(err, errObject):
+		return WrongName
+	}
+	return NotMessage
 }
 
 // FromMessages is [Parse] for a body that is parsed already.
@@ -96,7 +136,7 @@ func FromMessages(all []message.Message, batch bool) (Request, error) {
 	for _, m := range all {
 		op, err := read(m)
 		if err != nil {
-			invalid := &Invalid{Code: message.CodeInvalidRequest, Text: err.Error()}
+			invalid := &Invalid{Reason: reasonOf(err), Code: message.CodeInvalidRequest, Text: err.Error()}
 			if !batch && m.Kind == message.Request {
 				invalid.ID = m.RawID
 			}

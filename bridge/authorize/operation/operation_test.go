@@ -84,56 +84,58 @@ func TestParse(t *testing.T) {
 
 var invalidCases = []struct {
 	name, body string
+	reason     Reason
 	code       int
 	id         string
 }{
-	{"no JSON", `{"jsonrpc"`, message.CodeParse, ""},
-	{"nothing", ``, message.CodeParse, ""},
-	{"not UTF-8", call("ping", "{\"a\":\"\xff\"}"), message.CodeParse, ""},
-	{"two values", call("ping", `{}`) + call("ping", `{}`), message.CodeParse, ""},
-	{"no message", `{}`, message.CodeInvalidRequest, ""},
-	{"text", `"x"`, message.CodeInvalidRequest, ""},
-	{"empty batch", `[]`, message.CodeInvalidRequest, ""},
-	{"batch in a batch", `[[` + call("tools/call", `{"name":"a"}`) + `]]`, message.CodeInvalidRequest, ""},
-	{"batch of too many", `[` + strings.Repeat(`1,`, message.MaxBatch) + `1]`, message.CodeInvalidRequest, ""},
-	{"null id", `{"jsonrpc":"2.0","id":null,"method":"ping"}`, message.CodeInvalidRequest, ""},
-	{"method twice", `{"jsonrpc":"2.0","id":7,"method":"ping","method":"tools/call"}`, message.CodeInvalidRequest, ""},
-	{"method twice, escaped", `{"jsonrpc":"2.0","id":7,"method":"ping","m\u0065thod":"tools/call"}`, message.CodeInvalidRequest, ""},
-	{"params twice", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"a"},"params":{"name":"b"}}`, message.CodeInvalidRequest, ""},
-	{"Method beside method", `{"jsonrpc":"2.0","id":7,"method":"ping","Method":"tools/call"}`, message.CodeInvalidRequest, "7"},
-	{"Params alone", `{"jsonrpc":"2.0","id":7,"method":"tools/call","Params":{"name":"b"}}`, message.CodeInvalidRequest, "7"},
-	{"name twice", call("tools/call", `{"name":"a","name":"b"}`), message.CodeInvalidRequest, ""},
-	{"Name beside name", call("tools/call", `{"name":"a","Name":"b"}`), message.CodeInvalidRequest, "7"},
-	{"Name alone", call("tools/call", `{"Name":"b"}`), message.CodeInvalidRequest, "7"},
-	{"name with a zero byte", call("tools/call", `{"name":"a","name\u0000":"b"}`), message.CodeInvalidRequest, "7"},
-	{"arguments twice", call("tools/call", `{"name":"a","arguments":{},"arguments":{"x":1}}`), message.CodeInvalidRequest, ""},
-	{"Arguments beside arguments", call("tools/call", `{"name":"a","arguments":{},"argument\u017f":{"x":1}}`), message.CodeInvalidRequest, "7"},
-	{"argument twice", call("tools/call", `{"name":"a","arguments":{"x":1,"x":2}}`), message.CodeInvalidRequest, "7"},
-	{"deep argument twice", call("tools/call", `{"name":"a","arguments":{"y":[{"x":1,"\u0078":2}]}}`), message.CodeInvalidRequest, "7"},
-	{"member of _meta twice", call("tools/call", `{"name":"a","_meta":{"a":1,"a":2}}`), message.CodeInvalidRequest, ""},
-	{"duplicate in a response", `{"jsonrpc":"2.0","id":1,"result":{"a":{"b":1,"b":2}}}`, message.CodeInvalidRequest, ""},
-	{"no name", call("tools/call", `{}`), message.CodeInvalidRequest, "7"},
-	{"empty name", call("tools/call", `{"name":""}`), message.CodeInvalidRequest, "7"},
-	{"null name", call("tools/call", `{"name":null}`), message.CodeInvalidRequest, "7"},
-	{"name in a list", call("tools/call", `{"name":["a"]}`), message.CodeInvalidRequest, "7"},
-	{"params as a list", call("tools/call", `["a"]`), message.CodeInvalidRequest, "7"},
-	{"long name", call("tools/call", `{"name":"`+strings.Repeat("a", MaxName+1)+`"}`), message.CodeInvalidRequest, "7"},
-	{"no uri", call("resources/read", `{"name":"a"}`), message.CodeInvalidRequest, "7"},
-	{"no ref", call("completion/complete", `{}`), message.CodeInvalidRequest, "7"},
-	{"ref of a tool", call("completion/complete", `{"ref":{"type":"ref/tool","name":"a"}}`), message.CodeInvalidRequest, "7"},
-	{"ref of two", call("completion/complete", `{"ref":{"type":"ref/prompt","name":"a","uri":"b"}}`), message.CodeInvalidRequest, "7"},
-	{"ref with Uri", call("completion/complete", `{"ref":{"type":"ref/resource","uri":"a","Uri":"b"}}`), message.CodeInvalidRequest, "7"},
-	{"filter in a list", call("subscriptions/listen", `{"notifications":[]}`), message.CodeInvalidRequest, "7"},
-	{"filter with another case", call("subscriptions/listen", `{"notifications":{"ResourceSubscriptions":["x:a"]}}`), message.CodeInvalidRequest, "7"},
-	{"filter of numbers", call("subscriptions/listen", `{"notifications":{"resourceSubscriptions":[1]}}`), message.CodeInvalidRequest, "7"},
-	{"filter of one text", call("subscriptions/listen", `{"notifications":{"resourceSubscriptions":"x:a"}}`), message.CodeInvalidRequest, "7"},
-	{"filter of too many", call("subscriptions/listen", `{"notifications":{"resourceSubscriptions":[`+strings.Repeat(`"x:a",`, MaxNames)+`"x:a"]}}`), message.CodeInvalidRequest, "7"},
-	{"one of a batch", `[` + call("ping", `{}`) + `,` + call("tools/call", `{"name":"a","Name":"b"}`) + `]`, message.CodeInvalidRequest, ""},
-	{"too deep", call("ping", strings.Repeat(`{"a":`, 600)+`1`+strings.Repeat(`}`, 600)), message.CodeInvalidRequest, ""},
+	{"no JSON", `{"jsonrpc"`, NotJSON, message.CodeParse, ""},
+	{"nothing", ``, NotJSON, message.CodeParse, ""},
+	{"not UTF-8", call("ping", "{\"a\":\"\xff\"}"), NotJSON, message.CodeParse, ""},
+	{"two values", call("ping", `{}`) + call("ping", `{}`), NotJSON, message.CodeParse, ""},
+	{"no message", `{}`, NotMessage, message.CodeInvalidRequest, ""},
+	{"text", `"x"`, NotMessage, message.CodeInvalidRequest, ""},
+	{"empty batch", `[]`, NotMessage, message.CodeInvalidRequest, ""},
+	{"batch in a batch", `[[` + call("tools/call", `{"name":"a"}`) + `]]`, NotMessage, message.CodeInvalidRequest, ""},
+	{"batch of too many", `[` + strings.Repeat(`1,`, message.MaxBatch) + `1]`, TooComplex, message.CodeInvalidRequest, ""},
+	{"null id", `{"jsonrpc":"2.0","id":null,"method":"ping"}`, NotMessage, message.CodeInvalidRequest, ""},
+	{"method twice", `{"jsonrpc":"2.0","id":7,"method":"ping","method":"tools/call"}`, DuplicateMember, message.CodeInvalidRequest, ""},
+	{"method twice, escaped", `{"jsonrpc":"2.0","id":7,"method":"ping","m\u0065thod":"tools/call"}`, DuplicateMember, message.CodeInvalidRequest, ""},
+	{"params twice", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"a"},"params":{"name":"b"}}`, DuplicateMember, message.CodeInvalidRequest, ""},
+	{"Method beside method", `{"jsonrpc":"2.0","id":7,"method":"ping","Method":"tools/call"}`, SimilarMember, message.CodeInvalidRequest, "7"},
+	{"Params alone", `{"jsonrpc":"2.0","id":7,"method":"tools/call","Params":{"name":"b"}}`, SimilarMember, message.CodeInvalidRequest, "7"},
+	{"name twice", call("tools/call", `{"name":"a","name":"b"}`), DuplicateMember, message.CodeInvalidRequest, ""},
+	{"Name beside name", call("tools/call", `{"name":"a","Name":"b"}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"Name alone", call("tools/call", `{"Name":"b"}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"name with a zero byte", call("tools/call", `{"name":"a","name\u0000":"b"}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"arguments twice", call("tools/call", `{"name":"a","arguments":{},"arguments":{"x":1}}`), DuplicateMember, message.CodeInvalidRequest, ""},
+	{"Arguments beside arguments", call("tools/call", `{"name":"a","arguments":{},"argument\u017f":{"x":1}}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"argument twice", call("tools/call", `{"name":"a","arguments":{"x":1,"x":2}}`), DuplicateMember, message.CodeInvalidRequest, "7"},
+	{"deep argument twice", call("tools/call", `{"name":"a","arguments":{"y":[{"x":1,"\u0078":2}]}}`), DuplicateMember, message.CodeInvalidRequest, "7"},
+	{"member of _meta twice", call("tools/call", `{"name":"a","_meta":{"a":1,"a":2}}`), DuplicateMember, message.CodeInvalidRequest, ""},
+	{"duplicate in a response", `{"jsonrpc":"2.0","id":1,"result":{"a":{"b":1,"b":2}}}`, DuplicateMember, message.CodeInvalidRequest, ""},
+	{"no name", call("tools/call", `{}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"empty name", call("tools/call", `{"name":""}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"null name", call("tools/call", `{"name":null}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"name in a list", call("tools/call", `{"name":["a"]}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"params as a list", call("tools/call", `["a"]`), WrongName, message.CodeInvalidRequest, "7"},
+	{"long name", call("tools/call", `{"name":"`+strings.Repeat("a", MaxName+1)+`"}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"no uri", call("resources/read", `{"name":"a"}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"no ref", call("completion/complete", `{}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"ref of a tool", call("completion/complete", `{"ref":{"type":"ref/tool","name":"a"}}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"ref of two", call("completion/complete", `{"ref":{"type":"ref/prompt","name":"a","uri":"b"}}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"ref with Uri", call("completion/complete", `{"ref":{"type":"ref/resource","uri":"a","Uri":"b"}}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"filter in a list", call("subscriptions/listen", `{"notifications":[]}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"filter with another case", call("subscriptions/listen", `{"notifications":{"ResourceSubscriptions":["x:a"]}}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"filter of numbers", call("subscriptions/listen", `{"notifications":{"resourceSubscriptions":[1]}}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"filter of one text", call("subscriptions/listen", `{"notifications":{"resourceSubscriptions":"x:a"}}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"filter of too many", call("subscriptions/listen", `{"notifications":{"resourceSubscriptions":[`+strings.Repeat(`"x:a",`, MaxNames)+`"x:a"]}}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"one of a batch", `[` + call("ping", `{}`) + `,` + call("tools/call", `{"name":"a","Name":"b"}`) + `]`, SimilarMember, message.CodeInvalidRequest, ""},
+	{"too deep", call("ping", strings.Repeat(`{"a":`, 600)+`1`+strings.Repeat(`}`, 600)), TooComplex, message.CodeInvalidRequest, ""},
 }
 
 // Rules E2, E3: what does not parse, or what two readers may understand in different ways, is
-// refused, with the id of the request where it can be known.
+// refused, with the id of the request where it can be known, and with a reason of the closed set
+// (E9).
 func TestParseRefuses(t *testing.T) {
 	for _, tc := range invalidCases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -142,8 +144,8 @@ func TestParseRefuses(t *testing.T) {
 			if !errors.As(err, &invalid) {
 				t.Fatalf("got %s and error %v, want an Invalid", show(r), err)
 			}
-			if invalid.Code != tc.code || string(invalid.ID) != tc.id || invalid.Text == "" {
-				t.Errorf("got %d, id %q, %q; want %d, id %q", invalid.Code, invalid.ID, invalid.Text, tc.code, tc.id)
+			if invalid.Reason != tc.reason || invalid.Code != tc.code || string(invalid.ID) != tc.id || invalid.Text == "" {
+				t.Errorf("got %s, %d, id %q, %q; want %s, %d, id %q", invalid.Reason, invalid.Code, invalid.ID, invalid.Text, tc.reason, tc.code, tc.id)
 			}
 		})
 	}

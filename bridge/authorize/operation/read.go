@@ -30,13 +30,19 @@ var (
 	errName      = errors.New("params has no name of at most 8 KiB as a string")
 	errURI       = errors.New("params has no uri of at most 8 KiB as a string")
 	errReference = errors.New("params.ref must have the type ref/prompt with a name, or ref/resource with a uri")
+	errObject    = errors.New("is not an object") // behind the place
 	errFilter    = errors.New("params.notifications must be an object, with at most 256 URIs as strings in resourceSubscriptions")
 )
+
+// similarError says which member of a body equals a known one but for case.
+type similarError string
+
+func (e similarError) Error() string { return "the body has " + string(e) }
 
 // read returns the operation of a message.
 func read(m message.Message) (Operation, error) {
 	if m.Lookalike != nil {
-		return Operation{}, fmt.Errorf("the body has %s", m.Lookalike)
+		return Operation{}, similarError(m.Lookalike.String())
 	}
 	if err := jsontext.Unique(m.Raw); err != nil {
 		return Operation{}, fmt.Errorf("the body %w", err)
@@ -124,13 +130,13 @@ func (op *Operation) readFilter(filter []byte) error {
 func object(raw []byte, where string, known ...string) (map[string][]byte, error) {
 	values := make(map[string][]byte, len(known))
 	if len(raw) == 0 || raw[0] != '{' {
-		return nil, fmt.Errorf("%s is not an object", where)
+		return nil, fmt.Errorf("%s %w", where, errObject)
 	}
 	err := message.Members(raw, func(name, value []byte) error {
 		if slices.Contains(known, string(name)) {
 			values[string(name)] = value
 		} else if one, ok := message.LooksLike(name, known...); ok {
-			return fmt.Errorf("the body has a member of %s that equals %q but for case", where, one)
+			return similarError(fmt.Sprintf("a member of %s that equals %q but for case", where, one))
 		}
 		return nil
 	})
