@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"sync"
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
@@ -8,128 +9,149 @@ import (
 )
 
 const (
-	// lateAfter is how long a server may take for its first answer before it is late. The
-	// operator is told, and the server goes on starting although its client leaves: `npx`
-	// and `uvx` download a program when it is started for the first time.
+	// lateAfter is how long a server may take for its first answer before it is late. Then the
+	// operator is warned, and the server goes on starting even if its client leaves: `npx` and
+	// `uvx` download a program when it is started for the first time.
 	lateAfter = 10 * time.Second
-	// lateLimit is how long a late server may take.
+	// lateLimit is how long a late server may take for its first answer, from its start.
 	lateLimit = 5 * time.Minute
-	// lateRetry is when clients are told to come back while a server is late.
+	// lateRetry is the Retry-After that clients get while a server is late.
 	lateRetry = 10 * time.Second
 )
 
-// start is the start of a server, until its first answer.
+// starts has the servers that were started and have not answered anything yet.
+type starts struct {
+	config *Config
+	// end ends a holder and its server. text answers the requests that wait for the server.
+	end func(h Holder, text string)
+
+	mu       sync.Mutex
+	byHolder map[Holder]*start
+	warm     bool // a server has answered at least once
+}
+
+// start is the start of one server, until its first answer.
 type start struct {
 	begun time.Time
 	peer  upstream.Peer
-	// late is set after lateAfter, and abandoned when the client does not wait any more.
-	late, abandoned bool
-	timer           *time.Timer
+	// late is set after lateAfter.
+	late bool
+	// abandoned is set if the server is late and its client does not wait any more.
+	abandoned bool
+	timer     *time.Timer
 }
 
-// begins notes that a server was started which has not answered anything yet. A server that
-// is connected to is not started, so that nothing of it is late.
-func (v *Servers) begins(h Holder, peer upstream.Peer) {
-	if v.Config.Remote {
+// begin adds a server that was just started. It does nothing for a server that is connected to
+// and not started, which is never late.
+func (t *starts) begin(h Holder, peer upstream.Peer) {
+	if t.config.Remote {
 		return
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	s := &start{begun: time.Now(), peer: peer}
-	v.starts[h] = s
-	s.timer = time.AfterFunc(lateAfter, func() { v.overdue(h) })
+	t.byHolder[h] = s
+	s.timer = time.AfterFunc(lateAfter, func() { t.overdue(h) })
 }
 
-// overdue is called when a server takes long for its first answer.
-func (v *Servers) overdue(h Holder) {
-	v.mu.Lock()
-	s := v.starts[h]
+// overdue warns of a server that has not answered within lateAfter. It ends one that has not
+// answered within lateLimit.
+func (t *starts) overdue(h Holder) {
+	t.mu.Lock()
+	s := t.byHolder[h]
 	switch {
 	case s == nil:
-		v.mu.Unlock()
+		t.mu.Unlock()
 		return
 	case !s.late:
 		s.late = true
-		s.timer = time.AfterFunc(lateLimit-lateAfter, func() { v.overdue(h) })
-		v.mu.Unlock()
-		v.Config.Observer.Warned("server has not answered yet", upstream.SilenceOf(s.peer))
+		s.timer = time.AfterFunc(lateLimit-lateAfter, func() { t.overdue(h) })
+		t.mu.Unlock()
+		t.config.Observer.Warned("server has not answered yet", upstream.SilenceOf(s.peer))
 		return
 	}
-	delete(v.starts, h)
-	v.mu.Unlock()
-	v.WarnSilent(s.peer)
-	v.EndWith(h, stats.EndServer, "the server did not answer in time")
+	delete(t.byHolder, h)
+	t.mu.Unlock()
+	warnSilent(t.config.Observer, s.peer)
+	t.end(h, TextNoAnswer)
 }
 
-// answered notes that a server has answered something. One whose client has left is not
-// needed any more.
-func (v *Servers) answered(h Holder) {
-	v.mu.Lock()
-	s := v.starts[h]
+// answered removes a server that has answered something. It ends the server if its client has
+// left meanwhile.
+func (t *starts) answered(h Holder) {
+	t.mu.Lock()
+	s := t.byHolder[h]
 	if s == nil { // the holder has ended
-		v.mu.Unlock()
+		t.mu.Unlock()
 		return
 	}
-	delete(v.starts, h)
-	v.warm = true
-	v.mu.Unlock()
+	delete(t.byHolder, h)
+	t.warm = true
+	t.mu.Unlock()
 	s.timer.Stop()
 	if s.late {
-		v.Config.Observer.ServerLate(time.Since(s.begun))
+		t.config.Observer.ServerLate(time.Since(s.begun))
 	}
 	if s.abandoned {
 		upstream.NoteEnd(s.peer, stats.ExitLate)
-		v.End(h, stats.EndServer)
+		t.end(h, textEnded)
 	}
 }
 
-// startOver forgets the start of a server whose holder has ended. The servers are locked.
-func (v *Servers) startOver(h Holder) {
-	if s := v.starts[h]; s != nil {
+// forget removes the server of a holder that has ended.
+func (t *starts) forget(h Holder) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.byHolder[h]; s != nil {
 		s.timer.Stop()
-		delete(v.starts, h)
+		delete(t.byHolder, h)
 	}
 }
 
-// IsLate reports whether a server takes long for its first answer.
-func (v *Servers) IsLate(h Holder) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	s := v.starts[h]
+// isLate reports whether the server of a holder is late.
+func (t *starts) isLate(h Holder) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.byHolder[h]
 	return s != nil && s.late
 }
 
-// Abandon says that the client which a holder was begun for does not wait for it any more. It
-// returns true if the server is late: it goes on starting, and is ended once it has answered.
-// The caller ends any other.
-func (v *Servers) Abandon(h Holder) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	s := v.starts[h]
-	if s == nil || !s.late || v.closed {
+// abandon notes that no client waits for a server any more, if the server is late. It returns
+// false if it is not.
+func (t *starts) abandon(h Holder) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.byHolder[h]
+	if s == nil || !s.late {
 		return false
 	}
 	s.abandoned = true
 	return true
 }
 
-// StartLimit bounds how long a server may take for what it is asked first. One that is late
-// is ended before, after lateLimit.
-func (v *Servers) StartLimit() time.Duration {
-	if v.Config.Remote || v.Config.StartTimeout < lateAfter {
-		return v.Config.StartTimeout
+// oldestLate returns when the late server was started that was started first; zero if none is
+// late.
+func (t *starts) oldestLate() (begun time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.byHolder {
+		if s.late && (begun.IsZero() || s.begun.Before(begun)) {
+			begun = s.begun
+		}
 	}
-	return lateLimit + v.Config.StartTimeout
+	return begun
 }
 
-// cold reports whether no server has ever answered, and one is late. Then no other is started,
-// because it would take as long, and downloads of one program at a time get in each other's
-// way. The servers are locked.
-func (v *Servers) cold() bool {
-	if v.warm {
+// mustWait reports whether a server is late and none has ever answered. Then no other is
+// started: it would take as long, and several downloads of one program at the same time get in
+// each other's way.
+func (t *starts) mustWait() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.warm {
 		return false
 	}
-	for _, s := range v.starts {
+	for _, s := range t.byHolder {
 		if s.late {
 			return true
 		}
@@ -137,28 +159,8 @@ func (v *Servers) cold() bool {
 	return false
 }
 
-// State is what an operator sees of the servers.
-type State struct {
-	// Starting is when the server was started that is late; zero if none is.
-	Starting time.Time
-	// NotUntil is when the next server may be started; zero if that is now.
-	NotUntil time.Time
-	// Failed is how many in a row have ended soon after their start.
-	Failed int
-}
-
-// State returns the state of the servers.
-func (v *Servers) State() State {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	s := State{Failed: v.short}
-	if time.Now().Before(v.notUntil) {
-		s.NotUntil = v.notUntil
-	}
-	for _, one := range v.starts {
-		if one.late && (s.Starting.IsZero() || one.begun.Before(s.Starting)) {
-			s.Starting = one.begun
-		}
-	}
-	return s
+// warnSilent warns of a server that does not answer in time, and is about to be ended.
+func warnSilent(o Observer, peer upstream.Peer) {
+	upstream.NoteEnd(peer, stats.ExitNoAnswer)
+	o.Warned("server does not answer initialize in time", upstream.SilenceOf(peer))
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -40,15 +39,6 @@ type Holder interface {
 	Info() stats.SessionInfo
 }
 
-// Backoff of servers that end within shortLife of their start.
-const (
-	shortLife   = 10 * time.Second
-	backoffFrom = time.Second
-	backoffTo   = time.Minute
-	// BackoffAfter is how many have to end soon in a row until the next start waits.
-	BackoffAfter = 3
-)
-
 // Servers starts and ends the servers of one endpoint, one for each holder.
 type Servers struct {
 	// Config is complete: it has the defaults where nothing was configured.
@@ -58,18 +48,16 @@ type Servers struct {
 	Spare  func() Holder
 	bounds func() Bounds
 
-	// mu may be held while the locks of holders, and of where they are found, are taken;
-	// never the other way round.
-	mu       sync.Mutex
-	holders  map[Holder]struct{} // including those whose server is still starting
-	slots    serverSlots
-	closed   bool
-	short    int       // servers in a row that ended soon after their start
-	lost     int       // servers that ended by themselves and were not replaced yet
-	notUntil time.Time // no server is started before
-	lastEnd  string    // how the last one ended that did so by itself; empty: not known
-	starts   map[Holder]*start
-	warm     bool // a server has answered
+	starts  starts
+	backoff backoff
+
+	// mu may be held while the locks of holders, of where they are found, of starts and of
+	// backoff are taken; never the other way round.
+	mu      sync.Mutex
+	holders map[Holder]struct{} // including those whose server is still starting
+	slots   serverSlots
+	closed  bool
+	lost    int // servers that ended by themselves and were not replaced yet
 
 	wg sync.WaitGroup // has one for each slot in use
 }
@@ -93,10 +81,10 @@ func New(cfg Config) *Servers {
 	if cfg.User == nil {
 		cfg.User = func(*http.Request) string { return "" }
 	}
-	return &Servers{
-		Config: &cfg, Spare: func() Holder { return nil },
-		bounds: bounds, holders: make(map[Holder]struct{}), starts: make(map[Holder]*start),
-	}
+	v := &Servers{Config: &cfg, Spare: func() Holder { return nil }, bounds: bounds, holders: make(map[Holder]struct{})}
+	v.starts.config, v.starts.byHolder = v.Config, make(map[Holder]*start)
+	v.starts.end = func(h Holder, text string) { v.EndWith(h, stats.EndServer, text) }
+	return v
 }
 
 // Bounds returns the bounds that hold now.
@@ -113,7 +101,7 @@ func (v *Servers) Launch(ctx context.Context, from *http.Request, h Holder) erro
 		Hand: func(m message.Message) {
 			if h.Deliver(m); !answers.Load() && h.Answered() {
 				answers.Store(true)
-				v.answered(h)
+				v.starts.answered(h)
 			}
 		},
 		Report: v.Config.Observer.Unmatched, Wait: func() time.Duration { return v.Bounds().Unmatched },
@@ -133,7 +121,7 @@ func (v *Servers) Launch(ctx context.Context, from *http.Request, h Holder) erro
 		return err
 	}
 	v.Config.Observer.ServerStarted(v.replacesLost())
-	v.begins(h, peer)
+	v.starts.begin(h, peer)
 	joined := h.Join(in.Attach(peer))
 	in.Open()
 	if !joined { // the servers were closed meanwhile
@@ -143,9 +131,7 @@ func (v *Servers) Launch(ctx context.Context, from *http.Request, h Holder) erro
 	upstream.AfterDone(peer, func() {
 		defer v.release()
 		in.Close()
-		v.mu.Lock()
-		v.lastEnd = upstream.HowEnded(peer)
-		v.mu.Unlock()
+		v.backoff.noteEnd(upstream.HowEnded(peer))
 		judged.Do(func() { v.started(h.Answered() || time.Since(begun) > shortLife) })
 		byItself := v.EndWith(h, stats.EndServer, TextEnded(peer))
 		if byItself {
@@ -173,36 +159,10 @@ func (v *Servers) replacesLost() bool {
 
 // started notes whether a start went well.
 func (v *Servers) started(well bool) {
-	if wait := v.backoff(well); wait > 0 {
+	if wait := v.backoff.note(well || v.Config.Remote); wait > 0 {
 		v.Config.Observer.Warned("server ends soon after its start; it is started again only after a while", "backoff")
 		v.Config.Observer.BackingOff(wait)
 	}
-}
-
-// backoff notes whether a start went well, and returns how long the next one has to wait.
-func (v *Servers) backoff(well bool) time.Duration {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if well || v.Config.Remote {
-		v.short = 0
-		return 0
-	}
-	if v.short++; v.short < BackoffAfter {
-		return 0
-	}
-	wait := backoffTo
-	if n := v.short - BackoffAfter; n < 6 {
-		wait = min(backoffTo, backoffFrom<<n)
-	}
-	v.notUntil = time.Now().Add(wait)
-	return wait
-}
-
-// retryAfter returns how long the next start has to wait, at least a second.
-func (v *Servers) retryAfter() time.Duration {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return max(time.Until(v.notUntil), time.Second)
 }
 
 // forget removes a holder, so that no request finds it any more.
@@ -210,12 +170,16 @@ func (v *Servers) forget(h Holder) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.holders, h)
-	v.startOver(h)
+	v.starts.forget(h)
 	h.Unlist()
 }
 
-// textEnded answers requests that wait for a server that has ended.
-const textEnded = "the server has ended"
+// What clients get whose requests wait for a server.
+const (
+	textEnded = "the server has ended"
+	// TextNoAnswer is for a server that is ended because it does not answer.
+	TextNoAnswer = "the server did not answer in time"
+)
 
 // endWait bounds how long a client that a server has not answered waits for how it has ended.
 const endWait = 500 * time.Millisecond
@@ -315,10 +279,45 @@ func (v *Servers) Close() {
 	v.wg.Wait()
 }
 
-// WarnSilent reports a server that does not answer in time, and is about to be ended.
-func (v *Servers) WarnSilent(peer upstream.Peer) {
-	upstream.NoteEnd(peer, stats.ExitNoAnswer)
-	v.Config.Observer.Warned("server does not answer initialize in time", upstream.SilenceOf(peer))
+// WarnSilent warns of a server that does not answer in time, and is about to be ended.
+func (v *Servers) WarnSilent(peer upstream.Peer) { warnSilent(v.Config.Observer, peer) }
+
+// IsLate reports whether the server of a holder takes long for its first answer.
+func (v *Servers) IsLate(h Holder) bool { return v.starts.isLate(h) }
+
+// Abandon notes that the client which a holder was begun for does not wait for it any more. It
+// returns true if the server is late: then it goes on starting, and is ended once it has
+// answered. If it returns false, the caller has to end the holder.
+func (v *Servers) Abandon(h Holder) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return !v.closed && v.starts.abandon(h)
+}
+
+// StartLimit bounds how long a server may take for what it is asked first. A late server is
+// ended before, after lateLimit.
+func (v *Servers) StartLimit() time.Duration {
+	if v.Config.Remote || v.Config.StartTimeout < lateAfter {
+		return v.Config.StartTimeout
+	}
+	return lateLimit + v.Config.StartTimeout
+}
+
+// State is what an operator sees of the servers.
+type State struct {
+	// Starting is when the late server was started; zero if none is late.
+	Starting time.Time
+	// NotUntil is when the next server may be started; zero if that is now.
+	NotUntil time.Time
+	// Failed is how many servers in a row have ended soon after their start.
+	Failed int
+}
+
+// State returns the state of the servers.
+func (v *Servers) State() State {
+	s := State{Starting: v.starts.oldestLate()}
+	s.Failed, s.NotUntil = v.backoff.state()
+	return s
 }
 
 // EventWriter returns a writer to a client of the endpoint.
@@ -342,31 +341,20 @@ func (v *Servers) RefuseStart(w http.ResponseWriter, id []byte, err error) {
 	switch {
 	case errors.Is(err, ErrTooManySessions), errors.Is(err, ErrBackoff), errors.Is(err, ErrHubClosed), errors.Is(err, ErrStarting):
 		status, text = http.StatusServiceUnavailable, err.Error()
-		wait := v.retryAfter()
+		wait := v.backoff.retryAfter()
 		switch {
 		case errors.Is(err, ErrTooManySessions):
 			wait = 10 * time.Second
 		case errors.Is(err, ErrStarting):
 			wait = lateRetry
 		case errors.Is(err, ErrBackoff):
-			text = v.backoffText(wait)
+			text = v.backoff.text(wait)
 		}
 		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
 	default:
 		v.Config.Observer.Warned("server could not be started", err.Error())
 	}
 	mcp.Refuse(w, status, id, message.CodeInternal, text)
-}
-
-// backoffText tells a client why no server is started now.
-func (v *Servers) backoffText(wait time.Duration) string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	how := ""
-	if v.lastEnd != "" {
-		how = " (" + v.lastEnd + ")"
-	}
-	return fmt.Sprintf("the server ended soon after its start%s, %d times in a row; it is started again in %s", how, v.short, wait.Round(time.Second))
 }
 
 // HashOwner is how the operator sees an owner. It is empty if nothing is known of the

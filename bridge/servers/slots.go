@@ -55,10 +55,10 @@ func (v *Servers) Reserve(ctx context.Context, h Holder, needed, list func() boo
 		case !needed():
 			return ErrAgain
 		case v.slots.used < v.Bounds().Sessions:
-			if time.Now().Before(v.notUntil) {
+			if _, notUntil := v.backoff.state(); !notUntil.IsZero() {
 				return ErrBackoff
 			}
-			if v.cold() {
+			if v.starts.mustWait() {
 				return ErrStarting
 			}
 			if !list() {

@@ -10,6 +10,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/servers"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
 )
 
@@ -118,7 +119,7 @@ func (t *Table) boundInitialize(s *session, m message.Message) {
 		s.out.Unlock()
 		if waits && !t.servers.IsLate(s) { // which has more time
 			t.servers.WarnSilent(s.peer)
-			t.servers.EndWith(s, stats.EndServer, "the server did not answer in time")
+			t.servers.EndWith(s, stats.EndServer, servers.TextNoAnswer)
 		}
 	})
 }

@@ -128,7 +128,7 @@ func (t *Table) initialize(w http.ResponseWriter, r *http.Request, all []message
 			upstream.NoteEnd(s.peer, stats.ExitCause(stats.EndClient))
 		}
 		t.servers.End(s, stats.EndServer)
-		mcp.Refuse(w, http.StatusGatewayTimeout, m.RawID, message.CodeInternal, "the server did not answer in time")
+		mcp.Refuse(w, http.StatusGatewayTimeout, m.RawID, message.CodeInternal, servers.TextNoAnswer)
 		return
 	}
 	switch {
