@@ -14,14 +14,14 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
 )
 
-// sessionParam names the session in the address that messages are posted to. It is the
-// bridge's own: what is sent to the server goes without it.
+// sessionParam is the query parameter with the session id, in the URL that clients post messages
+// to. It is removed before a request is sent to the server.
 const sessionParam = "sessionId"
 
-// ServeSSE is the event stream of HTTP+SSE (MCP specification 2024-11-05). It begins a
-// session, which ends with the stream. messages is the unescaped path that clients post to.
-// The address that the client gets has the query of its own request, so that a key in it
-// comes with each message.
+// ServeSSE serves the event stream of HTTP+SSE (MCP specification 2024-11-05). It begins a
+// session, which ends with the stream. messages is the unescaped path that clients post to. The
+// URL in the event `endpoint` has that path and the query of the client's request, so that a key
+// in the query comes with each message.
 func (t *Table) ServeSSE(w http.ResponseWriter, r *http.Request, messages string) {
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", "GET")
@@ -35,7 +35,7 @@ func (t *Table) ServeSSE(w http.ResponseWriter, r *http.Request, messages string
 	query, _ := origin.WithoutParam(r.URL.RawQuery, sessionParam)
 	r = withQuery(r, query)
 	ctx, cancel := context.WithTimeout(r.Context(), t.servers.Config.StartTimeout)
-	s, err := t.open(ctx, r)
+	s, err := t.begin(ctx, r, true)
 	cancel()
 	if err != nil {
 		t.servers.RefuseStart(w, nil, err)
@@ -47,8 +47,10 @@ func (t *Table) ServeSSE(w http.ResponseWriter, r *http.Request, messages string
 		}
 	}()
 	notes.NoteSession(r, s.id)
-	rd := newReader()
-	if !t.admitOne(s, rd) {
+	rd := newReader(&s.streams)
+	rd.stream = s.streams.general
+	s.streams.open(rd)
+	if !t.admitLegacy(s) {
 		mcp.Refuse(w, http.StatusBadGateway, nil, message.CodeInternal, "the server has ended")
 		return
 	}
@@ -58,21 +60,20 @@ func (t *Table) ServeSSE(w http.ResponseWriter, r *http.Request, messages string
 	if out.Begin() != nil || out.Announce(origin.PathReference(messages, origin.AddMissing(query, sessionParam+"="+url.QueryEscape(s.id)))) != nil {
 		return
 	}
-	s.pump(r.Context(), s.general, rd, out)
+	out.Pump(r.Context(), rd)
 }
 
-// admitOne lets clients post to a session of HTTP+SSE, whose one stream rd reads.
-func (t *Table) admitOne(s *session, rd *reader) bool {
-	s.out.Lock()
-	s.one = true
+// admitLegacy admits a session of HTTP+SSE, and counts the request that has its event stream: the
+// caller must then call leave.
+func (t *Table) admitLegacy(s *session) bool {
+	s.mu.Lock()
 	s.active++
-	s.general.attach(rd, s.general.first)
-	s.out.Unlock()
+	s.mu.Unlock()
 	return t.admit(s, "")
 }
 
-// ServeMessage takes a message of HTTP+SSE. It is answered once the server has it,
-// and with the server's answer where that is a refusal.
+// ServeMessage serves a POST of HTTP+SSE, with a message. It answers 202 once the server has the
+// message. If the server refuses it, the client gets the server's status ([session.forward]).
 func (t *Table) ServeMessage(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "POST")
@@ -93,7 +94,7 @@ func (t *Table) ServeMessage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := t.find(ids[0])
-	if s == nil || !s.one || !t.owns(s, r) || !s.enter() {
+	if s == nil || !s.legacy || !t.owns(s, r) || !s.enter() {
 		if !t.refuseWithoutSession(w, r, id) {
 			mcp.Refuse(w, http.StatusNotFound, id, message.CodeServer, "session not found; open the event stream again")
 		}
@@ -107,24 +108,22 @@ func (t *Table) ServeMessage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// boundInitialize ends a session whose server does not answer initialize in time: the
-// client's POST is answered before, and its stream would wait for ever.
+// boundInitialize ends the session if m is initialize and the server does not answer it within
+// the start timeout. The POST was answered already, so only the end of the event stream tells
+// the client. A late server has more time ([servers.Servers.IsLate]).
 func (t *Table) boundInitialize(s *session, m message.Message) {
 	if m.Kind != message.Request || m.Method != "initialize" {
 		return
 	}
 	time.AfterFunc(t.servers.Config.StartTimeout, func() {
-		s.out.Lock()
-		waits := s.pending[m.ID] != nil && !s.heard && !s.ended
-		s.out.Unlock()
-		if waits && !t.servers.IsLate(s) { // which has more time
+		if s.streams.awaitsFirst(m.ID) && !t.servers.IsLate(s) {
 			t.servers.WarnSilent(s.peer)
 			t.servers.EndWith(s, stats.EndServer, servers.TextNoAnswer)
 		}
 	})
 }
 
-// withQuery returns a request with another query, and nothing of the one that it had.
+// withQuery returns a copy of a request with another query, in RequestURI, too.
 func withQuery(r *http.Request, query string) *http.Request {
 	other, u := *r, *r.URL
 	u.RawQuery = query

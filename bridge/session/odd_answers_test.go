@@ -145,9 +145,9 @@ func TestWhatAServerSendsBeforeInitializeIsKept(t *testing.T) {
 	if size, n := s.kept(); size > 10000+100 || size < 5000 || n != 0 {
 		t.Errorf("%d bytes are kept on %d streams", size, n)
 	}
-	s.out.Lock()
-	defer s.out.Unlock()
-	last := s.general.events[len(s.general.events)-1]
+	s.streams.out.Lock()
+	defer s.streams.out.Unlock()
+	last := s.streams.general.events[len(s.streams.general.events)-1]
 	if !strings.Contains(string(last.Raw), `"n":999`) {
 		t.Errorf("the last is %s", last.Raw)
 	}

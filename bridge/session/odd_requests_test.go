@@ -64,8 +64,8 @@ func TestPipelinedRequestWaitsForTheFirst(t *testing.T) {
 	<-p.Got
 	_ = conn.Close()
 	hubtest.Eventually(t, "a request is still under way", func() bool {
-		s.out.Lock()
-		defer s.out.Unlock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		return s.active == 0
 	})
 }

@@ -20,8 +20,8 @@ func (t *Table) owns(s *session, r *http.Request) bool {
 	return false
 }
 
-// maxShownFields bounds how many names of header fields a log message has, and
-// maxShownField the length of each in bytes, because clients choose them.
+// Bounds of the names of header fields in a log message, because clients choose them: how many,
+// and the bytes of each.
 const maxShownFields, maxShownField = 3, 40
 
 func shownFields(names []string) string {

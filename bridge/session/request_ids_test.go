@@ -47,10 +47,10 @@ func TestIDInFlightIsRefused(t *testing.T) {
 		t.Errorf("the server got %s", got)
 	default:
 	}
-	s.out.Lock()
-	defer s.out.Unlock()
-	if len(s.pending) != 0 {
-		t.Errorf("%d are pending", len(s.pending))
+	s.streams.out.Lock()
+	defer s.streams.out.Unlock()
+	if len(s.streams.pending) != 0 {
+		t.Errorf("%d are pending", len(s.streams.pending))
 	}
 }
 
@@ -105,20 +105,20 @@ func TestEventBeforeACancelIsNoAnswer(t *testing.T) {
 	p.SendFail = false
 	w := httptest.NewRecorder()
 	done := make(chan struct{})
-	s.out.Lock() // so that serve sees both at once
+	s.streams.out.Lock() // so that serve sees both at once
 	go func() {
 		defer close(done)
 		s.post(w, httptest.NewRequest("POST", "/", nil), all, false)
 	}()
-	s.out.Unlock()
+	s.streams.out.Unlock()
 	<-p.Got
-	s.out.Lock()
-	st := s.pending["n1"]
+	s.streams.out.Lock()
+	st := s.streams.pending["n1"]
 	st.add(servers.Event{Raw: []byte(hubtest.ProgressOf("t", 1, 0))})
-	delete(s.pending, "n1")
+	delete(s.streams.pending, "n1")
 	clear(st.waiting)
 	st.finish()
-	s.out.Unlock()
+	s.streams.out.Unlock()
 	<-done
 	if got := w.Header().Get("Content-Type"); got != "text/event-stream" {
 		t.Errorf("%s: %s", got, w.Body)
@@ -202,9 +202,9 @@ func TestConcurrentCallsKeepTheirProgress(t *testing.T) {
 		p.Deliver([]byte(fmt.Sprintf(`{"jsonrpc":"2.0","id":"c%d","result":%d}`, n, n)))
 	}
 	hubtest.Within(t, "the calls", wg.Wait)
-	s.out.Lock()
-	defer s.out.Unlock()
-	if len(s.pending)+len(s.progress) != 0 {
-		t.Errorf("%d pending, %d progress tokens", len(s.pending), len(s.progress))
+	s.streams.out.Lock()
+	defer s.streams.out.Unlock()
+	if len(s.streams.pending)+len(s.streams.progress) != 0 {
+		t.Errorf("%d pending, %d progress tokens", len(s.streams.pending), len(s.streams.progress))
 	}
 }

@@ -15,20 +15,20 @@ import (
 
 // kept is what a session keeps, in bytes, and how many streams.
 func (s *session) kept() (size, streams int) {
-	s.out.Lock()
-	defer s.out.Unlock()
-	size = s.general.used
-	for _, st := range s.streams {
+	s.streams.out.Lock()
+	defer s.streams.out.Unlock()
+	size = s.streams.general.used
+	for _, st := range s.streams.posts {
 		size += st.used
 	}
-	return size, len(s.streams)
+	return size, len(s.streams.posts)
 }
 
 // reading says how many streams have a reader.
 func (s *session) reading() (n int) {
-	s.out.Lock()
-	defer s.out.Unlock()
-	for _, st := range append([]*stream{s.general}, s.streams...) {
+	s.streams.out.Lock()
+	defer s.streams.out.Unlock()
+	for _, st := range s.streams.all() {
 		if st.reader != nil {
 			n++
 		}
@@ -139,9 +139,9 @@ func TestWhatAClientDoesNotReadIsBounded(t *testing.T) {
 			if res, _ := hubtest.ExchangeHub(t, "GET", url, "", "Mcp-Session-Id", s.id, "Last-Event-ID", at); res.StatusCode != 400 {
 				t.Errorf("events that went are resumed: %d", res.StatusCode)
 			}
-			s.out.Lock()
-			last := s.streams[0].end() - 1
-			s.out.Unlock()
+			s.streams.out.Lock()
+			last := s.streams.posts[0].end() - 1
+			s.streams.out.Unlock()
 			_, body := hubtest.ExchangeHub(t, "GET", url, "", "Mcp-Session-Id", s.id, "Last-Event-ID", fmt.Sprintf("%s-%d", strings.Split(at, "-")[0], last-1))
 			if !strings.Contains(body, `{"jsonrpc":"2.0","id":1,"result":1}`) {
 				t.Errorf("the answer is lost: %.200s", body)
@@ -258,10 +258,10 @@ func TestFinishedStreamsAreBoundedInNumber(t *testing.T) {
 			if _, n := s.kept(); n > maxFinished {
 				t.Errorf("%d finished streams are kept, want at most %d", n, maxFinished)
 			}
-			s.out.Lock()
-			defer s.out.Unlock()
-			if len(s.pending) != 0 || len(s.progress) > maxFinished {
-				t.Errorf("%d pending, %d progress tokens", len(s.pending), len(s.progress))
+			s.streams.out.Lock()
+			defer s.streams.out.Unlock()
+			if len(s.streams.pending) != 0 || len(s.streams.progress) > maxFinished {
+				t.Errorf("%d pending, %d progress tokens", len(s.streams.pending), len(s.streams.progress))
 			}
 		})
 	}

@@ -33,9 +33,9 @@ func TestSessionsThatComeAndGoLeaveNothing(t *testing.T) {
 				t.Fatalf("DELETE: %d", res.StatusCode)
 			}
 		case 1: // as a server of long ago, so that nothing is held back
-			s.out.Lock()
+			s.streams.out.Lock()
 			s.begun = s.begun.Add(-time.Minute)
-			s.out.Unlock()
+			s.streams.out.Unlock()
 			_ = p.Close()
 			hubtest.Eventually(t, "the session is still there", func() bool { return h.sessions.find(s.id) == nil })
 		case 2:

@@ -55,9 +55,9 @@ func TestStreamThatIsTakenOverLosesNoEvent(t *testing.T) {
 	}
 	close(done)
 	hubtest.Eventually(t, "events are left", func() bool {
-		s.out.Lock()
-		defer s.out.Unlock()
-		return s.general.reader != nil && s.general.read == all
+		s.streams.out.Lock()
+		defer s.streams.out.Unlock()
+		return s.streams.general.reader != nil && s.streams.general.read == all
 	})
 	hubtest.Direct(t.Context(), h, "DELETE", id, "")
 	hubtest.Within(t, "the readers", wg.Wait)
@@ -143,7 +143,9 @@ func TestBrokenStreamIsResumedWhereItBroke(t *testing.T) {
 	progress := func(n int) string {
 		return fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"t","progress":%d}}`, n)
 	}
+	delivered := make(chan struct{})
 	go func() {
+		defer close(delivered)
 		<-p.Got
 		p.Deliver([]byte(progress(1)))
 		p.Deliver([]byte(progress(2)))
@@ -154,6 +156,7 @@ func TestBrokenStreamIsResumedWhereItBroke(t *testing.T) {
 		t.Fatalf("got %s", data)
 	}
 	_ = res.Body.Close()
+	<-delivered
 	p.Deliver([]byte(progress(3)))
 	p.Deliver([]byte(`{"jsonrpc":"2.0","id":1,"result":1}`))
 	_, again := hubtest.Events(t, "GET", url, id, "", "Last-Event-ID", at)

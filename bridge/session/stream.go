@@ -1,47 +1,89 @@
 package session
 
 import (
+	"net/http"
+
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/servers"
 )
 
-// stream is one sequence of messages to a client: the answer to one POST, or the
-// session's own stream that a GET opens. It exists whether a client reads it or
-// not, so that a connection that breaks can be resumed. The session's lock guards
-// it.
+// maxTake bounds the bytes that a reader takes from its stream at a time. It may always take one
+// message.
+const maxTake = 256 << 10
+
+// stream is one sequence of messages to a client: the answers to one POST, or the general
+// stream of the session. It is kept while no client reads it, so that a client whose connection
+// broke can resume it. The lock of [streams] guards it, and its methods need that lock.
 type stream struct {
-	number int
-	first  int // sequence number of events[0]
-	events []servers.Event
-	// read is the sequence number up to which a client has been given events.
-	read    int
-	waiting map[message.Key][]byte // ids whose responses it ends with, as written
-	done    bool
-	// reader is who reads it now; a new one takes over.
-	reader *reader
-	used   int // bytes of events
+	number  int // in the ids of its events; 0 is the general stream
+	first   int // sequence number of events[0]
+	events  []servers.Event
+	read    int                    // sequence number of the first event that no client was given
+	waiting map[message.Key][]byte // requests that it has yet to answer: their ids, as written
+	done    bool                   // no event follows
+	reader  *reader                // nil while no client reads it
+	used    int                    // bytes of events
 }
 
-// reader is one HTTP response that a stream is written to.
+// reader is one HTTP response that a stream is written to. It is the [servers.Source] of that
+// response.
 type reader struct {
-	changed chan struct{} // has room for one: Take returns something new
-	gone    bool          // another one took over
-	held    int           // bytes that it is writing
-	// What it reads, from when it is pumped.
-	session *session
-	stream  *stream
+	streams *streams
+	stream  *stream // set before Take is called
+
+	changed chan struct{} // has room for one signal: Take returns something new
+	// The lock of streams guards what follows.
+	gone    bool // another reader has taken the stream over
+	writing int  // bytes that were taken, and are being written
 }
 
-func newReader() *reader { return &reader{changed: make(chan struct{}, 1)} }
+func newReader(b *streams) *reader { return &reader{streams: b, changed: make(chan struct{}, 1)} }
 
-func (r *reader) wakeUp() {
+func (rd *reader) wakeUp() {
 	select {
-	case r.changed <- struct{}{}:
+	case rd.changed <- struct{}{}:
 	default:
 	}
 }
 
-// end is the sequence number after the last event.
+// Take implements [servers.Source].
+func (rd *reader) Take() (batch []servers.Event, seq int, over bool) {
+	b, st := rd.streams, rd.stream
+	b.out.Lock()
+	defer b.out.Unlock()
+	if rd.gone {
+		return nil, 0, true
+	}
+	seq = max(st.read, st.first)
+	size := 0
+	for _, e := range st.events[seq-st.first:] {
+		if len(batch) > 0 && size+len(e.Raw) > maxTake {
+			break
+		}
+		size += len(e.Raw)
+		batch = append(batch, e)
+	}
+	b.setWriting(rd, size)
+	st.read = seq + len(batch)
+	for b.legacy && st.first < st.read { // HTTP+SSE cannot resume a stream
+		st.forget()
+	}
+	return batch, seq, st.done && st.read == st.end()
+}
+
+// Wake implements [servers.Source].
+func (rd *reader) Wake() <-chan struct{} { return rd.changed }
+
+// Alone implements [servers.Source].
+func (rd *reader) Alone(_ servers.Event, seq int, over bool) (status int) {
+	if !over || seq != 0 {
+		return 0
+	}
+	rd.streams.removeRead(rd.stream) // before the client gets the answer and sends the next request
+	return http.StatusOK
+}
+
+// end returns the sequence number after the last event.
 func (s *stream) end() int { return s.first + len(s.events) }
 
 func (s *stream) add(e servers.Event) {
@@ -52,18 +94,19 @@ func (s *stream) add(e servers.Event) {
 	}
 }
 
-// finish says that nothing follows.
+// finish notes that no event follows.
 func (s *stream) finish() {
 	s.done = true
-	s.waiting = nil // a stream that is kept to be resumed has no use for it
+	s.waiting = nil // frees memory: the stream may be kept for a client that resumes it
 	if s.reader != nil {
 		s.reader.wakeUp()
 	}
 }
 
-// attach makes r the stream's reader, from the event after sequence number from.
-// It returns false where those events are gone.
-func (s *stream) attach(r *reader, from int) bool {
+// attach makes rd the reader of the stream, from the event with sequence number from. The
+// reader before it ends. attach returns false if that event is not kept any more, or if there
+// never was one before it.
+func (s *stream) attach(rd *reader, from int) bool {
 	if from < s.first || from > s.end() {
 		return false
 	}
@@ -71,18 +114,18 @@ func (s *stream) attach(r *reader, from int) bool {
 		old.gone = true
 		old.wakeUp()
 	}
-	s.reader, s.read = r, from
+	s.reader, s.read = rd, from
 	return true
 }
 
-func (s *stream) detach(r *reader) {
-	if s.reader == r {
+func (s *stream) detach(rd *reader) {
+	if s.reader == rd {
 		s.reader = nil
 	}
 }
 
-// drop takes the oldest of the events, of which none was read, or, where that is an
-// answer, the newest. It returns false where both are.
+// drop removes and returns an event of a stream of which no event was read: the oldest, or the
+// newest if the oldest is an answer. It returns false if both are answers.
 func (s *stream) drop() (e servers.Event, ok bool) {
 	if len(s.events) == 0 {
 		return e, false
@@ -100,7 +143,7 @@ func (s *stream) drop() (e servers.Event, ok bool) {
 	return e, true
 }
 
-// forget drops the oldest event and returns it.
+// forget removes the oldest event and returns it.
 func (s *stream) forget() servers.Event {
 	e := s.events[0]
 	s.events[0] = servers.Event{}

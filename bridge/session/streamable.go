@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
@@ -16,8 +15,8 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 )
 
-// session finds the session that a request names, and enters it. It answers where
-// there is none: 404 has a client initialize again.
+// session finds the session that a request names, and enters it. If there is none, it answers
+// the request and returns nil: after 404 a client initializes again.
 func (t *Table) session(w http.ResponseWriter, r *http.Request, id []byte) *session {
 	ids := r.Header[mcp.SessionHeader]
 	if len(ids) != 1 || ids[0] == "" {
@@ -27,7 +26,7 @@ func (t *Table) session(w http.ResponseWriter, r *http.Request, id []byte) *sess
 		return nil
 	}
 	s := t.find(ids[0])
-	if s == nil || s.one || !t.owns(s, r) || !s.enter() {
+	if s == nil || s.legacy || !t.owns(s, r) || !s.enter() {
 		if !t.refuseWithoutSession(w, r, id) {
 			refuseGone(w, id)
 		}
@@ -36,13 +35,13 @@ func (t *Table) session(w http.ResponseWriter, r *http.Request, id []byte) *sess
 	return s
 }
 
-// refuseGone says that the session is over, or never was.
+// refuseGone answers a request for a session that has ended or is not known.
 func refuseGone(w http.ResponseWriter, id []byte) {
 	mcp.Refuse(w, http.StatusNotFound, id, message.CodeServer, "session not found; send initialize again")
 }
 
-// knownVersion reports whether a request names a revision that is served. One
-// without the field is of 2025-03-26, or of the session.
+// knownVersion reports whether the protocol version in the header of a request is one with
+// sessions. A request without the header field has that of its session, or 2025-03-26.
 func knownVersion(r *http.Request) bool {
 	lines := r.Header[mcp.VersionHeader]
 	if len(lines) == 0 {
@@ -56,12 +55,13 @@ func knownVersion(r *http.Request) bool {
 	return false
 }
 
-// Post takes a POST of a client with a session, or of one that may get one.
+// Post serves a POST of Streamable HTTP: initialize, which begins a session, or the messages of
+// a client with a session.
 func (t *Table) Post(w http.ResponseWriter, r *http.Request, all []message.Message, batch bool) {
 	first := all[0]
 	if !knownVersion(r) {
-		// No error of the stateless revisions: a client that knows both takes
-		// this for a server of before, and initializes.
+		// A client that also knows the stateless revisions must not get the error code that
+		// those have for this: any other error tells it that the server wants initialize.
 		mcp.Refuse(w, http.StatusBadRequest, first.RawID, message.CodeServer,
 			"unsupported protocol version; supported are "+strings.Join(mcp.HandshakeRevisions, ", "))
 		return
@@ -78,8 +78,8 @@ func (t *Table) Post(w http.ResponseWriter, r *http.Request, all []message.Messa
 	s.post(w, r, all, batch)
 }
 
-// initialize starts a session. One whose initialize fails is none: there is no id
-// and no server left (A8).
+// initialize begins a session. If the server does not answer with a result, the client gets no
+// session id, and the server is ended (A8), unless it is late ([servers.Servers.Abandon]).
 func (t *Table) initialize(w http.ResponseWriter, r *http.Request, all []message.Message) {
 	m := all[0]
 	if len(all) > 1 {
@@ -88,22 +88,22 @@ func (t *Table) initialize(w http.ResponseWriter, r *http.Request, all []message
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), t.servers.Config.StartTimeout)
 	defer cancel()
-	s, err := t.open(ctx, r)
+	s, err := t.begin(ctx, r, false)
 	if err != nil {
 		t.servers.RefuseStart(w, m.RawID, err)
 		return
 	}
-	rd := newReader()
-	st, ok := s.ask(all, rd)
+	rd := newReader(&s.streams)
+	st, ok := s.streams.expect(all, rd)
 	if !ok {
 		err = upstream.ErrEnded
 	} else {
 		err = s.peer.Send(r.WithContext(ctx), m)
 	}
 	if err != nil {
-		s.out.Lock()
+		s.mu.Lock()
 		s.failedStart = ctx.Err() == nil
-		s.out.Unlock()
+		s.mu.Unlock()
 		upstream.NoteEnd(s.peer, stats.ExitHungUp)
 		t.servers.End(s, stats.EndServer)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -116,7 +116,7 @@ func (t *Table) initialize(w http.ResponseWriter, r *http.Request, all []message
 		refuseSend(w, r, s, m.RawID, err)
 		return
 	}
-	answer, ok := s.wait(ctx, st, rd)
+	answer, ok := s.streams.answer(ctx, st, rd)
 	if !ok {
 		if t.servers.Abandon(s) {
 			t.servers.RefuseStart(w, m.RawID, servers.ErrStarting)
@@ -150,36 +150,13 @@ func (t *Table) initialize(w http.ResponseWriter, r *http.Request, all []message
 	out.Answer(http.StatusOK, answer.Raw)
 }
 
-// wait returns the one message that a stream ends with. What else the server says
-// before that goes to the session's own stream.
-func (s *session) wait(ctx context.Context, st *stream, rd *reader) (answer servers.Event, ok bool) {
-	for {
-		s.out.Lock()
-		for len(st.events) > 0 && !st.events[0].Response {
-			s.general.add(st.forget())
-		}
-		if len(st.events) > 0 {
-			answer = st.forget()
-			s.dropStream(st)
-			s.out.Unlock()
-			return answer, true
-		}
-		s.out.Unlock()
-		select {
-		case <-rd.changed:
-		case <-ctx.Done():
-			return answer, false
-		}
-	}
-}
-
-// post takes the messages of one POST to the server.
+// post serves one POST of a client with a session.
 func (s *session) post(w http.ResponseWriter, r *http.Request, all []message.Message, batch bool) {
 	if batch && s.version > "2025-03-26" {
 		mcp.Refuse(w, http.StatusBadRequest, nil, message.CodeInvalidRequest, "this protocol version has no batches")
 		return
 	}
-	rd := newReader()
+	rd := newReader(&s.streams)
 	st, ok := s.forward(w, r, all, rd)
 	switch {
 	case !ok:
@@ -190,9 +167,9 @@ func (s *session) post(w http.ResponseWriter, r *http.Request, all []message.Mes
 	}
 }
 
-// forward sends the messages of one POST on, and returns the stream of the answers
-// to the requests among them, which rd reads. It answers where the server does not
-// take them.
+// forward sends the messages of one POST to the server. It returns the stream for the answers to
+// the requests among them, which rd reads; nil if there are no requests. If the server does not
+// take the messages, forward answers the POST and returns false.
 func (s *session) forward(w http.ResponseWriter, r *http.Request, all []message.Message, rd *reader) (st *stream, ok bool) {
 	var requests []message.Message
 	for _, m := range all {
@@ -202,8 +179,8 @@ func (s *session) forward(w http.ResponseWriter, r *http.Request, all []message.
 	}
 	id := all[0].RawID
 	if len(requests) > 0 {
-		if st, ok = s.ask(requests, rd); !ok {
-			if s.isEnded() { // since the request has found it
+		if st, ok = s.streams.expect(requests, rd); !ok {
+			if s.isEnded() { // after the request had found the session
 				refuseGone(w, id)
 				return nil, false
 			}
@@ -214,7 +191,7 @@ func (s *session) forward(w http.ResponseWriter, r *http.Request, all []message.
 	for _, m := range all {
 		if err := s.peer.Send(r, m); err != nil && !s.answerRefused(m, err) {
 			if st != nil {
-				s.unask(st, requests)
+				s.streams.unexpect(st, requests)
 			}
 			refuseSend(w, r, s, id, err)
 			return nil, false
@@ -222,25 +199,26 @@ func (s *session) forward(w http.ResponseWriter, r *http.Request, all []message.
 	}
 	for _, m := range all {
 		if m.Cancels != "" {
-			s.cancelled(m.Cancels)
+			s.streams.cancelled(m.Cancels)
 		}
 	}
 	return st, true
 }
 
-// answerRefused answers a request that the server has refused on the stream of an HTTP+SSE
-// client, which takes the status of a POST for the state of the whole connection. It returns
-// false if the POST has to have the status: access is refused, or the server is gone.
+// answerRefused answers a request that the server has refused on the event stream of an HTTP+SSE
+// client. Such clients take an error status of a POST for the end of the connection. It returns
+// false if the POST itself must be answered: for other clients, if the server refuses access, or
+// if the server has ended.
 func (s *session) answerRefused(m message.Message, err error) bool {
 	refusal, ok := errors.AsType[*upstream.Refusal](err)
-	if !s.one || m.Kind != message.Request || !ok || !refusal.OfMessage() {
+	if !s.legacy || m.Kind != message.Request || !ok || !refusal.OfMessage() {
 		return false
 	}
-	s.hand(refusal.Answer(m), "", nil)
+	s.streams.deliver(refusal.Answer(m), "", nil)
 	return true
 }
 
-// refuseSend answers a request that could not be sent on.
+// refuseSend answers a request whose message could not be sent to the server, because of err.
 func refuseSend(w http.ResponseWriter, r *http.Request, s *session, id []byte, err error) {
 	refusal, ok := errors.AsType[*upstream.Refusal](err)
 	switch {
@@ -257,8 +235,9 @@ func refuseSend(w http.ResponseWriter, r *http.Request, s *session, id []byte, e
 	}
 }
 
-// check asks a server that decides on each request whether it takes one that it does
-// not get itself. It returns true where the request is answered.
+// check asks the server whether it accepts the credentials of a request that is not forwarded
+// to it, if the server judges each request. If it does not accept them, check answers the
+// request and returns true.
 func (s *session) check(w http.ResponseWriter, r *http.Request) (done bool) {
 	c, ok := s.peer.(upstream.Checker)
 	if !ok {
@@ -271,7 +250,8 @@ func (s *session) check(w http.ResponseWriter, r *http.Request) (done bool) {
 	return err != nil
 }
 
-// Get serves a stream of a session over Streamable HTTP.
+// Get serves a GET of Streamable HTTP: the general stream of the session, or the stream that
+// Last-Event-ID belongs to.
 func (t *Table) Get(w http.ResponseWriter, r *http.Request) {
 	if !mcp.Accepts(r, "text/event-stream") {
 		mcp.Refuse(w, http.StatusNotAcceptable, nil, message.CodeInvalidRequest, "Accept has to list text/event-stream")
@@ -285,8 +265,8 @@ func (t *Table) Get(w http.ResponseWriter, r *http.Request) {
 	if s.check(w, r) {
 		return
 	}
-	rd := newReader()
-	st, ok := s.resume(r.Header.Get("Last-Event-Id"), rd)
+	rd := newReader(&s.streams)
+	st, ok := s.streams.resume(r.Header.Get("Last-Event-Id"), rd)
 	if !ok {
 		mcp.Refuse(w, http.StatusBadRequest, nil, message.CodeInvalidRequest, "the events after Last-Event-ID are not kept any more")
 		return
@@ -294,94 +274,21 @@ func (t *Table) Get(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r, st, rd, true)
 }
 
-// resume has rd read the stream that an event id belongs to, beginning with the event after
-// it. Without an id it is the session's own stream, beginning with the first event that no
-// client has read.
-func (s *session) resume(last string, rd *reader) (st *stream, ok bool) {
-	s.out.Lock()
-	defer s.out.Unlock()
-	if last == "" {
-		return s.general, s.general.attach(rd, s.general.read)
-	}
-	number, seq, _ := strings.Cut(last, "-")
-	n, err := strconv.Atoi(number)
-	at, err2 := strconv.Atoi(seq)
-	if err != nil || err2 != nil || at < 0 || last != servers.EventID(n, at) {
-		return nil, false
-	}
-	if n == 0 {
-		st = s.general
-	}
-	for _, other := range s.streams {
-		if other.number == n {
-			st = other
-		}
-	}
-	return st, st != nil && st.attach(rd, at+1)
-}
-
-// serve writes a stream to a client, whose reader is rd: as JSON where it is one
-// answer alone, else as events. It ends with the stream, with the client, or when another request takes
-// the stream over; the stream itself stays for a client that comes back.
+// serve writes a stream to a client: as JSON if the stream is one answer alone and events is
+// false, else as server-sent events. It returns when the stream ends, when the client leaves, or
+// when another request resumes the stream.
 func (s *session) serve(w http.ResponseWriter, r *http.Request, st *stream, rd *reader, events bool) {
-	defer func() {
-		s.out.Lock()
-		st.detach(rd)
-		s.hold(rd, 0)
-		s.out.Unlock()
-	}()
+	defer s.streams.detach(st, rd)
 	out := s.servers.EventWriter(w)
 	out.Number = st.number
 	if events && out.Begin() != nil {
 		return
 	}
-	s.pump(r.Context(), st, rd, out)
+	rd.stream = st
+	out.Pump(r.Context(), rd)
 }
 
-// pump writes a stream, which rd reads, to its client.
-func (s *session) pump(ctx context.Context, st *stream, rd *reader, out *servers.EventWriter) {
-	rd.session, rd.stream = s, st
-	out.Pump(ctx, rd)
-}
-
-// Take implements [servers.Source].
-func (rd *reader) Take() (batch []servers.Event, seq int, over bool) {
-	s, st := rd.session, rd.stream
-	s.out.Lock()
-	defer s.out.Unlock()
-	if rd.gone {
-		return nil, 0, true
-	}
-	seq = max(st.read, st.first)
-	size := 0
-	for _, e := range st.events[seq-st.first:] {
-		if len(batch) > 0 && size+len(e.Raw) > maxTake {
-			break
-		}
-		size += len(e.Raw)
-		batch = append(batch, e)
-	}
-	s.hold(rd, size)
-	st.read = seq + len(batch)
-	for s.one && st.first < st.read { // no client comes back for them
-		st.forget()
-	}
-	return batch, seq, st.done && st.read == st.end()
-}
-
-// Wake implements [servers.Source].
-func (rd *reader) Wake() <-chan struct{} { return rd.changed }
-
-// Alone implements [servers.Source].
-func (rd *reader) Alone(_ servers.Event, seq int, over bool) (status int) {
-	if !over || seq != 0 {
-		return 0
-	}
-	rd.session.spend(rd.stream) // first: the client's next request need not find it kept
-	return http.StatusOK
-}
-
-// Delete ends a session on behalf of its client.
+// Delete serves a DELETE of Streamable HTTP, with which a client ends its session.
 func (t *Table) Delete(w http.ResponseWriter, r *http.Request) {
 	s := t.session(w, r, nil)
 	if s == nil {

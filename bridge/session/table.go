@@ -14,12 +14,12 @@ import (
 
 // Config describes the sessions of one endpoint.
 type Config struct {
-	// Wrap puts something between the server of a session and its client. It returns what
-	// the session sends to, and what takes the server's messages. Default: nothing is put
-	// between.
+	// Wrap translates between the server of a session and its client. It returns the peer that
+	// the session sends messages to, and the function that takes the server's messages.
+	// Default: no translation.
 	Wrap func(peer upstream.Peer, deliver upstream.Deliver) (upstream.Peer, upstream.Deliver)
-	// Judge is asked whether the server refuses a request that names no session, if the
-	// server judges credentials. Default: no request is refused.
+	// Judge sends a request without a known session to the server, to find out whether the
+	// server refuses the credentials. Default: the server is not asked.
 	Judge upstream.Backend
 }
 
@@ -32,15 +32,15 @@ type Table struct {
 	byID map[string]*session
 }
 
-// NewTable returns the table of an endpoint, which has no sessions yet.
+// NewTable returns an empty table, whose sessions get their servers from v.
 func NewTable(v *servers.Servers, cfg Config) *Table {
 	return &Table{servers: v, config: cfg, byID: make(map[string]*session)}
 }
 
-// open starts a server for a new session. Requests find the session, but cannot enter it
-// before admit.
-func (t *Table) open(ctx context.Context, from *http.Request) (*session, error) {
-	s := newSession(t, mcp.NewID())
+// begin starts a server for a new session, which is of HTTP+SSE if legacy is true. Requests find
+// the session, but cannot enter it before admit.
+func (t *Table) begin(ctx context.Context, from *http.Request, legacy bool) (*session, error) {
+	s := newSession(t, mcp.NewID(), legacy)
 	s.owner, s.fields = t.servers.OwnerOf(from), identity.FieldsOf(from)
 	needed := func() bool { return true }
 	list := func() bool {
@@ -58,18 +58,18 @@ func (t *Table) open(ctx context.Context, from *http.Request) (*session, error) 
 	return s, nil
 }
 
-// admit lets clients use a session that was initialized. It returns false if the session
-// has ended already.
+// admit lets requests enter a session. version is the negotiated protocol version, if it is
+// known. admit returns false if the session has ended already.
 func (t *Table) admit(s *session, version string) bool {
 	bounds := t.servers.Bounds()
-	s.out.Lock()
+	s.mu.Lock()
 	if s.ended {
-		s.out.Unlock()
+		s.mu.Unlock()
 		return false
 	}
 	s.version, s.admitted = version, true
 	s.timer = time.AfterFunc(min(bounds.Idle, bounds.Lifetime), s.watch)
-	s.out.Unlock()
+	s.mu.Unlock()
 	t.servers.Config.Observer.SessionBegun(s.Info())
 	return true
 }
@@ -88,9 +88,9 @@ func (s *session) Unlist() {
 	delete(s.table.byID, s.id)
 }
 
-// refuseWithoutSession answers a request that names no session, or an unknown one, with the
-// 401 or 403 that the server has for its client. The client has to log in before it can
-// begin a session (A1). It returns false if the request is not answered.
+// refuseWithoutSession answers a request without a known session with 401 or 403, if the server
+// refuses its credentials: the client has to log in before it can begin a session (A1). It
+// returns false if it has not answered the request.
 func (t *Table) refuseWithoutSession(w http.ResponseWriter, r *http.Request, id []byte) bool {
 	if t.config.Judge == nil {
 		return false

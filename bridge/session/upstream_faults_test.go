@@ -324,11 +324,11 @@ func TestUpstreamStalls(t *testing.T) {
 			t.Errorf("the next got %d", w.Code)
 		}
 		s := h.sessions.find(id)
-		s.out.Lock()
-		if len(s.pending) != 0 {
-			t.Errorf("%d are pending", len(s.pending))
+		s.streams.out.Lock()
+		if len(s.streams.pending) != 0 {
+			t.Errorf("%d are pending", len(s.streams.pending))
 		}
-		s.out.Unlock()
+		s.streams.out.Unlock()
 		stalls = true
 		began := time.Now()
 		w := hubtest.Direct(t.Context(), h, "POST", "", fmt.Sprintf(hubtest.InitializeBody, "2025-11-25"))
