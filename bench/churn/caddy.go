@@ -4,11 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit/traffic"
 )
 
 const (
@@ -21,23 +20,12 @@ type caddy struct {
 	*benchkit.Caddy
 	plain    bool
 	upstream string // address
-	// Reloads, when each ended, and how long it took.
-	begun, done atomic.Int64
-	mu          sync.Mutex
-	ends        []time.Time
-	times       []time.Duration
+	traffic.Reloads
 }
 
-// settled returns how many reloads are over for certain: when Caddy says that
-// one is done, it may still be closing the listener of before.
-func (c *caddy) settled() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := len(c.ends)
-	for n > 0 && time.Since(c.ends[n-1]) < time.Second {
-		n--
-	}
-	return int64(n)
+// load returns a load for the site.
+func (c *caddy) load(up *traffic.Upstream, t *benchkit.Tally) *traffic.Load {
+	return traffic.New(c.Site, &c.Reloads, up, t, c.plain)
 }
 
 func startCaddy(ctx context.Context, binary, dir, upstream string, plain bool) (*caddy, error) {
@@ -51,9 +39,9 @@ func startCaddy(ctx context.Context, binary, dir, upstream string, plain bool) (
 
 // caddyfile is configuration n. The odd ones have the second endpoint.
 func (c *caddy) caddyfile(n int64) string {
-	endpoints := []string{first}
+	endpoints := []string{traffic.First}
 	if n%2 == 1 {
-		endpoints = append(endpoints, second)
+		endpoints = append(endpoints, traffic.Second)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `{
@@ -73,28 +61,17 @@ http://%s {
 	for _, path := range endpoints {
 		directive, matchers := "mcp_auth_bridge", []string{path}
 		if c.plain {
-			directive, matchers = "reverse_proxy", []string{path, wellKnown + path}
+			directive, matchers = "reverse_proxy", []string{path, traffic.WellKnown + path}
 		}
 		for _, matcher := range matchers {
 			fmt.Fprintf(&b, "\t\t%s %s http://%s {\n\t\t\ttransport http {\n\t\t\t\tkeepalive %s\n\t\t\t}\n\t\t}\n", directive, matcher, c.upstream, keepalive)
 		}
 	}
-	b.WriteString("\t\trespond \"" + noEndpoint + "\" 404\n\t}\n}\n")
+	b.WriteString("\t\trespond \"" + traffic.NoEndpoint + "\" 404\n\t}\n}\n")
 	return b.String()
 }
 
-// noEndpoint is the body of the site's own 404.
-const noEndpoint = "no such endpoint"
-
 // reload loads the next configuration.
 func (c *caddy) reload(ctx context.Context) error {
-	n := c.begun.Add(1)
-	started := time.Now()
-	defer func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.ends, c.times = append(c.ends, time.Now()), append(c.times, time.Since(started))
-		c.done.Store(n)
-	}()
-	return c.Load(ctx, c.caddyfile(n))
+	return c.Do(ctx, func(ctx context.Context, n int64) error { return c.Load(ctx, c.caddyfile(n)) })
 }

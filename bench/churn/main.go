@@ -14,7 +14,7 @@
 // Each answer has to be the request's own: status, body, challenge. Each event
 // of a stream has to be the next one. Nothing is sent again but what Go's
 // client sends again itself. What the server closes around a reload before it
-// has served the request is counted apart (see load.unanswered).
+// has served the request is counted apart (see traffic.Load).
 //
 // Goroutines, descriptors and heap of Caddy are compared with those before the
 // load, after a warm-up of the same kind; each time no request is under way,
@@ -40,7 +40,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,6 +47,7 @@ import (
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit/traffic"
 )
 
 // What counts as a leak beyond the state before the load.
@@ -57,6 +57,9 @@ const (
 	heapMargin       = 512 // KiB
 )
 
+// openers is about how many streams are open at a time.
+const openers = 48
+
 // How long things may take that are waited for.
 const (
 	settleLimit = 90 * time.Second
@@ -65,37 +68,6 @@ const (
 
 // reloadPause is, in the mean, the time between two reloads and two others.
 const reloadPause = 300 * time.Millisecond
-
-// What is counted, in the order of the report.
-const (
-	requestsSent     = "requests sent"
-	requestsAnswered = "requests answered, each with its own answer"
-	sentAgain        = "requests and streams sent again by Go's client itself"
-	closedUsed       = "requests not served: used connection closed around a reload"
-	closedFresh      = "requests not served: fresh connection closed around a reload"
-	streamUsed       = "streams not opened: used connection closed around a reload"
-	streamFresh      = "streams not opened: fresh connection closed around a reload"
-	leftBefore       = "streams left before the header"
-	leftOther        = "streams left with the header"
-	leftFirst        = "streams left after the first event"
-	leftMiddle       = "streams left in the middle"
-	throughSurvived  = " streams with events after a reload that they were open at"
-	throughEnded     = " streams that the server ended cleanly"
-	watchedToTheEnd  = "streams open from before the first reload until after the last one's grace period"
-)
-
-var kinds = []string{
-	requestsSent, requestsAnswered, closedUsed, closedFresh, streamUsed, streamFresh, sentAgain,
-	leftBefore, leftOther, leftFirst, leftMiddle,
-	first + throughSurvived, first + throughEnded, second + throughSurvived, second + throughEnded, watchedToTheEnd,
-}
-
-// closedKinds are by whether it was a stream, and whether the connection was
-// used before.
-var closedKinds = map[bool]map[bool]string{
-	false: {true: closedUsed, false: closedFresh},
-	true:  {true: streamUsed, false: streamFresh},
-}
 
 type options struct {
 	caddy            string
@@ -140,12 +112,12 @@ func run(ctx context.Context, o *options) error {
 	if o.caddy, err = benchkit.Build(ctx, o.caddy, dir); err != nil {
 		return err
 	}
-	up, err := startUpstream()
+	up, err := traffic.StartUpstream()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = up.server.Close() }()
-	c, err := startCaddy(ctx, o.caddy, dir, up.addr, o.plain)
+	defer func() { up.Close() }()
+	c, err := startCaddy(ctx, o.caddy, dir, up.Addr, o.plain)
 	if err != nil {
 		return err
 	}
@@ -154,40 +126,40 @@ func run(ctx context.Context, o *options) error {
 }
 
 // prove does it all and prints the report.
-func prove(ctx context.Context, o *options, c *caddy, up *upstream) error {
-	warm := newTally()
-	if err := churn(ctx, newLoad(c, up, warm), o.workers, min(o.streams, 60), min(o.reloads, 6)); err != nil {
+func prove(ctx context.Context, o *options, c *caddy, up *traffic.Upstream) error {
+	warm := benchkit.NewTally()
+	if err := churn(ctx, c, up, warm, o.workers, min(o.streams, 60), min(o.reloads, 6)); err != nil {
 		return err
 	}
 	before, err := settle(ctx, c, up, nil)
 	if err != nil {
 		return err
 	}
-	c.times = nil
-	t := newTally()
+	c.Took() // those of the warm-up
+	t := benchkit.NewTally()
 	started := time.Now()
 	for rounds := 0; rounds == 0 || time.Since(started) < o.lasting; rounds++ {
-		if err := churn(ctx, newLoad(c, up, t), o.workers, o.streams, o.reloads); err != nil {
+		if err := churn(ctx, c, up, t, o.workers, o.streams, o.reloads); err != nil {
 			return err
 		}
 	}
 	took := time.Since(started)
-	reloads := slices.Sorted(slices.Values(c.times))
+	reloads := c.Took()
 	after, err := settle(ctx, c, up, &before)
 	if err != nil {
 		return err
 	}
-	for kind, n := range warm.failed {
-		kind, first := kind+" (warm-up)", warm.firsts[kind]
-		t.failed[kind], t.firsts[kind] = n, first
+	for kind, n := range warm.Failed {
+		kind, first := kind+" (warm-up)", warm.Firsts[kind]
+		t.Failed[kind], t.Firsts[kind] = n, first
 	}
 	name := "mcp_auth_bridge"
 	if o.plain {
 		name = "reverse_proxy alone"
 	}
 	fmt.Printf("%s, %.0f s under load\n", name, took.Seconds())
-	for _, kind := range kinds {
-		fmt.Printf("%8d  %s\n", t.counts[kind], kind)
+	for _, kind := range traffic.Kinds {
+		fmt.Printf("%8d  %s\n", t.Counts[kind], kind)
 	}
 	if n := len(reloads); n > 0 {
 		fmt.Printf("%8d  reloads, %d ms in the median, %d ms at most\n", n, reloads[n/2].Milliseconds(), reloads[n-1].Milliseconds())
@@ -199,55 +171,56 @@ func prove(ctx context.Context, o *options, c *caddy, up *upstream) error {
 	row("descriptors", before.Descriptors, after.Descriptors)
 	row("heap, KiB", before.Heap, after.Heap)
 	row("resident, KiB", before.RSS, after.RSS)
-	row("upstream's handlers", 0, int(up.open.Load()))
-	row("upstream's connections", 0, int(up.conns.Load()))
+	row("upstream's handlers", 0, int(up.Open.Load()))
+	row("upstream's connections", 0, int(up.Conns.Load()))
 	if after.Goroutines > before.Goroutines+goroutineMargin {
-		t.fail("goroutines leaked", "%d more\n\t%s", after.Goroutines-before.Goroutines, strings.Join(after.Grown(&before), "\n\t"))
+		t.Fail("goroutines leaked", "%d more\n\t%s", after.Goroutines-before.Goroutines, strings.Join(after.Grown(&before), "\n\t"))
 	}
 	if after.Descriptors > before.Descriptors+descriptorMargin {
-		t.fail("descriptors leaked", "%d more", after.Descriptors-before.Descriptors)
+		t.Fail("descriptors leaked", "%d more", after.Descriptors-before.Descriptors)
 	}
 	if after.Heap > before.Heap+heapMargin {
-		t.fail("memory leaked", "%d KiB more on the heap", after.Heap-before.Heap)
+		t.Fail("memory leaked", "%d KiB more on the heap", after.Heap-before.Heap)
 	}
 	end(ctx, c, up, t)
 	if log := c.Logged("panic"); log != "" {
-		t.fail("panic", "%s", log)
+		t.Fail("panic", "%s", log)
 	}
 	return report(t)
 }
 
 // report prints the failures.
-func report(t *tally) error {
-	if len(t.failed) == 0 {
+func report(t *benchkit.Tally) error {
+	if len(t.Failed) == 0 {
 		fmt.Println("\nnothing was lost, nothing has leaked")
 		return nil
 	}
 	fmt.Println()
 	total := 0
-	for kind, n := range t.failed {
+	for kind, n := range t.Failed {
 		total += n
-		fmt.Printf("FAIL %d %s, first: %s\n", n, kind, t.firsts[kind])
+		fmt.Printf("FAIL %d %s, first: %s\n", n, kind, t.Firsts[kind])
 	}
-	return fmt.Errorf("%d failures of %d kinds", total, len(t.failed))
+	return fmt.Errorf("%d failures of %d kinds", total, len(t.Failed))
 }
 
 // churn sends load while it leaves streams and reloads.
-func churn(ctx context.Context, l *load, workers, streams, reloads int) error {
-	defer l.client.CloseIdleConnections()
+func churn(ctx context.Context, c *caddy, up *traffic.Upstream, t *benchkit.Tally, workers, streams, reloads int) error {
+	l := c.load(up, t)
+	defer l.CloseIdle()
 	working, stop := context.WithCancel(ctx)
 	var work, open sync.WaitGroup
-	watched, err := l.watch(ctx)
+	watched, err := l.Watch(ctx)
 	for range workers {
-		work.Go(func() { l.work(working) })
+		work.Go(func() { l.Work(working) })
 	}
 	next := make(chan int)
 	for range openers {
 		open.Go(func() {
 			for k := range next {
-				for attempts := 0; !l.abort(k); attempts++ {
+				for attempts := 0; !l.Abort(k); attempts++ {
 					if attempts == 100 {
-						l.fail("stream that could not be opened to be left", "number %d", k)
+						l.Fail("stream that could not be opened to be left", "number %d", k)
 						break
 					}
 				}
@@ -263,8 +236,8 @@ func churn(ctx context.Context, l *load, workers, streams, reloads int) error {
 			if i%2 == 0 { // the others follow at once
 				time.Sleep(rand.N(2 * reloadPause))
 			}
-			if err := l.caddy.reload(ctx); err != nil {
-				l.fail("reload failed", "%v", err)
+			if err := c.reload(ctx); err != nil {
+				l.Fail("reload failed", "%v", err)
 			}
 		}
 	}
@@ -272,10 +245,10 @@ func churn(ctx context.Context, l *load, workers, streams, reloads int) error {
 	open.Wait()
 	// The streams have to outlive the grace period of the last reload.
 	if err == nil {
-		err = watched.waitFresh(ctx, int64((grace+time.Second)/tick))
+		err = watched.WaitFresh(ctx, int64((grace+time.Second)/traffic.Tick))
 	}
-	for range watched.stop() {
-		l.count(watchedToTheEnd)
+	for range watched.Stop() {
+		l.Count(traffic.WatchedToTheEnd)
 	}
 	stop()
 	work.Wait()
@@ -283,21 +256,21 @@ func churn(ctx context.Context, l *load, workers, streams, reloads int) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		l.fail("watched streams", "%v", err)
+		l.Fail("watched streams", "%v", err)
 	}
-	l.client.CloseIdleConnections()
-	if err := l.up.waitClosed(ctx); err != nil {
-		l.fail("upstream's handlers leaked", "%v", err)
+	l.CloseIdle()
+	if err := up.WaitClosed(ctx); err != nil {
+		l.Fail("upstream's handlers leaked", "%v", err)
 	}
-	l.settleClosed()
+	l.SettleClosed()
 	return ctx.Err()
 }
 
 // settle loads a configuration without the second endpoint, so that nothing
 // else is left, waits until Caddy holds no more than before (nil: any), and no
 // less from one look to the next, and measures it.
-func settle(ctx context.Context, c *caddy, up *upstream, before *benchkit.Usage) (benchkit.Usage, error) {
-	for ok := true; ok; ok = c.done.Load()%2 == 1 {
+func settle(ctx context.Context, c *caddy, up *traffic.Upstream, before *benchkit.Usage) (benchkit.Usage, error) {
+	for ok := true; ok; ok = c.Done()%2 == 1 {
 		if err := c.reload(ctx); err != nil {
 			return benchkit.Usage{}, err
 		}
@@ -305,7 +278,7 @@ func settle(ctx context.Context, c *caddy, up *upstream, before *benchkit.Usage)
 	var last benchkit.Usage
 	same := 0
 	err := benchkit.Poll(ctx, settleLimit, func() error {
-		if n := up.conns.Load(); n > 0 {
+		if n := up.Conns.Load(); n > 0 {
 			return fmt.Errorf("%d connections to the upstream are open", n)
 		}
 		u, err := c.Count(ctx)
@@ -331,36 +304,36 @@ func settle(ctx context.Context, c *caddy, up *upstream, before *benchkit.Usage)
 }
 
 // end ends Caddy while a stream is open.
-func end(ctx context.Context, c *caddy, up *upstream, t *tally) {
-	seen := newTally()
-	l := newLoad(c, up, seen)
+func end(ctx context.Context, c *caddy, up *traffic.Upstream, t *benchkit.Tally) {
+	seen := benchkit.NewTally()
+	l := c.load(up, seen)
 	var fresh atomic.Int64
 	left := make(chan struct{})
 	go func() {
 		defer close(left)
-		l.follow(ctx, http.MethodGet, first, 0, &fresh)
+		l.Follow(ctx, http.MethodGet, traffic.First, 0, &fresh)
 	}()
-	err := benchkit.Poll(ctx, silence, func() error {
+	err := benchkit.Poll(ctx, traffic.Silence, func() error {
 		if fresh.Load() < 2 {
 			return errors.New("it has no events")
 		}
 		return nil
 	})
 	if err != nil {
-		t.fail("stream before SIGTERM", "%v", err)
+		t.Fail("stream before SIGTERM", "%v", err)
 	}
 	took, err := c.Terminate(grace + endMargin)
 	if err != nil {
-		t.fail("SIGTERM", "%v", err)
+		t.Fail("SIGTERM", "%v", err)
 		return
 	}
 	<-left
 	how := "cut"
-	if seen.counts[first+throughEnded] > 0 {
+	if seen.Counts[traffic.First+traffic.ThroughEnded] > 0 {
 		how = "ended cleanly"
 	}
 	fmt.Printf("\nended %.1f s after SIGTERM (grace period %s), its open stream %s\n", took.Seconds(), grace, how)
-	if err := up.waitClosed(ctx); err != nil {
-		t.fail("upstream's handlers leaked by the end", "%v", err)
+	if err := up.WaitClosed(ctx); err != nil {
+		t.Fail("upstream's handlers leaked by the end", "%v", err)
 	}
 }

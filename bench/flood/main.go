@@ -11,7 +11,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
@@ -153,12 +152,10 @@ func logins(i *benchkit.Issuer) ([]shape, error) {
 	post := func(token string) string {
 		return fmt.Sprintf("POST /login HTTP/1.1\r\nHost: mcp.test\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n", token, len(body))
 	}
-	first, err := i.Token("user", loginURL, "mcp")
+	forger, err := i.Forger(loginURL)
 	if err != nil {
 		return nil, err
 	}
-	parts := strings.Split(first, ".")
-	encode := base64.RawURLEncoding.EncodeToString
 	var mu sync.Mutex
 	tokens := make(map[int]string)
 	return []shape{
@@ -174,12 +171,10 @@ func logins(i *benchkit.Issuer) ([]shape, error) {
 			return post(tokens[user])
 		}},
 		{"tokens with the signature of another", "401", body, func(k int) string {
-			claims := fmt.Sprintf(`{"iss":%q,"aud":%q,"sub":"user-%d","exp":%d}`, i.URL, loginURL, k, time.Now().Add(time.Hour).Unix())
-			return post(parts[0] + "." + encode([]byte(claims)) + "." + parts[2])
+			return post(forger.OtherSignature(k))
 		}},
 		{"tokens of keys that do not exist", "401", body, func(k int) string {
-			head := fmt.Sprintf(`{"alg":"RS256","typ":"at+jwt","kid":"key-%d"}`, k)
-			return post(encode([]byte(head)) + "." + parts[1] + "." + parts[2])
+			return post(forger.UnknownKey(k))
 		}},
 	}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
@@ -42,7 +41,7 @@ func (c *caddy) caddyfile(n int64) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "{\n\tadmin unix/%s\n\tpersist_config off\n\tauto_https off\n\tlog {\n\t\tlevel ERROR\n\t}\n}\nhttp://%s {\n\tbind 127.0.0.1\n\theader X-Config %d\n", c.Socket, c.Site, n)
 	for _, path := range endpoints {
-		fmt.Fprintf(&b, "\tmcp_auth_bridge %s {\n\t\tstdio %q {\n\t\t\tenv %s=1\n\t\t}\n\t\tsessions {\n\t\t\tmax 500\n\t\t\tidle_timeout %s\n\t\t}\n\t}\n", path, self, serverMode, idle)
+		fmt.Fprintf(&b, "\tmcp_auth_bridge %s {\n\t\tstdio %q {\n\t\t\tenv %s=1\n\t\t}\n\t\tsessions {\n\t\t\tmax 500\n\t\t\tidle_timeout %s\n\t\t}\n\t}\n", path, self, benchkit.ProgramMode, idle)
 	}
 	b.WriteString("}\n")
 	return b.String()
@@ -51,22 +50,4 @@ func (c *caddy) caddyfile(n int64) string {
 // reload loads the next configuration, or the one after that.
 func (c *caddy) reload(ctx context.Context, steps int64) error {
 	return c.Load(ctx, c.caddyfile(c.config.Add(steps)))
-}
-
-// lives says whether a process is more than a dead one.
-func lives(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && !strings.Contains(string(stat), ") Z ")
-}
-
-// waitGone waits until processes are gone.
-func waitGone(ctx context.Context, limit time.Duration, pids ...int) error {
-	return benchkit.Poll(ctx, limit, func() error {
-		for _, pid := range pids {
-			if lives(pid) {
-				return fmt.Errorf("process %d is left", pid)
-			}
-		}
-		return nil
-	})
 }

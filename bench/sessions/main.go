@@ -56,8 +56,8 @@ func init() {
 }
 
 func main() {
-	if os.Getenv(serverMode) != "" {
-		serve()
+	if os.Getenv(benchkit.ProgramMode) != "" {
+		benchkit.Program()
 		return
 	}
 	var o options
@@ -211,16 +211,16 @@ func churn(ctx context.Context, o *options, c *caddy, t *tally) {
 
 // watch uses one session for as long as there is load.
 func watch(ctx, working context.Context, c *caddy, client *http.Client, t *tally) {
-	s, a, err := begin(ctx, c, client, kept)
+	s, a, err := benchkit.Begin(ctx, client, c.Site, kept)
 	if s == nil {
-		t.fail("a session to keep: %d %.200s %w", a.status, a.body, err)
+		t.fail("a session to keep: %d %.200s %w", a.Status, a.Body, err)
 		return
 	}
-	defer func() { t.count("requests sent again, closed around a reload", s.retried) }()
+	defer func() { t.count("requests sent again, closed around a reload", s.Retried) }()
 	for n := 0; ; n++ {
-		pid, a, err := s.call(ctx, "")
-		if pid != s.pid {
-			t.fail("a session that is kept: after %d calls %d %.200s %w", n, a.status, a.body, err)
+		pid, a, err := s.Call(ctx, "")
+		if pid != s.PID {
+			t.fail("a session that is kept: after %d calls %d %.200s %w", n, a.Status, a.Body, err)
 			return
 		}
 		t.count("calls of sessions that are kept", 1)
@@ -234,12 +234,12 @@ func watch(ctx, working context.Context, c *caddy, client *http.Client, t *tally
 }
 
 // end deletes a session, and waits for its program's end.
-func end(ctx context.Context, s *session, t *tally) {
+func end(ctx context.Context, s *benchkit.Session, t *tally) {
 	// An endpoint that a reload has dropped answers as Caddy does where nothing is.
-	if a, err := s.ask(ctx, http.MethodDelete, ""); err != nil || a.status != http.StatusNoContent && a.status != http.StatusNotFound && !(s.path == dropped && a.failed()) {
-		t.fail("DELETE: %d %.200s %v", a.status, a.body, err)
+	if a, err := s.Ask(ctx, http.MethodDelete, ""); err != nil || a.Status != http.StatusNoContent && a.Status != http.StatusNotFound && !(s.Path == dropped && a.Failed()) {
+		t.fail("DELETE: %d %.200s %v", a.Status, a.Body, err)
 	}
-	if err := waitGone(ctx, grace, s.pid); err != nil {
+	if err := benchkit.WaitGone(ctx, grace, s.PID); err != nil {
 		t.fail("after DELETE: %w", err)
 	}
 }
@@ -250,56 +250,56 @@ func leave(ctx context.Context, c *caddy, client *http.Client, t *tally, n int) 
 	if n%3 == 2 {
 		path = dropped
 	}
-	s, a, err := begin(ctx, c, client, path)
-	for tries := 0; s == nil && err == nil && path == dropped && (a.failed() || a.body == "") && tries < 200; tries++ {
+	s, a, err := benchkit.Begin(ctx, client, c.Site, path)
+	for tries := 0; s == nil && err == nil && path == dropped && (a.Failed() || a.Body == "") && tries < 200; tries++ {
 		time.Sleep(50 * time.Millisecond) // it is not there now
-		s, a, err = begin(ctx, c, client, path)
+		s, a, err = benchkit.Begin(ctx, client, c.Site, path)
 	}
 	switch {
 	case err != nil:
 		t.fail("initialize: %w", err)
 		return
 	case s == nil:
-		t.fail("initialize: %d %.200s", a.status, a.body)
+		t.fail("initialize: %d %.200s", a.Status, a.Body)
 		return
 	}
 	t.count("sessions begun on "+path, 1)
-	defer func() { t.count("requests sent again, closed around a reload", s.retried) }()
-	pids := []int{s.pid}
+	defer func() { t.count("requests sent again, closed around a reload", s.Retried) }()
+	pids := []int{s.PID}
 	switch n % 5 {
 	case 0:
 		end(ctx, s, t)
 	case 1, 2: // a request is pending; its program is killed, or its session deleted
-		done := make(chan answer, 1)
+		done := make(chan benchkit.Answer, 1)
 		go func() {
-			a, err := s.ask(ctx, http.MethodPost, `{"jsonrpc":"2.0","id":"h","method":"x","params":{"do":"hang"}}`)
+			a, err := s.Ask(ctx, http.MethodPost, `{"jsonrpc":"2.0","id":"h","method":"x","params":{"do":"hang"}}`)
 			if err != nil {
 				t.fail("a pending request: %w", err)
 			}
 			done <- a
 		}()
 		if n%5 == 1 {
-			if p, err := os.FindProcess(s.pid); err == nil {
+			if p, err := os.FindProcess(s.PID); err == nil {
 				_ = p.Kill()
 			}
 		} else {
 			other := *s
 			end(ctx, &other, t)
 		}
-		if a := <-done; !a.failed() {
-			t.fail("a pending request got %d %.200s", a.status, a.body)
+		if a := <-done; !a.Failed() {
+			t.fail("a pending request got %d %.200s", a.Status, a.Body)
 		}
 		t.count("pending requests failed", 1)
 	case 3:
-		if pid, a, _ := s.call(ctx, "fork"); pid != 0 {
+		if pid, a, _ := s.Call(ctx, "fork"); pid != 0 {
 			pids = append(pids, pid)
-		} else if path == kept || !a.failed() && a.body != "" {
-			t.fail("fork: %d %.200s", a.status, a.body)
+		} else if path == kept || !a.Failed() && a.Body != "" {
+			t.fail("fork: %d %.200s", a.Status, a.Body)
 		}
 		end(ctx, s, t)
 	case 4: // nobody comes back
 	}
-	if err := waitGone(ctx, idle+grace, pids...); err != nil {
+	if err := benchkit.WaitGone(ctx, idle+grace, pids...); err != nil {
 		t.fail("a session that was left (way %d): %w", n%5, err)
 	}
 }
@@ -330,16 +330,16 @@ func settle(ctx context.Context, c *caddy, before *benchkit.Usage) (u benchkit.U
 // open begins sessions, some with other processes.
 func open(ctx context.Context, c *caddy, client *http.Client, t *tally, what ...string) (pids []int) {
 	for _, do := range what {
-		s, a, err := begin(ctx, c, client, kept)
+		s, a, err := benchkit.Begin(ctx, client, c.Site, kept)
 		if s == nil {
-			t.fail("initialize: %d %.200s %w", a.status, a.body, err)
+			t.fail("initialize: %d %.200s %w", a.Status, a.Body, err)
 			continue
 		}
-		pid, a, err := s.call(ctx, do)
+		pid, a, err := s.Call(ctx, do)
 		if pid == 0 {
-			t.fail("%s: %d %.200s %w", do, a.status, a.body, err)
+			t.fail("%s: %d %.200s %w", do, a.Status, a.Body, err)
 		}
-		pids = append(pids, s.pid, pid)
+		pids = append(pids, s.PID, pid)
 	}
 	return pids
 }
@@ -349,9 +349,9 @@ func terminate(ctx context.Context, c *caddy, t *tally) {
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	pids := open(ctx, c, client, t, "", "fork", "stubborn")
-	s, _, _ := begin(ctx, c, client, kept)
+	s, _, _ := benchkit.Begin(ctx, client, c.Site, kept)
 	if s != nil {
-		go func() { _, _, _ = s.call(ctx, "hang") }()
+		go func() { _, _, _ = s.Call(ctx, "hang") }()
 	}
 	took, err := c.Terminate(grace + 5*time.Second)
 	if err != nil {
@@ -359,7 +359,7 @@ func terminate(ctx context.Context, c *caddy, t *tally) {
 		return
 	}
 	fmt.Printf("ended %.1f s after SIGTERM, with a program that takes no notice of it\n", took.Seconds())
-	if err := waitGone(ctx, 0, pids...); err != nil {
+	if err := benchkit.WaitGone(ctx, 0, pids...); err != nil {
 		t.fail("after SIGTERM: %w", err)
 	}
 }
@@ -371,7 +371,7 @@ func killed(ctx context.Context, c *caddy, t *tally) {
 	defer client.CloseIdleConnections()
 	pids := open(ctx, c, client, t, "", "", "")
 	c.Kill()
-	if err := waitGone(ctx, 5*time.Second, pids...); err != nil {
+	if err := benchkit.WaitGone(ctx, 5*time.Second, pids...); err != nil {
 		t.fail("after SIGKILL: %w", err)
 	}
 	fmt.Println("no program outlives a Caddy that is killed")

@@ -3,9 +3,12 @@ package benchkit
 import (
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -78,4 +81,28 @@ func (i *Issuer) Token(subject, audience, scope string) (string, error) {
 		return "", err
 	}
 	return jws.CompactSerialize()
+}
+
+// Forger makes tokens that look like those of an issuer, which has signed none of them.
+type Forger struct {
+	issuer, audience string
+	parts            []string // of a token that is good
+}
+
+// Forger returns a forger of tokens for an audience.
+func (i *Issuer) Forger(audience string) (*Forger, error) {
+	token, err := i.Token("user", audience, "mcp")
+	return &Forger{i.URL, audience, strings.Split(token, ".")}, err
+}
+
+// OtherSignature returns token k of a user, with the signature of another token.
+func (f *Forger) OtherSignature(k int) string {
+	claims := fmt.Sprintf(`{"iss":%q,"aud":%q,"sub":"user-%d","exp":%d}`, f.issuer, f.audience, k, time.Now().Add(time.Hour).Unix())
+	return f.parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + "." + f.parts[2]
+}
+
+// UnknownKey returns token k, of a key that does not exist.
+func (f *Forger) UnknownKey(k int) string {
+	head := fmt.Sprintf(`{"alg":"RS256","typ":"at+jwt","kid":"key-%d"}`, k)
+	return base64.RawURLEncoding.EncodeToString([]byte(head)) + "." + f.parts[1] + "." + f.parts[2]
 }

@@ -1,4 +1,4 @@
-package main
+package traffic
 
 import (
 	"bufio"
@@ -16,16 +16,16 @@ import (
 )
 
 const (
-	openers = 48               // streams that are open at a time, about
-	silence = 20 * time.Second // a stream that says nothing for so long hangs
-	middle  = 12               // the last event that a stream is aborted after
+	// Silence is how long a stream may say nothing before it counts as hanging.
+	Silence = 20 * time.Second
+	middle  = 12 // the last event that a stream is aborted after
 )
 
 var errSilent = errors.New("silent")
 
-// abort opens stream k, a quarter of them of the second endpoint where that is
+// Abort opens stream k, a quarter of them of the second endpoint where that is
 // there, and leaves it. It returns false where the server left first.
-func (l *load) abort(k int) bool {
+func (l *Load) Abort(k int) bool {
 	method := [...]string{http.MethodGet, http.MethodPost}[k%2]
 	n := 1
 	switch k / 2 % 3 {
@@ -34,20 +34,20 @@ func (l *load) abort(k int) bool {
 	case 1:
 		n = 2 + rand.IntN(middle-1)
 	}
-	return k%8 >= 6 && l.follow(context.Background(), method, second, n, nil) ||
-		l.follow(context.Background(), method, first, n, nil)
+	return k%8 >= 6 && l.Follow(context.Background(), method, Second, n, nil) ||
+		l.Follow(context.Background(), method, First, n, nil)
 }
 
 // leaveEarly leaves before there is a header: when the upstream holds the
 // request, or somewhere on the way there.
-func (l *load) leaveEarly(method string, held bool) bool {
+func (l *Load) leaveEarly(method string, held bool) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()
 	ask, leave := askStream, time.After(time.Duration(rand.IntN(3000))*time.Microsecond)
 	if held {
 		ask, leave = askHold, nil
 	}
-	a, req, _ := l.request(ctx, method, first, ask, 0)
+	a, req, _ := l.request(ctx, method, First, ask, 0)
 	go func() {
 		arrived := a.arrived
 		if !held {
@@ -64,12 +64,12 @@ func (l *load) leaveEarly(method string, held bool) bool {
 	switch {
 	case err == nil && held:
 		_ = res.Body.Close()
-		l.fail("answer that the upstream did not give", "%s: %s", a.id, res.Status)
+		l.Fail("answer that the upstream did not give", "%s: %s", a.id, res.Status)
 	case err == nil:
 		_ = res.Body.Close()
-		l.count(leftOther) // before the first event
+		l.Count(leftOther) // before the first event
 	case errors.Is(err, context.Canceled):
-		l.count(leftBefore)
+		l.Count(leftBefore)
 	default:
 		l.unanswered(a, err)
 		return false
@@ -78,20 +78,20 @@ func (l *load) leaveEarly(method string, held bool) bool {
 	return true
 }
 
-// follow opens a stream, checks its events, and leaves after n of them (0:
+// Follow opens a stream, checks its events, and leaves after n of them (0:
 // when ctx ends). It keeps in fresh how many have come since the last reload.
 // It returns false where the server has left first, or has no such endpoint.
-func (l *load) follow(ctx context.Context, method, path string, n int, fresh *atomic.Int64) bool {
+func (l *Load) Follow(ctx context.Context, method, path string, n int, fresh *atomic.Int64) bool {
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	timer := time.AfterFunc(silence, func() { cancel(errSilent) })
+	timer := time.AfterFunc(Silence, func() { cancel(errSilent) })
 	defer timer.Stop()
 	a, req, _ := l.request(inner, method, path, askStream, 0)
 	res, err := l.client.Do(req)
 	switch {
 	case err == nil:
 	case context.Cause(inner) == errSilent:
-		l.fail("stream without a header", "%s", a.id)
+		l.Fail("stream without a header", "%s", a.id)
 		return false
 	case ctx.Err() != nil:
 		l.up.forget(a.id)
@@ -102,43 +102,43 @@ func (l *load) follow(ctx context.Context, method, path string, n int, fresh *at
 	}
 	defer func() { _ = res.Body.Close() }()
 	l.settled(a)
-	if path == second && res.StatusCode == http.StatusNotFound {
+	if path == Second && res.StatusCode == http.StatusNotFound {
 		return false
 	}
 	if res.StatusCode != http.StatusOK {
-		l.fail("stream refused: "+method+" "+path, "%s of configuration %s: %s", a.id, res.Header.Get("X-Config"), res.Status)
+		l.Fail("stream refused: "+method+" "+path, "%s of configuration %s: %s", a.id, res.Header.Get("X-Config"), res.Status)
 		return false
 	}
-	survived, err := l.read(ctx, inner, a, res.Body, n, func() { timer.Reset(silence) }, fresh)
+	survived, err := l.read(ctx, inner, a, res.Body, n, func() { timer.Reset(Silence) }, fresh)
 	cancel(nil)
 	if survived {
-		l.count(path + throughSurvived)
+		l.Count(path + throughSurvived)
 	}
 	switch {
 	case err == nil:
 	case context.Cause(inner) == errSilent:
-		l.fail("stream hangs", "%s: no event for %s", a.id, silence)
+		l.Fail("stream hangs", "%s: no event for %s", a.id, Silence)
 		return false
 	case errors.Is(err, io.EOF):
-		l.count(path + throughEnded)
+		l.Count(path + ThroughEnded)
 		return false
 	default:
-		l.fail("stream broken: "+path, "%s of configuration %s: %v", a.id, res.Header.Get("X-Config"), err)
+		l.Fail("stream broken: "+path, "%s of configuration %s: %v", a.id, res.Header.Get("X-Config"), err)
 		return false
 	}
 	switch n {
 	case 0:
 	case 1:
-		l.count(leftFirst)
+		l.Count(leftFirst)
 	default:
-		l.count(leftMiddle)
+		l.Count(leftMiddle)
 	}
 	return true
 }
 
 // read reads the events of a stream. The end of ctx is no error. It reports
 // whether events have come after a reload that began when the stream was open.
-func (l *load) read(ctx, inner context.Context, a *attempt, body io.Reader, n int, alive func(), fresh *atomic.Int64) (survived bool, err error) {
+func (l *Load) read(ctx, inner context.Context, a *attempt, body io.Reader, n int, alive func(), fresh *atomic.Int64) (survived bool, err error) {
 	r := bufio.NewReader(body)
 	var opened, last, after int64
 	for i := 1; n == 0 || i <= n; i++ {
@@ -154,9 +154,9 @@ func (l *load) read(ctx, inner context.Context, a *attempt, body io.Reader, n in
 			return survived, fmt.Errorf("got event %q, want %q", got, want)
 		}
 		alive()
-		done := l.caddy.done.Load()
+		done := l.reloads.Done()
 		if i == 1 {
-			opened, last = l.caddy.begun.Load(), done
+			opened, last = l.reloads.Begun(), done
 		}
 		if after++; done != last {
 			last, after = done, 0
@@ -170,9 +170,9 @@ func (l *load) read(ctx, inner context.Context, a *attempt, body io.Reader, n in
 	return survived, nil
 }
 
-// watchers are streams that stay open through all reloads.
-type watchers struct {
-	l      *load
+// Watchers are streams that stay open through all reloads.
+type Watchers struct {
+	l      *Load
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	first  []*watcher // of the first endpoint
@@ -183,16 +183,16 @@ type watcher struct {
 	ended atomic.Bool
 }
 
-// watch opens streams and waits until those of the first endpoint are open.
-func (l *load) watch(ctx context.Context) (*watchers, error) {
-	w := &watchers{l: l}
+// Watch opens streams and waits until those of the first endpoint are open.
+func (l *Load) Watch(ctx context.Context) (*Watchers, error) {
+	w := &Watchers{l: l}
 	ctx, w.cancel = context.WithCancel(ctx)
 	for i := range 12 {
 		method := [...]string{http.MethodGet, http.MethodPost}[i%2]
 		if i >= 8 {
 			w.wg.Go(func() {
-				for ctx.Err() == nil && !l.follow(ctx, method, second, 0, nil) {
-					time.Sleep(tick / 10) // it comes with a reload
+				for ctx.Err() == nil && !l.Follow(ctx, method, Second, 0, nil) {
+					time.Sleep(Tick / 10) // it comes with a reload
 				}
 			})
 			continue
@@ -200,17 +200,17 @@ func (l *load) watch(ctx context.Context) (*watchers, error) {
 		one := new(watcher)
 		w.first = append(w.first, one)
 		w.wg.Go(func() {
-			l.follow(ctx, method, first, 0, &one.fresh)
+			l.Follow(ctx, method, First, 0, &one.fresh)
 			one.ended.Store(true)
 		})
 	}
-	return w, w.waitFresh(ctx, 1)
+	return w, w.WaitFresh(ctx, 1)
 }
 
-// waitFresh waits until each stream of the first endpoint that has not ended
+// WaitFresh waits until each stream of the first endpoint that has not ended
 // has had n events since the last reload.
-func (w *watchers) waitFresh(ctx context.Context, n int64) error {
-	return benchkit.Poll(ctx, time.Duration(n)*tick+silence, func() error {
+func (w *Watchers) WaitFresh(ctx context.Context, n int64) error {
+	return benchkit.Poll(ctx, time.Duration(n)*Tick+Silence, func() error {
 		for _, one := range w.first {
 			if !one.ended.Load() && one.fresh.Load() < n {
 				return errors.New("a stream that was open through the reloads has no new events")
@@ -220,9 +220,9 @@ func (w *watchers) waitFresh(ctx context.Context, n int64) error {
 	})
 }
 
-// stop leaves the streams and returns how many of the first endpoint were
+// Stop leaves the streams and returns how many of the first endpoint were
 // still open.
-func (w *watchers) stop() (open int) {
+func (w *Watchers) Stop() (open int) {
 	for _, one := range w.first {
 		if !one.ended.Load() {
 			open++

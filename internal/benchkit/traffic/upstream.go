@@ -1,4 +1,4 @@
-package main
+package traffic
 
 import (
 	"context"
@@ -15,11 +15,14 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
 )
 
-// What the client and the upstream agree on.
+// What the client, the upstream and the configuration agree on.
 const (
-	first     = "/mcp"        // the endpoint that every configuration has
-	second    = "/second/mcp" // the one that every second has
-	wellKnown = "/.well-known/oauth-protected-resource"
+	First     = "/mcp"        // the endpoint that every configuration has
+	Second    = "/second/mcp" // the one that every second has
+	WellKnown = "/.well-known/oauth-protected-resource"
+
+	// NoEndpoint is the body of the site's own 404.
+	NoEndpoint = "no such endpoint"
 
 	idHeader  = "X-Id"  // names a request
 	askHeader = "X-Ask" // says what to answer, one of the following
@@ -28,15 +31,19 @@ const (
 	askRefuse = "refuse"
 	askBare   = "bare" // 401 without a challenge
 
-	tick = 100 * time.Millisecond // between the events of a stream
+	// Tick is the time between the events of a stream.
+	Tick = 100 * time.Millisecond
 )
 
-// upstream is an MCP server that counts what reaches it.
-type upstream struct {
-	addr   string
+// closeLimit is how long handlers may run when their clients have left.
+const closeLimit = 90 * time.Second
+
+// Upstream is an MCP server that counts what reaches it.
+type Upstream struct {
+	Addr   string
 	server *http.Server
-	open   atomic.Int64 // handlers that run
-	conns  atomic.Int64
+	Open   atomic.Int64 // handlers that run
+	Conns  atomic.Int64 // connections that are open
 	ids    atomic.Int64 // given to requests
 	mu     sync.Mutex
 	seen   map[string]*arrival
@@ -48,18 +55,19 @@ type arrival struct {
 	first chan struct{} // closed when it has come
 }
 
-func startUpstream() (*upstream, error) {
+// StartUpstream starts an upstream at a loopback address.
+func StartUpstream() (*Upstream, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	u := &upstream{addr: l.Addr().String(), seen: make(map[string]*arrival)}
+	u := &Upstream{Addr: l.Addr().String(), seen: make(map[string]*arrival)}
 	u.server = &http.Server{Handler: u, ReadHeaderTimeout: time.Minute, ConnState: func(_ net.Conn, s http.ConnState) {
 		switch s {
 		case http.StateNew:
-			u.conns.Add(1)
+			u.Conns.Add(1)
 		case http.StateClosed, http.StateHijacked:
-			u.conns.Add(-1)
+			u.Conns.Add(-1)
 		default:
 		}
 	}}
@@ -67,9 +75,12 @@ func startUpstream() (*upstream, error) {
 	return u, nil
 }
 
+// Close ends the upstream.
+func (u *Upstream) Close() { _ = u.server.Close() }
+
 // announce says that a request is about to be sent. The channel is closed when
 // it arrives.
-func (u *upstream) announce(id string) <-chan struct{} {
+func (u *Upstream) announce(id string) <-chan struct{} {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	a := &arrival{first: make(chan struct{})}
@@ -78,7 +89,7 @@ func (u *upstream) announce(id string) <-chan struct{} {
 }
 
 // forget returns how often an announced request has arrived.
-func (u *upstream) forget(id string) int {
+func (u *Upstream) forget(id string) int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	a := u.seen[id]
@@ -89,7 +100,7 @@ func (u *upstream) forget(id string) int {
 	return a.times
 }
 
-func (u *upstream) arrived(id string) {
+func (u *Upstream) arrived(id string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if a := u.seen[id]; a != nil {
@@ -99,22 +110,23 @@ func (u *upstream) arrived(id string) {
 	}
 }
 
-// waitClosed waits until no handler runs.
-func (u *upstream) waitClosed(ctx context.Context) error {
-	return benchkit.Poll(ctx, settleLimit, func() error {
-		if n := u.open.Load(); n > 0 {
+// WaitClosed waits until no handler runs.
+func (u *Upstream) WaitClosed(ctx context.Context) error {
+	return benchkit.Poll(ctx, closeLimit, func() error {
+		if n := u.Open.Load(); n > 0 {
 			return fmt.Errorf("%d handlers of the upstream are still open", n)
 		}
 		return nil
 	})
 }
 
-func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	u.open.Add(1)
-	defer u.open.Add(-1)
-	if path, ok := strings.CutPrefix(r.URL.Path, wellKnown); ok {
+// ServeHTTP implements http.Handler.
+func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	u.Open.Add(1)
+	defer u.Open.Add(-1)
+	if path, ok := strings.CutPrefix(r.URL.Path, WellKnown); ok {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprintf(w, `{"resource":"http://%s%s","authorization_servers":["https://login.example.com"]}`, u.addr, path)
+		_, _ = fmt.Fprintf(w, `{"resource":"http://%s%s","authorization_servers":["https://login.example.com"]}`, u.Addr, path)
 		return
 	}
 	id := r.Header.Get(idHeader)
@@ -137,7 +149,7 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case askHold:
 		<-r.Context().Done()
 	case askRefuse:
-		w.Header().Set("WWW-Authenticate", challenge(id, u.addr, r.URL.Path))
+		w.Header().Set("WWW-Authenticate", challenge(id, u.Addr, r.URL.Path))
 		w.WriteHeader(http.StatusUnauthorized)
 		_, _ = io.WriteString(w, answer(id, len(body)))
 	case askBare:
@@ -152,7 +164,7 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // stream sends events until the client leaves.
 func stream(w http.ResponseWriter, r *http.Request, id string) {
 	w.Header().Set("Content-Type", "text/event-stream")
-	t := time.NewTicker(tick)
+	t := time.NewTicker(Tick)
 	defer t.Stop()
 	for n := 1; ; n++ {
 		_, _ = io.WriteString(w, event(id, n))
@@ -181,5 +193,5 @@ func answer(id string, n int) string {
 // challenge is a challenge of one request, with the metadata URL of an
 // endpoint at addr.
 func challenge(id, addr, path string) string {
-	return fmt.Sprintf(`Bearer realm="%s", error="invalid_token", resource_metadata="http://%s%s%s"`, id, addr, wellKnown, path)
+	return fmt.Sprintf(`Bearer realm="%s", error="invalid_token", resource_metadata="http://%s%s%s"`, id, addr, WellKnown, path)
 }

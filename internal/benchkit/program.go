@@ -1,4 +1,4 @@
-package main
+package benchkit
 
 import (
 	"bufio"
@@ -11,17 +11,19 @@ import (
 	"time"
 )
 
-// serverMode has this program be the server of a session.
-const serverMode = "BENCH_SESSIONS_SERVER"
+// ProgramMode is the variable of the environment that has a program of bench/ be the server of a
+// session. Its main function has to call Program if it is set.
+const ProgramMode = "BENCH_PROGRAM"
 
-// serve answers on standard output what comes on standard input. A call answers with
+// Program answers on standard output what comes on standard input. A call answers with
 // the number of the process, or does what its argument asks for:
 //
 //   - fork: starts another process that holds the pipes, and answers with its number;
 //   - stubborn: takes no notice of the end of its input and of SIGTERM any more;
-//   - hang: gives no answer.
-func serve() {
-	if os.Getenv(serverMode) == "hold" {
+//   - hang: gives no answer;
+//   - die: ends without an answer.
+func Program() {
+	if os.Getenv(ProgramMode) == "hold" {
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP)
 		select {}
 	}
@@ -49,12 +51,14 @@ func serve() {
 			result = `{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"s","version":"1"}}`
 		case m.Params.Do == "hang":
 			continue
+		case m.Params.Do == "die":
+			os.Exit(1)
 		case m.Params.Do == "stubborn":
 			signal.Ignore(syscall.SIGTERM)
 			stubborn = true
 		case m.Params.Do == "fork":
 			cmd := exec.Command(os.Args[0])
-			cmd.Env = []string{serverMode + "=hold"}
+			cmd.Env = []string{ProgramMode + "=hold"}
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 			if cmd.Start() != nil {
 				os.Exit(98)

@@ -1,4 +1,4 @@
-package main
+package traffic
 
 import (
 	"context"
@@ -23,50 +23,29 @@ const (
 	largePad      = 200 << 10 // over what the bridge holds in memory
 )
 
-// tally counts what became of requests and streams, by kind.
-type tally struct {
-	mu     sync.Mutex
-	counts map[string]int
-	failed map[string]int
-	firsts map[string]string // of each kind of failure
-}
-
-func newTally() *tally {
-	return &tally{counts: make(map[string]int), failed: make(map[string]int), firsts: make(map[string]string)}
-}
-
-func (t *tally) count(kind string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.counts[kind]++
-}
-
-func (t *tally) fail(kind, format string, args ...any) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.failed[kind]++; t.failed[kind] == 1 {
-		t.firsts[kind] = fmt.Sprintf(format, args...)
-	}
-}
-
-// load sends requests to the site and judges what comes back.
-type load struct {
-	*tally
-	caddy  *caddy
-	up     *upstream
+// Load sends requests to a site and judges what comes back. The site has the endpoint First, in
+// every second configuration the endpoint Second, and answers with NoEndpoint where neither is.
+type Load struct {
+	*benchkit.Tally
+	site    string
+	reloads *Reloads
+	up      *Upstream
+	// plain says that there is reverse_proxy in place of mcp_auth_bridge.
+	plain  bool
 	client *http.Client
 	mu     sync.Mutex
 	closed []*attempt
 }
 
-func newLoad(c *caddy, up *upstream, t *tally) *load {
-	l := &load{tally: t, caddy: c, up: up}
+// New returns a load for a site that is reloaded as r says.
+func New(site string, r *Reloads, up *Upstream, t *benchkit.Tally, plain bool) *Load {
+	l := &Load{Tally: t, site: site, reloads: r, up: up, plain: plain}
 	l.client = &http.Client{
 		Timeout: 0, // streams have none
 		Transport: &http.Transport{
 			MaxIdleConnsPerHost: 64,
 			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-				born := c.settled()
+				born := r.Settled()
 				conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 				if err != nil {
 					return nil, err
@@ -78,6 +57,9 @@ func newLoad(c *caddy, up *upstream, t *tally) *load {
 	}
 	return l
 }
+
+// CloseIdle closes the connections that no request uses.
+func (l *Load) CloseIdle() { l.client.CloseIdleConnections() }
 
 // bornConn knows how many reloads were over when it was dialled.
 type bornConn struct {
@@ -97,8 +79,8 @@ type attempt struct {
 }
 
 // request prepares a request that asks for an answer.
-func (l *load) request(ctx context.Context, method, path, ask string, pad int) (*attempt, *http.Request, int) {
-	a := &attempt{id: fmt.Sprintf("r%d", l.up.ids.Add(1)), method: method, born: l.caddy.settled()}
+func (l *Load) request(ctx context.Context, method, path, ask string, pad int) (*attempt, *http.Request, int) {
+	a := &attempt{id: fmt.Sprintf("r%d", l.up.ids.Add(1)), method: method, born: l.reloads.Settled()}
 	a.stream = ask == askStream || ask == askHold
 	a.arrived = l.up.announce(a.id)
 	var body io.Reader
@@ -108,7 +90,7 @@ func (l *load) request(ctx context.Context, method, path, ask string, pad int) (
 		body, n = strings.NewReader(text), len(text)
 	}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn: func(string) { a.reused, a.born = false, l.caddy.settled() },
+		GetConn: func(string) { a.reused, a.born = false, l.reloads.Settled() },
 		GotConn: func(info httptrace.GotConnInfo) {
 			a.conns++
 			a.reused = info.Reused
@@ -118,7 +100,7 @@ func (l *load) request(ctx context.Context, method, path, ask string, pad int) (
 		},
 		GotFirstResponseByte: func() { a.answered.Store(true) },
 	})
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+l.caddy.Site+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+l.site+path, body)
 	if err != nil {
 		panic(err) // of constants
 	}
@@ -143,19 +125,19 @@ func (l *load) request(ctx context.Context, method, path, ask string, pad int) (
 //
 //   - not a byte of an answer has come,
 //   - a reload began after the connection was dialled, or while it was,
-//   - the request has never reached the upstream (see settleClosed).
+//   - the request has never reached the upstream (see SettleClosed).
 //
 // All else is a failure.
-func (l *load) unanswered(a *attempt, err error) {
+func (l *Load) unanswered(a *attempt, err error) {
 	switch {
 	case a.answered.Load():
-		l.fail("answer cut in its header", "%s: %v", a.id, err)
+		l.Fail("answer cut in its header", "%s: %v", a.id, err)
 	case !benchkit.ClosedByServer(err):
-		l.fail("no answer", "%s: %v", a.id, err)
-	case a.born >= l.caddy.begun.Load():
-		l.fail("connection closed without a reload", "%s: %v", a.id, err)
+		l.Fail("no answer", "%s: %v", a.id, err)
+	case a.born >= l.reloads.Begun():
+		l.Fail("connection closed without a reload", "%s: %v", a.id, err)
 	case a.reused && a.method == http.MethodGet:
-		l.fail("connection closed where Go's client sends again", "%s: %v", a.id, err)
+		l.Fail("connection closed where Go's client sends again", "%s: %v", a.id, err)
 	default:
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -165,59 +147,64 @@ func (l *load) unanswered(a *attempt, err error) {
 	l.up.forget(a.id)
 }
 
-// settleClosed says, after the load, which of the requests whose connection
+// SettleClosed says, after the load, which of the requests whose connection
 // was closed had reached the upstream, so that their answers were lost.
-func (l *load) settleClosed() {
+func (l *Load) SettleClosed() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.closed {
 		kind := closedKinds[a.stream][a.reused]
 		if l.up.forget(a.id) > 0 {
-			l.fail("answer lost: the upstream had the request", "%s, %s", a.id, kind)
+			l.Fail("answer lost: the upstream had the request", "%s, %s", a.id, kind)
 		} else {
-			l.count(kind)
+			l.Count(kind)
 		}
 	}
 	l.closed = nil
 }
 
 // settled counts a request that has got its answer.
-func (l *load) settled(a *attempt) {
+func (l *Load) settled(a *attempt) {
 	if a.conns > 1 {
-		l.count(sentAgain)
+		l.Count(sentAgain)
 	}
 	if times := l.up.forget(a.id); times > 1 && (a.conns == 1 || a.method == http.MethodPost) {
-		l.fail("request reached the upstream more than once", "%s: %d times", a.id, times)
+		l.Fail("request reached the upstream more than once", "%s: %d times", a.id, times)
 	}
 }
 
-// work sends one request after the other until ctx ends; the last one gets its
+// Work sends one request after the other until ctx ends; the last one gets its
 // answer still.
-func (l *load) work(ctx context.Context) {
+func (l *Load) Work(ctx context.Context) {
 	for i := rand.IntN(16); ctx.Err() == nil; i++ {
-		switch i % 8 {
-		case 4:
-			l.call(first, askRefuse, 0)
-		case 5:
-			l.call(first, askBare, 0)
-		case 6:
-			l.call(second, "", 0)
-		case 7:
-			l.metadata()
-		case 3:
-			l.call(first, "", (i/8%2)*largePad)
-		default:
-			l.call(first, "", rand.IntN(2000))
-		}
+		l.Request(i)
+	}
+}
+
+// Request sends request i of a row of requests of all kinds, and waits for its answer.
+func (l *Load) Request(i int) {
+	switch i % 8 {
+	case 4:
+		l.call(First, askRefuse, 0)
+	case 5:
+		l.call(First, askBare, 0)
+	case 6:
+		l.call(Second, "", 0)
+	case 7:
+		l.metadata()
+	case 3:
+		l.call(First, "", (i/8%2)*largePad)
+	default:
+		l.call(First, "", rand.IntN(2000))
 	}
 }
 
 // exchange sends a request and has its answer judged.
-func (l *load) exchange(method, path, ask string, pad int, judge func(a *attempt, sent int, res *http.Response, body string) error) {
+func (l *Load) exchange(method, path, ask string, pad int, judge func(a *attempt, sent int, res *http.Response, body string) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()
 	a, req, sent := l.request(ctx, method, path, ask, pad)
-	l.count(requestsSent)
+	l.Count(requestsSent)
 	res, err := l.client.Do(req)
 	if err != nil {
 		l.unanswered(a, err)
@@ -227,39 +214,39 @@ func (l *load) exchange(method, path, ask string, pad int, judge func(a *attempt
 	body, err := io.ReadAll(res.Body)
 	l.settled(a)
 	if err != nil {
-		l.fail("answer cut in its body", "%s: %d bytes, then %v", a.id, len(body), err)
+		l.Fail("answer cut in its body", "%s: %d bytes, then %v", a.id, len(body), err)
 		return
 	}
 	if err := judge(a, sent, res, string(body)); err != nil {
 		kind := strings.TrimSpace("wrong answer to " + req.Method + " " + path + " " + ask)
-		config, begun := res.Header.Get("X-Config"), l.caddy.begun.Load()
+		config, begun := res.Header.Get("X-Config"), l.reloads.Begun()
 		if config != strconv.FormatInt(begun, 10) {
 			kind += ", by a configuration that is being replaced"
 		}
-		l.fail(kind, "%s, configuration %s, reload %d has begun: %v", a.id, config, begun, err)
+		l.Fail(kind, "%s, configuration %s, reload %d has begun: %v", a.id, config, begun, err)
 		return
 	}
-	l.count(requestsAnswered)
+	l.Count(requestsAnswered)
 }
 
 // call sends a message. What comes has to be its own.
-func (l *load) call(path, ask string, pad int) {
+func (l *Load) call(path, ask string, pad int) {
 	l.exchange(http.MethodPost, path, ask, pad, func(a *attempt, sent int, res *http.Response, body string) error {
 		status, lines := http.StatusOK, []string(nil)
 		switch ask {
 		case askRefuse:
-			addr := l.caddy.Site
-			if l.caddy.plain {
-				addr = l.up.addr
+			addr := l.site
+			if l.plain {
+				addr = l.up.Addr
 			}
 			status, lines = http.StatusUnauthorized, []string{challenge(a.id, addr, path)}
 		case askBare:
 			status = http.StatusUnauthorized
-			if !l.caddy.plain {
-				lines = []string{`Bearer resource_metadata="http://` + l.caddy.Site + wellKnown + path + `"`}
+			if !l.plain {
+				lines = []string{`Bearer resource_metadata="http://` + l.site + WellKnown + path + `"`}
 			}
 		}
-		if path == second && res.StatusCode == http.StatusNotFound && body == noEndpoint {
+		if path == Second && res.StatusCode == http.StatusNotFound && body == NoEndpoint {
 			return nil
 		}
 		if res.StatusCode != status {
@@ -276,14 +263,14 @@ func (l *load) call(path, ask string, pad int) {
 }
 
 // metadata asks for the metadata of the first endpoint.
-func (l *load) metadata() {
-	addr := l.caddy.Site
-	if l.caddy.plain {
-		addr = l.up.addr
+func (l *Load) metadata() {
+	addr := l.site
+	if l.plain {
+		addr = l.up.Addr
 	}
-	l.exchange(http.MethodGet, wellKnown+first, "", 0, func(_ *attempt, _ int, res *http.Response, body string) error {
+	l.exchange(http.MethodGet, WellKnown+First, "", 0, func(_ *attempt, _ int, res *http.Response, body string) error {
 		var doc struct{ Resource string }
-		if err := json.Unmarshal([]byte(body), &doc); err != nil || res.StatusCode != http.StatusOK || doc.Resource != "http://"+addr+first {
+		if err := json.Unmarshal([]byte(body), &doc); err != nil || res.StatusCode != http.StatusOK || doc.Resource != "http://"+addr+First {
 			return fmt.Errorf("got status %d, body %.200q", res.StatusCode, body)
 		}
 		return nil
