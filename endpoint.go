@@ -62,6 +62,7 @@ func (h *Handler) describe() *site.Handler {
 		Path: h.Endpoint, FixedPath: h.base.path,
 		Line: h.line, Upstream: h.upstreamName(), Proxy: h.ReverseProxy,
 		Middleware: h.isMiddleware(), RunsProgram: !h.upstream.proxied && h.edge == nil,
+		TakesUser:    h.Authorize != nil && h.Authorize.CaddyUser,
 		NeedsNext:    h.ReverseProxy == nil && !h.bridges(),
 		RootMetadata: h.RootMetadata != nil && *h.RootMetadata, ServesMetadata: !h.metadataOff(), BridgesServer: h.bridgesServer(),
 	}

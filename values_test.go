@@ -39,7 +39,7 @@ func TestValuesThatAreMeant(t *testing.T) {
 		"named route in two blocks":             "&(mcp) {\n\tmcp_auth_bridge localhost:3000\n}\nmcp.example.com {\n\thandle /api* {\n\t\tinvoke mcp\n\t}\n\thandle /mcp* {\n\t\tinvoke mcp\n\t}\n\tmcp_auth_bridge metadata\n}",
 		"authorize with hosts":                  ":8080 {\n\tmcp_auth_bridge localhost:3000 {\n\t\thosts mcp.example.com\n\t\tauthorize {\n\t\t\tissuer https://login.example.com\n\t\t}\n\t}\n}",
 		"authorize with an audience":            ":8080 {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorize {\n\t\t\tissuer https://login.example.com {\n\t\t\t\taudience api://files\n\t\t\t}\n\t\t}\n\t}\n}",
-		"authorize of users of Caddy":           ":8080 {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorize {\n\t\t\tcaddy_user\n\t\t}\n\t}\n}",
+		"authorize of users of Caddy":           ":8080 {\n\tbasic_auth /mcp* {\n\t\talice $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n\t}\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorize {\n\t\t\tcaddy_user\n\t\t}\n\t}\n}",
 		"rule beside a wider one":               "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorize {\n\t\t\tissuer https://login.example.com\n\t\t\ttools read_*\n\t\t\ttools * {\n\t\t\t\tscope files:write\n\t\t\t}\n\t\t}\n\t}\n}",
 		"resource with a comma":                 "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorize {\n\t\t\tissuer https://login.example.com\n\t\t\tresources file:///a,b {\n\t\t\t\tscope a\n\t\t\t}\n\t\t}\n\t}\n}",
 		"keys of a private network":             "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorize {\n\t\t\tissuer https://login.example.com {\n\t\t\t\tjwks http://keycloak:8080/certs\n\t\t\t}\n\t\t}\n\t}\n}",

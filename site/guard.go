@@ -3,6 +3,7 @@ package site
 import (
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -100,6 +101,11 @@ func (c *coverage) guarded() bool {
 	})
 }
 
+// authenticated reports whether some request that arrives meets a login.
+func (c *coverage) authenticated() bool {
+	return slices.ContainsFunc(c.asked, func(t tried) bool { return t.meets(asksLogin) != never || t.meets(mayAskLogin) != never })
+}
+
 // gap returns a request that meets a guard of a kind, and one that arrives without.
 // The first may do so on some ways only. Requests for different hosts are compared
 // if acrossHosts is set.
@@ -193,7 +199,7 @@ func (c *coverage) check() (Warning, error) {
 		return Warning{}, c.errGap(with, without, turnsAway)
 	}
 	if with, without := c.gap(mayAskLogin, false); with != nil && c.gapMatters(asksLogin) {
-		return Warning{Message: "guard may not cover every path of the endpoint", Endpoint: name, Path: without.path, Advice: c.cure(with, without, guardName(with, mayAskLogin))}, nil
+		return Warning{Message: "guard may not cover every path of the endpoint", Endpoint: name, Path: without.path, Advice: c.cure(with, without, guardDirective(with, mayAskLogin))}, nil
 	}
 	if with, without := c.unlike(turnsAway, func(a, b *tried) bool { return a.method == b.method && a.host == b.host && a.later == b.later }); with != nil {
 		return Warning{
@@ -219,6 +225,12 @@ func (c *coverage) check() (Warning, error) {
 			Advice: guardName(&tried{ways: []way{{met: c.behind}}}, asksLogin) + " is not asked, because the endpoint answers before it: if it is meant for the endpoint, put it in front",
 		}, nil
 	}
+	if c.handler.TakesUser && !c.gaveUp && !c.authenticated() {
+		return Warning{
+			Message: "no handler in front authenticates a user", Endpoint: name, Path: c.paths[0],
+			Advice: "`caddy_user` accepts the user of a handler in front of the endpoint: write `" + strings.TrimSpace("basic_auth "+matcherFor(c.paths)) + "` or another login there, or remove `caddy_user`",
+		}, nil
+	}
 	if c.gaveUp {
 		return Warning{
 			Message: "too many routes to tell whether a guard covers it", Endpoint: name,
@@ -242,7 +254,7 @@ func (c *coverage) name() string {
 
 func (c *coverage) errGap(with, without *tried, kind guardKind) error {
 	return fmt.Errorf("%s: %s guards %s, but not %s, which is answered too; %s",
-		c.name(), guardName(with, kind), with.request(without), without.request(with), c.cure(with, without, guardName(with, kind)))
+		c.name(), guardName(with, kind), with.request(without), without.request(with), c.cure(with, without, guardDirective(with, kind)))
 }
 
 // request names a request by what it differs in from another.
@@ -260,12 +272,21 @@ func (t *tried) request(other *tried) string {
 	return s
 }
 
-// cure is the line to write, which begins with a guard's directive.
+// cure is the line to write, which begins with a guard's directive, if that is known.
 func (c *coverage) cure(with, without *tried, directive string) string {
 	matcher := matcherFor(c.paths)
-	line := "write `" + strings.TrimSpace(directive+" "+matcher) + "`"
-	if strings.Contains(matcher, " ") {
+	var line string
+	switch several := strings.Contains(matcher, " "); {
+	case directive == "" && matcher == "":
+		line = "write its directive for all paths,"
+	case directive == "" && several:
+		line = fmt.Sprintf("write `@mcp path %s`, and `@mcp` after its directive", matcher)
+	case directive == "":
+		line = fmt.Sprintf("write `%s` after its directive", matcher)
+	case several:
 		line = fmt.Sprintf("write `@mcp path %s` and `%s @mcp`", matcher, directive)
+	default:
+		line = "write `" + strings.TrimSpace(directive+" "+matcher) + "`"
 	}
 	switch {
 	case with.path != without.path:
@@ -293,36 +314,73 @@ func matcherFor(paths []string) string {
 	return matcher
 }
 
-// guardName is the directive that sets up the guard of a kind that a request meets.
-func guardName(t *tried, kind guardKind) string {
+// directives are the directives that set up a guard, by the authentication provider or the
+// handler that they make.
+var directives = map[string]string{
+	"http_basic":    "basic_auth",
+	"authorizer":    "authorize",    // of caddy-security
+	"authenticator": "authenticate", // of caddy-security
+}
+
+// first is the first guard of a kind that a request meets.
+func (t *tried) first(kind guardKind) (guard, bool) {
 	for _, w := range t.ways {
 		for _, g := range w.met {
-			if g.kind != kind {
-				continue
+			if g.kind == kind {
+				return g, true
 			}
-			switch h := g.handler.(type) {
-			case *caddyauth.Authentication:
-				for name := range h.Providers {
-					if name == "http_basic" {
-						return "basic_auth"
-					}
-				}
-				return "authentication"
-			case *caddyhttp.StaticResponse:
-				if h.Abort {
-					return "abort"
-				}
-				return "respond"
-			case *caddyhttp.StaticError:
-				return "error"
-			}
-			if kind == mayAskLogin {
-				return strings.TrimPrefix(caddy.GetModuleID(g.handler), "http.handlers.")
-			}
-			return "forward_auth"
 		}
 	}
-	return "the guard"
+	return guard{}, false
+}
+
+// guardDirective is the directive that sets up the guard of a kind that a request meets. It is
+// empty if that is not known: a plugin may call its directive as it likes.
+func guardDirective(t *tried, kind guardKind) string {
+	g, _ := t.first(kind)
+	directive, _ := g.setUpBy()
+	return directive
+}
+
+// guardName names the guard of a kind that a request meets, in a sentence.
+func guardName(t *tried, kind guardKind) string {
+	g, ok := t.first(kind)
+	if !ok {
+		return "the guard"
+	}
+	directive, plugin := g.setUpBy()
+	if directive == "" {
+		return "the login of `" + plugin + "`"
+	}
+	return directive
+}
+
+// setUpBy returns the directive of a guard, or else the name that its plugin has in JSON.
+func (g guard) setUpBy() (directive, plugin string) {
+	switch h := g.handler.(type) {
+	case nil:
+		return "", ""
+	case *caddyauth.Authentication:
+		names := slices.Sorted(maps.Keys(h.Providers))
+		for _, name := range names {
+			if directive = directives[name]; directive != "" {
+				return directive, name
+			}
+		}
+		return "", strings.Join(names, ", ")
+	case *caddyhttp.StaticResponse:
+		if h.Abort {
+			return "abort", ""
+		}
+		return "respond", ""
+	case *caddyhttp.StaticError:
+		return "error", ""
+	}
+	if g.kind == mayAskLogin {
+		name := strings.TrimPrefix(caddy.GetModuleID(g.handler), "http.handlers.")
+		return directives[name], name
+	}
+	return "forward_auth", ""
 }
 
 // asksForCertificate reports whether every connection to a place has to show a

@@ -73,6 +73,8 @@ type Handler struct {
 	// RunsProgram is set if the server itself checks no credentials, so that a guard in
 	// front of the endpoint decides alone.
 	RunsProgram bool
+	// TakesUser is set if the endpoint accepts the user of a handler in front.
+	TakesUser bool
 	// NeedsNext is set if the endpoint answers nothing by itself.
 	NeedsNext bool
 	// RootMetadata is set if the endpoint also owns the well-known URL without a path.

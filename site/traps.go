@@ -243,10 +243,13 @@ func (p *Place) guardsMetadata(h *Handler, hosts []*hostRoutes) Warning {
 	if met == nil || p.alwaysGuarded(hosts, http.MethodOptions, h.Path) == nil {
 		return Warning{} // who excepts preflights knows of the guard
 	}
-	name := guardName(met, asksLogin)
+	line := "write `@private` after the directive of " + guardName(met, asksLogin)
+	if directive := guardDirective(met, asksLogin); directive != "" {
+		line = "write `" + directive + " @private`"
+	}
 	return Warning{
 		"metadata is behind a login, so that no login begins", h.PublicPath(), metadata.WellKnownPath,
-		fmt.Sprintf("browsers' preflights have no credentials either: define a matcher `@private` with the lines `not method OPTIONS` and `not path %s*`, and write `%s @private`", metadata.WellKnownPath, name),
+		fmt.Sprintf("browsers' preflights have no credentials either: define a matcher `@private` with the lines `not method OPTIONS` and `not path %s*`, and %s", metadata.WellKnownPath, line),
 	}
 }
 
@@ -282,9 +285,14 @@ func (p *Place) unguardsByRewrite(h *Handler) Warning {
 		route := &p.before[i]
 		for _, handler := range route.Handlers {
 			if r, ok := handler.(*rewrite.Rewrite); ok && guarding != nil && isOpen(r) {
+				met := &tried{ways: []way{{met: []guard{{guarding, asksLogin}}}}}
+				name := guardName(met, asksLogin)
+				if directive := guardDirective(met, asksLogin); directive != "" {
+					name = "`" + directive + "`"
+				}
 				return Warning{
 					"a rewrite behind a guard may lead past it", h.PublicPath(), h.Path,
-					fmt.Sprintf("the guard sees the path before the rewrite: write the rewrite before `%s`", guardName(&tried{ways: []way{{met: []guard{{guarding, asksLogin}}}}}, asksLogin)),
+					"the guard sees the path before the rewrite: write the rewrite before " + name,
 				}
 			}
 			if len(pathsIn(route.MatcherSets, nil)) > 0 && isLogin(handler) {

@@ -6,14 +6,40 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
+
+// pluginLogin is the login of a plugin, whose directive has another name than its module.
+type pluginLogin struct{}
+
+func (pluginLogin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.authentication.providers.test_provider", New: func() caddy.Module { return pluginLogin{} }}
+}
+
+func (pluginLogin) Authenticate(http.ResponseWriter, *http.Request) (caddyauth.User, bool, error) {
+	return caddyauth.User{}, false, nil
+}
+
+func init() {
+	caddy.RegisterModule(pluginLogin{})
+	httpcaddyfile.RegisterHandlerDirective("test_login", func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		return caddyauth.Authentication{ProvidersRaw: caddy.ModuleMap{"test_provider": []byte("{}")}}, nil
+	})
+	httpcaddyfile.RegisterDirectiveOrder("test_login", httpcaddyfile.Before, "basic_auth")
+}
 
 // What a start refuses for places and guards, `caddy validate` refuses too, with the same
 // words, and it logs the same warnings, each once.
 func TestValidateRefusesWhatStartRefuses(t *testing.T) {
 	const login = "basic_auth %s {\n\t\tuser " + mcptest.Bcrypted + "\n\t}\n\t"
+	const takesUser = "mcp_auth_bridge localhost:1 {\n\t\tauthorize {\n\t\t\tcaddy_user\n\t\t}\n\t}"
+	t.Setenv("MCP_TEST_KEY", "0123456789abcdef")
 	for _, tt := range []struct{ name, site, refused, warned string }{
 		{"guard for one form", fmt.Sprintf(login, "/mcp") + "mcp_auth_bridge localhost:1", "basic_auth guards /mcp, but not /mcp/", ""},
 		{"guard in a named route", "invoke guard\n\tmcp_auth_bridge localhost:1", "basic_auth guards /mcp, but not /mcp/", ""},
@@ -40,6 +66,14 @@ func TestValidateRefusesWhatStartRefuses(t *testing.T) {
 		{"login for the endpoint", fmt.Sprintf(login, "/mcp*") + "mcp_auth_bridge localhost:1", "", ""},
 		{"login but for metadata", "@private not path /.well-known/oauth-protected-resource*\n\t" + fmt.Sprintf(login, "@private") + "mcp_auth_bridge localhost:1", "", ""},
 		{"login but for preflights", "@private not method OPTIONS\n\t" + fmt.Sprintf(login, "@private") + "mcp_auth_bridge localhost:1", "", ""},
+		{"login of a plugin for everything", "test_login\n\tmcp_auth_bridge localhost:1", "", "and write `@private` after the directive of the login of `test_provider`"},
+		{"login of a plugin for one form", "test_login /mcp\n\tmcp_auth_bridge localhost:1", "the login of `test_provider` guards /mcp, but not /mcp/, which is answered too; write `/mcp*` after its directive", ""},
+		{"rewrite behind the login of a plugin", "route {\n\ttest_login /mcp*\n\turi path_regexp ^/v[0-9]+/mcp$ /mcp\n\tmcp_auth_bridge localhost:1\n\t}", "", "write the rewrite before the login of `test_provider`"},
+		{"user of nobody", takesUser, "", "no handler in front authenticates a user"},
+		{"user or key of nobody", strings.Replace(takesUser, "caddy_user", "caddy_user\n\t\t\tkey k {env.MCP_TEST_KEY}", 1), "", "no handler in front authenticates a user"},
+		{"user of a login", fmt.Sprintf(login, "/mcp*") + takesUser, "", ""},
+		{"user of the login of a plugin", "test_login /mcp*\n\t" + takesUser, "", ""},
+		{"user of a login behind", "route {\n\t" + takesUser + "\n\t" + fmt.Sprintf(login, "") + "\n\t}", "", "guard is behind the endpoint"},
 		{"login for everything, behind a middleware", "route {\n\tmcp_auth_bridge\n\t" + fmt.Sprintf(login, "") + "reverse_proxy localhost:1\n\t}", "", ""},
 		{"handle_path of the endpoint", "handle_path /mcp* {\n\t\tmcp_auth_bridge localhost:1\n\t}", "", "clients have to use the endpoint's path twice"},
 		{"rewrite behind a guard", "route {\n\t" + fmt.Sprintf(login, "/mcp*") + "uri path_regexp ^/v[0-9]+/mcp$ /mcp\n\tmcp_auth_bridge localhost:1\n\t}", "", "a rewrite behind a guard may lead past it"},
