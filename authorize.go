@@ -52,6 +52,8 @@ func (h *Handler) checkBesideAuthorize() error {
 		return errors.New("authorization_server: excludes authorize, whose issuers stand for themselves; remove authorization_server, or remove authorize if the MCP server has a login of its own")
 	case h.metadataOff() && len(h.Authorize.Issuers) > 0:
 		return errors.New("metadata off: excludes authorize with an issuer, which clients find by the metadata; remove `metadata off`")
+	case h.Metadata.isSet() && len(h.Authorize.Issuers) == 0:
+		return errors.New("metadata: has no effect beside authorize without an issuer, because clients that cannot log in have no use for it; remove the block metadata, or write `issuer https://login.example.com` in authorize")
 	case h.Metadata != nil && len(h.Metadata.AuthorizationServers) > 0:
 		return errors.New("metadata authorization_servers: excludes authorize, because the metadata names its issuers; remove authorization_servers, and write each server as an `issuer`")
 	}

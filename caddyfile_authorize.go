@@ -204,6 +204,9 @@ func readKey(s setting, c *edge.Config) error {
 		return s.Errf("%s: needs a name and a value%s", s.label, s.as())
 	}
 	for _, scope := range values[2:] {
+		if hasPlaceholder(scope) {
+			return s.Errf("%s: %q: %s", s.label, scope, atLoad(scope))
+		}
 		if strings.Contains(scope, ",") {
 			return s.Errf("%s: %q has a comma; separate scopes with spaces, as in `key %s %s %s`", s.label, scope, values[0], shownKey(values[1]), withoutCommas(values[2:]))
 		}

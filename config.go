@@ -248,9 +248,14 @@ func (c *CORSConfig) check() error {
 	return nil
 }
 
+// isSet reports whether an option beside Disabled is set.
+func (m *MetadataConfig) isSet() bool {
+	return m != nil && (len(m.AuthorizationServers)+len(m.ScopesSupported)+len(m.Set) > 0 || m.ResourceName != "" || m.KeepResource || m.TTL != 0)
+}
+
 // check refuses options beside `off`.
 func (m *MetadataConfig) check() error {
-	if m != nil && m.Disabled && (len(m.AuthorizationServers)+len(m.ScopesSupported)+len(m.Set) > 0 || m.ResourceName != "" || m.KeepResource || m.TTL != 0) {
+	if m.isSet() && m.Disabled {
 		return errors.New("metadata off: excludes the other options of metadata; remove them")
 	}
 	return nil

@@ -30,6 +30,14 @@ func TestRefusedJSON(t *testing.T) {
 		"issuer twice":                {`"authorize":{"issuers":[{"issuer":"https://a.example"},{"issuer":"https://a.example"}]}`, `authorize issuer "https://a.example" is given twice: remove one`},
 		"servers beside authorize":    {`"metadata":{"authorization_servers":["https://b.example"]},"authorize":{"issuers":[{"issuer":"https://a.example"}]}`, "metadata authorization_servers: excludes authorize"},
 		"member of no principal":      {`"authorize":{"issuers":[{"issuer":"https://a.example"}],"when":"principal.claim.x"}`, `principal has no member "claim"`},
+		"placeholder of an audience":  {`"authorize":{"issuers":[{"issuer":"https://a.example","audience":["{env.AUDIENCE}"]}]}`, `authorize issuer audience: "{env.AUDIENCE}": placeholders are not replaced here; write the value itself`},
+		"placeholder of an issuer":    {`"authorize":{"issuers":[{"issuer":"https://{env.HOST}"}]}`, `authorize issuer: "https://{env.HOST}": placeholders are not replaced here; write the value itself`},
+		"placeholder of the keys":     {`"authorize":{"issuers":[{"issuer":"https://a.example","jwks":"https://{env.HOST}/keys"}]}`, `authorize issuer jwks: "https://{env.HOST}/keys": placeholders`},
+		"placeholder of a scope":      {`"authorize":{"issuers":[{"issuer":"https://a.example"}],"scopes":["{file./run/scope}"]}`, `authorize scope: "{file./run/scope}": placeholders`},
+		"placeholder of a rule":       {`"authorize":{"issuers":[{"issuer":"https://a.example"}],"rules":[{"tools":["a"],"scopes":["{env.SCOPE}"]}]}`, `authorize scope: "{env.SCOPE}": placeholders`},
+		"placeholder of a claim":      {`"authorize":{"issuers":[{"issuer":"https://a.example"}],"claims":[{"name":"groups","values":["{env.GROUP}"]}]}`, `authorize claim groups: "{env.GROUP}": placeholders`},
+		"placeholder of an implied":   {`"authorize":{"issuers":[{"issuer":"https://a.example"}],"implies":{"a":["{env.SCOPE}"]}}`, `authorize implies: "{env.SCOPE}": placeholders`},
+		"placeholder of a key's":      {`"authorize":{"keys":[{"name":"k","value":"0123456789abcdef","scope":["{env.SCOPE}"]}]}`, `authorize key k scope: "{env.SCOPE}": placeholders`},
 		"origin of a challenge":       {`"challenge":{"origins":["localhost:1"]}`, "challenge origins"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
 )
 
 // What a request is to an endpoint, as placeholders, logs and traces name it.
@@ -172,7 +173,7 @@ func publish(r *http.Request, placeholder caddy.ReplacerFunc) {
 // hasPlaceholder reports whether a value of an option has a placeholder that is replaced
 // when the configuration is loaded.
 func hasPlaceholder(value string) bool {
-	return strings.Contains(value, "{env.") || strings.Contains(value, "{file.")
+	return edge.HasPlaceholder(value)
 }
 
 // written returns the values that are known when the Caddyfile is read.

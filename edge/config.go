@@ -6,6 +6,7 @@ package edge
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -144,6 +145,11 @@ func (c *Config) Validate() error {
 	if len(c.Issuers)+len(c.Keys) == 0 && !c.CaddyUser {
 		add("accepts nothing: write `issuer https://login.example.com`, `key NAME {env.KEY}` or `caddy_user`")
 	}
+	for _, v := range c.literals() {
+		if i := slices.IndexFunc(v.values, HasPlaceholder); i >= 0 {
+			add("%s: %q: placeholders are not replaced here; write the value itself", v.option, v.values[i])
+		}
+	}
 	for _, i := range c.Issuers {
 		if err := CheckIssuer(i.Issuer); err != nil {
 			errs = append(errs, err)
@@ -190,6 +196,47 @@ func (c *Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// literal is an option whose values are compared as they are written.
+type literal struct {
+	option string
+	values []string
+}
+
+// literals returns the options whose placeholders are not replaced. A Caddyfile with one there is
+// refused earlier, with its line.
+func (c *Config) literals() []literal {
+	all := []literal{{"scope", c.Scopes}}
+	claims := func(of []rules.Claim) {
+		for _, claim := range of {
+			all = append(all, literal{"claim " + claim.Name, claim.Values})
+		}
+	}
+	claims(c.Claims)
+	for _, r := range c.Rules {
+		all = append(all, literal{"scope", r.Scopes})
+		claims(r.Claims)
+	}
+	for _, scope := range slices.Sorted(maps.Keys(c.Implies)) {
+		all = append(all, literal{"implies", append([]string{scope}, c.Implies[scope]...)})
+	}
+	for _, k := range c.Keys {
+		all = append(all, literal{"key " + k.Name + " scope", k.Scope})
+	}
+	for _, i := range c.Issuers {
+		all = append(all, literal{"issuer", []string{i.Issuer}}, literal{"issuer jwks", []string{i.JWKS}}, literal{"issuer audience", i.Audience})
+		if i.Introspect != nil {
+			all = append(all, literal{"issuer introspect", []string{i.Introspect.URL}})
+		}
+	}
+	return all
+}
+
+// HasPlaceholder reports whether a value of an option has a placeholder that is replaced when
+// the configuration is loaded, where the option allows that.
+func HasPlaceholder(value string) bool {
+	return strings.Contains(value, "{env.") || strings.Contains(value, "{file.")
 }
 
 // reserved are the fields that a connection, the protocol or the login needs.
