@@ -156,7 +156,7 @@ func adviceForExit(cause stats.ExitCause, status string) string {
 	case stats.ExitKilled:
 		return "look whether the system, or the limit of its container or unit, ran out of memory (dmesg, journalctl -k), or something else killed it"
 	case stats.ExitNoAnswer:
-		return "write the program an initialize by hand, and look at what it answers; if it has to be downloaded, install it first"
+		return "if it has to be downloaded, install it first; if not, write the program an initialize by hand, and look at what it answers"
 	case stats.ExitRejected:
 		return "look at the error that its client got, and at the last lines of its stderr"
 	case stats.ExitNotMCP:
@@ -178,7 +178,7 @@ func (p *program) Silence() string {
 	if p.wrote.Load() {
 		return "the program took the message, and wrote no answer to it"
 	}
-	return "the program took the message and wrote nothing to its stdout; it may wait for another framing, such as Content-Length, or for input of another kind"
+	return "the program has written nothing to its stdout yet; it may still be starting, or downloading what it needs; if not, it may wait for another framing, such as Content-Length, or for input of another kind"
 }
 
 // AfterDone has f called once the process has ended.
