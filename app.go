@@ -19,6 +19,9 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/sse"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/emitter"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
 )
 
@@ -26,7 +29,6 @@ const appID = "mcp_auth_bridge"
 
 func init() {
 	caddy.RegisterModule(new(App))
-	caddy.RegisterModule(MetadataHandler{})
 }
 
 // App has the options for all MCP endpoints of a configuration. You need to
@@ -49,7 +51,7 @@ type App struct {
 	servers   []*caddyhttp.Server
 	seal      *sync.Mutex
 	sealed    *sse.Sealer
-	emitter   *emitter
+	emitter   *emitter.Emitter
 	ctx       caddy.Context
 	logger    *zap.Logger
 }
@@ -64,20 +66,27 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *App) UnmarshalJSON(data []byte) error {
+	type plain App
+	return suggest.Decode(data, (*plain)(a), "mcp_auth_bridge", nil)
+}
+
 // Provision sets the app up.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.seal = new(sync.Mutex)
 	a.prepared, a.serves = new(sync.Once), new(atomic.Bool)
-	replacer := newOptionReplacer()
-	if replacer.cors(a.CORS); len(replacer.errs) > 0 {
-		return errors.Join(replacer.errs...)
+	replacer := placeholder.NewReplacer()
+	a.CORS.replace(replacer)
+	if err := replacer.Err(); err != nil {
+		return err
 	}
 	events, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("loading the events app: %w", err)
 	}
-	a.emitter = newEmitter(events.(*caddyevents.App), a.logger)
+	a.emitter = emitter.New(events.(*caddyevents.App), a.logger)
 	if err := events.(*caddyevents.App).On("stopping", exitHandler{a}); err != nil {
 		return fmt.Errorf("subscribing to the end of Caddy: %w", err)
 	}
@@ -200,7 +209,7 @@ func errNotServing(err error) error { return caddyhttp.Error(http.StatusServiceU
 
 // Stop implements caddy.App.
 func (a *App) Stop() error {
-	a.emitter.close()
+	a.emitter.Close()
 	return nil
 }
 
@@ -272,63 +281,6 @@ func (a *App) loadSealKey() ([]byte, error) {
 	return key, storage.Store(ctx, sealKey, key)
 }
 
-// MetadataHandler serves the well-known URLs of endpoints inside `handle_path` or
-// `handle`, where requests for those URLs do not arrive. Use it once, outside of
-// these blocks.
-type MetadataHandler struct {
-	app       *App
-	described *site.Handler
-	endpoints []*Handler // of the site; they are known once the app is prepared
-}
-
-// CaddyModule returns the Caddy module information.
-func (MetadataHandler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.handlers.mcp_auth_bridge_metadata",
-		New: func() caddy.Module { return new(MetadataHandler) },
-	}
-}
-
-// Provision sets the handler up.
-func (m *MetadataHandler) Provision(ctx caddy.Context) error {
-	appModule, err := ctx.App(appID)
-	if err != nil {
-		return err
-	}
-	m.app = appModule.(*App)
-	m.described = &site.Handler{Role: site.Metadata, Module: m}
-	m.app.metadata = append(m.app.metadata, m)
-	return m.app.observe(ctx)
-}
-
-// ServeHTTP answers for an endpoint of the same site, else it calls next.
-func (m *MetadataHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if err := m.app.prepare(); err != nil {
-		return settle(m.app.logger, "", w, r, errNotServing(err))
-	}
-	suffix, ok := strings.CutPrefix(r.URL.Path, metadata.WellKnownPath)
-	if m.endpoints == nil {
-		return next.ServeHTTP(w, r)
-	}
-	for _, h := range m.endpoints {
-		if h.metadataOff() {
-			continue
-		}
-		if ok {
-			d := discovery{h}
-			if owned, ok := d.ownsSuffix(suffix); ok {
-				return h.settle(w, r, d.serve(w, r, owned))
-			}
-		}
-		if h.bridgesServer() {
-			if done, err := (bridgedServer{h}).serve(w, r, next); done {
-				return h.settle(w, r, err)
-			}
-		}
-	}
-	return m.passOn(w, r, next)
-}
-
 // logReady logs, when the configuration starts, where the endpoint is.
 func logReady(h *Handler) {
 	fields := []zap.Field{zap.String("endpoint", h.staticPath())}
@@ -380,8 +332,7 @@ func knownOrigin(h *Handler) string {
 
 // Interface guards
 var (
-	_ caddy.App                   = (*App)(nil)
-	_ caddy.Provisioner           = (*App)(nil)
-	_ caddy.Validator             = (*App)(nil)
-	_ caddyhttp.MiddlewareHandler = (*MetadataHandler)(nil)
+	_ caddy.App         = (*App)(nil)
+	_ caddy.Provisioner = (*App)(nil)
+	_ caddy.Validator   = (*App)(nil)
 )

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authserver"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
 )
 
@@ -32,6 +33,12 @@ type AuthorizationServerConfig struct {
 	// Serves only the paths in the metadata and in `paths`. Paths are not learned
 	// from redirects. Default: false.
 	OnlyListed bool `json:"only_listed,omitempty"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *AuthorizationServerConfig) UnmarshalJSON(data []byte) error {
+	type plain AuthorizationServerConfig
+	return suggest.Decode(data, (*plain)(c), "authorization_server", nil)
 }
 
 // check validates the options for an endpoint.

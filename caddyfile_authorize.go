@@ -7,6 +7,7 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
 )
 
 var (
@@ -84,7 +85,7 @@ func known[T any](read func(s setting, to *T) error) func(s setting, to *T) erro
 	return func(s setting, to *T) error {
 		ahead := *s.Dispenser // which does not move that of the option
 		for _, value := range ahead.RemainingArgs() {
-			if hasPlaceholder(value) {
+			if placeholder.In(value) {
 				return s.Errf("%s: %q: %s", s.label, value, atLoad(value))
 			}
 		}
@@ -204,7 +205,7 @@ func readKey(s setting, c *edge.Config) error {
 		return s.Errf("%s: needs a name and a value%s", s.label, s.as())
 	}
 	for _, scope := range values[2:] {
-		if hasPlaceholder(scope) {
+		if placeholder.In(scope) {
 			return s.Errf("%s: %q: %s", s.label, scope, atLoad(scope))
 		}
 		if strings.Contains(scope, ",") {
@@ -217,7 +218,7 @@ func readKey(s setting, c *edge.Config) error {
 
 // shownKey is the value of a key as an error may show it.
 func shownKey(value string) string {
-	if hasPlaceholder(value) {
+	if placeholder.In(value) {
 		return value
 	}
 	return "{env.KEY}"

@@ -1,6 +1,9 @@
 package mcpauthbridge
 
-import "github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+import (
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
+)
 
 var challengeOptions = []blockOption[ChallengeConfig]{
 	{name: "mode", example: "relay", read: func(s setting, c *ChallengeConfig) error {
@@ -32,7 +35,7 @@ func readChallenge(dir *directive, s setting) error {
 	}
 	return readBlock(s.Dispenser, "challenge", challengeOptions, c, func() error {
 		known := *c
-		known.Origins, known.Scope = written(c.Origins), written(c.Scope)
+		known.Origins, known.Scope = placeholder.Written(c.Origins), placeholder.Written(c.Scope)
 		return known.check()
 	})
 }

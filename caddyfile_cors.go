@@ -1,6 +1,10 @@
 package mcpauthbridge
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
+)
 
 var corsOptions = []blockOption[CORSConfig]{
 	{name: "allow_origins", example: "https://app.example.com", read: func(s setting, c *CORSConfig) error { return s.list(&c.AllowOrigins) }},
@@ -25,7 +29,7 @@ func readCORS(dir *directive, s setting) error {
 	}
 	return readBlock(s.Dispenser, "cors", corsOptions, c, func() error {
 		known := *c
-		known.AllowOrigins, known.AllowHeaders, known.ExposeHeaders = written(c.AllowOrigins), written(c.AllowHeaders), written(c.ExposeHeaders)
+		known.AllowOrigins, known.AllowHeaders, known.ExposeHeaders = placeholder.Written(c.AllowOrigins), placeholder.Written(c.AllowHeaders), placeholder.Written(c.ExposeHeaders)
 		_, err := known.policy()
 		return err
 	})

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
 )
 
 var metadataOptions = []blockOption[MetadataConfig]{
@@ -31,7 +32,7 @@ func readMetadata(dir *directive, s setting) error {
 	}
 	return readBlock(s.Dispenser, "metadata", metadataOptions, m, func() error {
 		known := *m
-		known.AuthorizationServers, known.ScopesSupported = written(m.AuthorizationServers), written(m.ScopesSupported)
+		known.AuthorizationServers, known.ScopesSupported = placeholder.Written(m.AuthorizationServers), placeholder.Written(m.ScopesSupported)
 		_, err := metadata.New(known.document())
 		return err
 	})

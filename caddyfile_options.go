@@ -1,6 +1,7 @@
 package mcpauthbridge
 
 import (
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
 )
 
@@ -73,7 +74,7 @@ func readPublicURL(dir *directive, s setting) error {
 	if err := s.one(&dir.h.PublicURL); err != nil {
 		return err
 	}
-	if hasPlaceholder(dir.h.PublicURL) {
+	if placeholder.In(dir.h.PublicURL) {
 		return nil // it is known when the configuration is loaded
 	}
 	_, _, err := parsePublicURL(dir.h.PublicURL)
@@ -84,7 +85,7 @@ func readHosts(dir *directive, s setting) error {
 	if err := s.list(&dir.h.Hosts); err != nil {
 		return err
 	}
-	_, err := compileHosts(written(dir.h.Hosts))
+	_, err := compileHosts(placeholder.Written(dir.h.Hosts))
 	return placed(s.Dispenser, err)
 }
 

@@ -8,6 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
 )
 
 // setting is an option of the Caddyfile whose values are read next. The dispenser is at
@@ -191,7 +193,7 @@ func (s setting) count(to *int) error {
 func (s setting) errValue(value, want string, off bool, meant string) error {
 	end := ""
 	switch {
-	case strings.Contains(value, "{env."), strings.Contains(value, "{file."):
+	case placeholder.In(value):
 		end = "; " + atLoad(value)
 	case meant != "":
 		end = "; write `" + s.name() + " " + meant + "`"

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -14,6 +13,8 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
 )
 
@@ -292,30 +293,6 @@ func (m *MetadataConfig) document() metadata.Config {
 	return cfg
 }
 
-// compileHosts returns the host names of the option hosts in normal form.
-func compileHosts(names []string) (map[string]bool, error) {
-	hosts := make(map[string]bool, len(names))
-	var errs []error
-	for _, name := range names {
-		normal, err := metadata.NormalizeOrigin("https://" + name)
-		switch host := hostname(strings.TrimPrefix(normal, "https://")); {
-		case err != nil || strings.Contains(name, "/"):
-			errs = append(errs, fmt.Errorf("hosts: %q must be a host name%s", name, instead(origin.MeantHost(name), "mcp.example.com")))
-		case portOf(name) != "":
-			errs = append(errs, fmt.Errorf("hosts: %q has a port, which host names have not; write %q", name, host))
-		default:
-			hosts[host] = true
-		}
-	}
-	return hosts, errors.Join(errs...)
-}
-
-// portOf is the port of a host, if one is written.
-func portOf(host string) string {
-	_, port, _ := strings.Cut(host[strings.LastIndexByte(host, ']')+1:], ":")
-	return port
-}
-
 // checkEndpoint validates the path of an endpoint.
 func checkEndpoint(path string) error {
 	if plain := strings.TrimRight(path, "/*"); plain != path && strings.HasSuffix(path, "*") && checkPath("endpoint", plain) == nil {
@@ -367,33 +344,33 @@ func instead(meant, example string) string {
 	return "; write " + meant
 }
 
-// parsePublicURL validates public_url and returns its origin and path.
-func parsePublicURL(s string) (base, path string, err error) {
-	if strings.ContainsAny(s, "{}") {
-		return "", "", fmt.Errorf("public_url: %q: %s", s, atLoad(s))
+// replaceOptions replaces the placeholders of all options of an endpoint whose values are texts.
+func replaceOptions(h *Handler) error {
+	r := placeholder.NewReplacer()
+	r.One("public_url", &h.PublicURL)
+	r.List("hosts", &h.Hosts)
+	if c := h.Challenge; c != nil {
+		r.List("challenge origins", &c.Origins)
+		r.List("challenge scope", &c.Scope)
+		r.One("challenge realm", &c.Realm)
 	}
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return "", "", fmt.Errorf("public_url: %q must be a URL that starts with https:// or http://%s", s, instead(origin.MeantURL(s), "https://mcp.example.com/mcp"))
-	case u.User != nil:
-		return "", "", errors.New("public_url: must not have a user name or password; remove them")
-	case u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#"):
-		plain, _, _ := strings.Cut(s, "#")
-		plain, _, _ = strings.Cut(plain, "?")
-		return "", "", fmt.Errorf("public_url: %q must not have a query or fragment; write %s", s, plain)
+	h.CORS.replace(r)
+	if m := h.Metadata; m != nil {
+		r.List("metadata authorization_servers", &m.AuthorizationServers)
+		r.List("metadata scopes_supported", &m.ScopesSupported)
+		r.One("metadata resource_name", &m.ResourceName)
 	}
-	base, err = metadata.NormalizeOrigin(u.Scheme + "://" + u.Host)
-	if err != nil {
-		return "", "", fmt.Errorf("public_url: %w", err)
+	return r.Err()
+}
+
+// replace replaces the placeholders of an origin policy.
+func (c *CORSConfig) replace(r *placeholder.Replacer) {
+	if c == nil {
+		return
 	}
-	path = strings.TrimSuffix(u.EscapedPath(), "/")
-	if path != "" {
-		if err := checkEndpoint(path); err != nil {
-			return "", "", fmt.Errorf("public_url: path of %q: %w", s, err)
-		}
-	}
-	return base, path, nil
+	r.List("cors allow_origins", &c.AllowOrigins)
+	r.List("cors allow_headers", &c.AllowHeaders)
+	r.List("cors expose_headers", &c.ExposeHeaders)
 }
 
 // LegacySSEConfig says where HTTP+SSE is served beside an endpoint, for old clients
@@ -467,4 +444,37 @@ func legacyPath(h *Handler, stripped, path string) string {
 		stripped, _ = strings.CutSuffix(h.base.path, h.Endpoint)
 	}
 	return stripped + path
+}
+
+// The parts of the configuration decode themselves, so that the error for an unknown member of
+// JSON names the right one.
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *ChallengeConfig) UnmarshalJSON(data []byte) error {
+	type plain ChallengeConfig
+	return suggest.Decode(data, (*plain)(c), "challenge", nil)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *CORSConfig) UnmarshalJSON(data []byte) error {
+	type plain CORSConfig
+	return suggest.Decode(data, (*plain)(c), "cors", nil)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *MetadataConfig) UnmarshalJSON(data []byte) error {
+	type plain MetadataConfig
+	return suggest.Decode(data, (*plain)(m), "metadata", nil)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *LegacySSEConfig) UnmarshalJSON(data []byte) error {
+	type plain LegacySSEConfig
+	return suggest.Decode(data, (*plain)(c), "legacy_sse", nil)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *Limits) UnmarshalJSON(data []byte) error {
+	type plain Limits
+	return suggest.Decode(data, (*plain)(l), "limits", renamed["limits"])
 }

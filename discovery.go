@@ -9,12 +9,18 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authserver"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
 )
+
+func init() {
+	caddy.RegisterModule(MetadataHandler{})
+}
 
 // discovery is what an endpoint answers beside its own paths: its well-known URLs, and what
 // clients look for on its site that nothing else serves.
@@ -28,14 +34,6 @@ func (d discovery) owns(path string) (suffix string, ok bool) {
 		return "", false
 	}
 	return d.ownsSuffix(suffix)
-}
-
-// ownsRoot reports whether the endpoint owns the well-known URL without a path.
-func (h *Handler) ownsRoot() bool {
-	if h.RootMetadata != nil {
-		return *h.RootMetadata
-	}
-	return h.placed().Only
 }
 
 // ownsSuffix reports whether suffix, as it follows the well-known path, names
@@ -163,6 +161,63 @@ func (d discovery) passOnOr404(w http.ResponseWriter, r *http.Request, next cadd
 	return err
 }
 
+// MetadataHandler serves the well-known URLs of endpoints inside `handle_path` or
+// `handle`, where requests for those URLs do not arrive. Use it once, outside of
+// these blocks.
+type MetadataHandler struct {
+	app       *App
+	described *site.Handler
+	endpoints []*Handler // of the site; they are known once the app is prepared
+}
+
+// CaddyModule returns the Caddy module information.
+func (MetadataHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.mcp_auth_bridge_metadata",
+		New: func() caddy.Module { return new(MetadataHandler) },
+	}
+}
+
+// Provision sets the handler up.
+func (m *MetadataHandler) Provision(ctx caddy.Context) error {
+	appModule, err := ctx.App(appID)
+	if err != nil {
+		return err
+	}
+	m.app = appModule.(*App)
+	m.described = &site.Handler{Role: site.Metadata, Module: m}
+	m.app.metadata = append(m.app.metadata, m)
+	return m.app.observe(ctx)
+}
+
+// ServeHTTP answers for an endpoint of the same site, else it calls next.
+func (m *MetadataHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if err := m.app.prepare(); err != nil {
+		return settle(m.app.logger, "", w, r, errNotServing(err))
+	}
+	suffix, ok := strings.CutPrefix(r.URL.Path, metadata.WellKnownPath)
+	if m.endpoints == nil {
+		return next.ServeHTTP(w, r)
+	}
+	for _, h := range m.endpoints {
+		if h.metadataOff() {
+			continue
+		}
+		if ok {
+			d := discovery{h}
+			if owned, ok := d.ownsSuffix(suffix); ok {
+				return h.settle(w, r, d.serve(w, r, owned))
+			}
+		}
+		if h.bridgesServer() {
+			if done, err := (bridgedServer{h}).serve(w, r, next); done {
+				return h.settle(w, r, err)
+			}
+		}
+	}
+	return m.passOn(w, r, next)
+}
+
 // passOn is [discovery.passOn] for all endpoints of the site.
 func (m *MetadataHandler) passOn(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	isDiscovery := isDiscovery(r.URL.Path)
@@ -271,3 +326,9 @@ func (w *noticedWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.written = w.written || err == nil
 	return conn, rw, err
 }
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*MetadataHandler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*MetadataHandler)(nil)
+)

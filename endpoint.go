@@ -42,6 +42,14 @@ func (h *Handler) staticPath() string { return h.placed().path }
 // label is the name that an operator sees the endpoint by.
 func (h *Handler) label() string { return h.placed().name }
 
+// ownsRoot reports whether the endpoint owns the well-known URL without a path.
+func (h *Handler) ownsRoot() bool {
+	if h.RootMetadata != nil {
+		return *h.RootMetadata
+	}
+	return h.placed().Only
+}
+
 // ownHandler describes the handlers of this plugin to package site.
 func ownHandler(handler caddyhttp.MiddlewareHandler) *site.Handler {
 	switch h := handler.(type) {

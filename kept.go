@@ -14,6 +14,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authserver"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/identity"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
 )
 
 // keptPool holds what outlives a reload, by the identity of the endpoint that it belongs
@@ -190,8 +191,8 @@ func endpointsNow() (all []*Handler) {
 func identityAsWritten(h *Handler) (identity.Endpoint, error) {
 	id := identity.Endpoint{
 		Upstream: slices.Clone(h.UpstreamRaw),
-		Constant: replacing("env.", "system."),
-		Now:      replacing("env.", "system.", "file."),
+		Constant: placeholder.Known("env.", "system."),
+		Now:      placeholder.Known("env.", "system.", "file."),
 	}
 	if h.ReverseProxy == nil {
 		return id, nil
@@ -239,20 +240,4 @@ func patternsOf(h *Handler) map[string]bool {
 		own[strings.ToLower(path)] = true // as Caddy has them
 	}
 	return own
-}
-
-// replacing returns a function that replaces the placeholders of a text which begin so
-// and have a value.
-func replacing(kinds ...string) func(text string) string {
-	known := caddy.NewReplacer()
-	chosen := caddy.NewEmptyReplacer()
-	chosen.Map(func(key string) (any, bool) {
-		for _, kind := range kinds {
-			if strings.HasPrefix(key, kind) {
-				return known.Get(key)
-			}
-		}
-		return nil, false
-	})
-	return func(text string) string { return chosen.ReplaceKnown(text, "") }
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/identity"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
 )
@@ -133,6 +134,12 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (h *Handler) UnmarshalJSON(data []byte) error {
+	type plain Handler
+	return suggest.Decode(data, (*plain)(h), "mcp_auth_bridge", nil)
+}
+
 // Provision sets the handler up.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.line = site.WrittenAt(h)
@@ -153,7 +160,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		h.Endpoint = DefaultEndpoint
 	}
 	h.observer.endpoint = h.Endpoint
-	if err := newOptionReplacer().options(h); err != nil {
+	if err := replaceOptions(h); err != nil {
 		return err
 	}
 	if h.CORS == nil {

@@ -2,7 +2,6 @@ package mcpauthbridge
 
 import (
 	"cmp"
-	"errors"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -14,10 +13,9 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/oncelog"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/servers"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/emitter"
 )
 
 // observer counts, remembers, logs and emits what happens at an endpoint. Its methods are
@@ -27,7 +25,7 @@ type observer struct {
 	path     func() string // path that clients use, once the endpoint was found in the configuration
 	ctx      caddy.Context
 	logger   *zap.Logger
-	emitter  *emitter
+	emitter  *emitter.Emitter
 	counts   *stats.Counts
 	memory   atomic.Pointer[stats.Memory]
 
@@ -36,7 +34,7 @@ type observer struct {
 }
 
 // newObserver returns the observer of an endpoint that nothing has happened at yet.
-func newObserver(ctx caddy.Context, path func() string, emitter *emitter) *observer {
+func newObserver(ctx caddy.Context, path func() string, emitter *emitter.Emitter) *observer {
 	o := &observer{path: path, ctx: ctx, logger: ctx.Logger(), emitter: emitter, counts: stats.NewCounts()}
 	o.memory.Store(stats.NewMemory())
 	return o
@@ -169,71 +167,62 @@ func (o *observer) logSession(message string, s stats.SessionInfo, more ...zap.F
 	}
 }
 
-// hubObserver passes what happens to the sessions of an endpoint to the observer of the
-// newest configuration that has the endpoint.
-type hubObserver struct {
-	b         *backend
-	first     *Handler // until a configuration is attached
-	unmatched *unmatchedLog
+// The events. Their origin is `http.handlers.mcp_auth_bridge`. docs/observe.md lists their data.
+const (
+	eventChallenge    = "mcp_challenge"
+	eventDenied       = "mcp_denied"
+	eventSessionEnd   = "mcp_session_end"
+	eventUpstreamDown = "mcp_upstream_down"
+	eventUpstreamUp   = "mcp_upstream_up"
+)
+
+// emit queues an event of the endpoint.
+func (o *observer) emit(name string, data func() map[string]any) {
+	o.emitter.Emit(o.ctx, name, func() map[string]any {
+		all := data()
+		all["endpoint"] = o.path()
+		return all
+	})
 }
 
-func newHubObserver(b *backend, first *Handler) hubObserver {
-	return hubObserver{b, first, &unmatchedLog{oncelog.Set[unmatchedKind]{Every: unmatchedEvery}}}
+// emitChallenge reports what was done with the challenges of an answer. The data has no text
+// of the upstream.
+func (o *observer) emitChallenge(c *stats.Outcome) {
+	o.emit(eventChallenge, func() map[string]any {
+		scheme, code := c.Kind()
+		return map[string]any{
+			"status": c.Status, "given": c.Given, "scheme": scheme, "error": code, "action": string(c.Action), "reason": string(c.Reason),
+		}
+	})
 }
 
-func (o hubObserver) newest() *Handler {
-	if h := o.b.live.newest(); h != nil {
-		return h
-	}
-	return o.first
+// emitSessionEnd reports that a session is over.
+func (o *observer) emitSessionEnd(s stats.SessionInfo, why stats.EndReason) {
+	o.emit(eventSessionEnd, func() map[string]any {
+		return map[string]any{"session": s.ID, "transport": string(s.Transport), "why": string(why), "age": time.Since(s.Begun).Seconds()}
+	})
 }
 
-// SessionBegun implements [servers.Observer].
-func (o hubObserver) SessionBegun(s stats.SessionInfo) { o.newest().observer.sessionBegun(s) }
-
-// SessionEnded implements [servers.Observer].
-func (o hubObserver) SessionEnded(s stats.SessionInfo, why stats.EndReason) {
-	o.newest().observer.sessionEnded(s, why)
+// emitDenied reports a request that `authorize` has refused.
+func (o *observer) emitDenied(d edge.Denial) {
+	o.emit(eventDenied, func() map[string]any {
+		return map[string]any{
+			"status": d.Status, "check": string(d.Check), "reason": d.Reason, "user": d.Subject, "client": d.Client,
+			"method": d.Method, "name": d.Name, "rule": d.Rule, "needed": d.Needed.String(),
+		}
+	})
 }
 
-// ServerStarted implements [servers.Observer].
-func (o hubObserver) ServerStarted(again bool) {
-	result := "started"
-	if again {
-		result = "restarted"
-	}
-	o.newest().observer.counts.Start(result)
+// whyEndsEarly is the reason of the event if a program has ended too often soon after its
+// start.
+const whyEndsEarly = "ends_early"
+
+// emitUpstreamDown reports that an upstream has ceased to answer.
+func (o *observer) emitUpstreamDown(upstream, why string) {
+	o.emit(eventUpstreamDown, func() map[string]any { return map[string]any{"upstream": upstream, "why": why} })
 }
 
-// ServerFailed implements [servers.Observer].
-func (o hubObserver) ServerFailed(err error) {
-	if _, refused := errors.AsType[*upstream.Refusal](err); !refused {
-		o.newest().observer.counts.Start("failed")
-	}
+// emitUpstreamUp reports that an upstream answers again.
+func (o *observer) emitUpstreamUp(upstream string, down time.Duration) {
+	o.emit(eventUpstreamUp, func() map[string]any { return map[string]any{"upstream": upstream, "down": down.Seconds()} })
 }
-
-// ServerLate implements [servers.Observer].
-func (o hubObserver) ServerLate(after time.Duration) {
-	programLog(o.newest()).Info("server has answered for the first time", zap.Duration("after", after))
-}
-
-// ServerEnded implements [servers.Observer].
-func (o hubObserver) ServerEnded(byItself bool) { o.newest().observer.counts.Exit(byItself) }
-
-// BackingOff implements [servers.Observer].
-func (o hubObserver) BackingOff(time.Duration) {
-	h := o.newest()
-	h.observer.counts.Start("backoff")
-	if !h.upstream.proxied {
-		h.observer.emitUpstreamDown(h.upstream.name(), whyEndsEarly)
-	}
-}
-
-// Unmatched implements [servers.Observer].
-func (o hubObserver) Unmatched(u upstream.Unmatched) { o.unmatched.report(o.newest(), u) }
-
-// Warned implements [servers.Observer].
-func (o hubObserver) Warned(msg, cause string) { o.newest().observer.sessionTrouble(msg, cause) }
-
-// Interface guard
-var _ servers.Observer = hubObserver{}

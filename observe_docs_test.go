@@ -161,7 +161,7 @@ func eventData(t *testing.T) map[string][]string {
 		"eventChallenge": eventChallenge, "eventDenied": eventDenied, "eventSessionEnd": eventSessionEnd, "eventUpstreamDown": eventUpstreamDown, "eventUpstreamUp": eventUpstreamUp,
 	}
 	found := make(map[string][]string)
-	inspect(t, "events.go", func(n ast.Node) bool {
+	inspect(t, "observe.go", func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok || len(call.Args) != 2 {
 			return true

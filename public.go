@@ -1,15 +1,19 @@
 package mcpauthbridge
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
 // publicBase is the part of the public URL that the configuration fixes.
@@ -141,4 +145,57 @@ func hostname(hostport string) string {
 		return host
 	}
 	return strings.Trim(hostport, "[]")
+}
+
+// compileHosts returns the host names of the option hosts in normal form.
+func compileHosts(names []string) (map[string]bool, error) {
+	hosts := make(map[string]bool, len(names))
+	var errs []error
+	for _, name := range names {
+		normal, err := metadata.NormalizeOrigin("https://" + name)
+		switch host := hostname(strings.TrimPrefix(normal, "https://")); {
+		case err != nil || strings.Contains(name, "/"):
+			errs = append(errs, fmt.Errorf("hosts: %q must be a host name%s", name, instead(origin.MeantHost(name), "mcp.example.com")))
+		case portOf(name) != "":
+			errs = append(errs, fmt.Errorf("hosts: %q has a port, which host names have not; write %q", name, host))
+		default:
+			hosts[host] = true
+		}
+	}
+	return hosts, errors.Join(errs...)
+}
+
+// portOf is the port of a host, if one is written.
+func portOf(host string) string {
+	_, port, _ := strings.Cut(host[strings.LastIndexByte(host, ']')+1:], ":")
+	return port
+}
+
+// parsePublicURL validates public_url and returns its origin and path.
+func parsePublicURL(s string) (base, path string, err error) {
+	if strings.ContainsAny(s, "{}") {
+		return "", "", fmt.Errorf("public_url: %q: %s", s, atLoad(s))
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return "", "", fmt.Errorf("public_url: %q must be a URL that starts with https:// or http://%s", s, instead(origin.MeantURL(s), "https://mcp.example.com/mcp"))
+	case u.User != nil:
+		return "", "", errors.New("public_url: must not have a user name or password; remove them")
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#"):
+		plain, _, _ := strings.Cut(s, "#")
+		plain, _, _ = strings.Cut(plain, "?")
+		return "", "", fmt.Errorf("public_url: %q must not have a query or fragment; write %s", s, plain)
+	}
+	base, err = metadata.NormalizeOrigin(u.Scheme + "://" + u.Host)
+	if err != nil {
+		return "", "", fmt.Errorf("public_url: %w", err)
+	}
+	path = strings.TrimSuffix(u.EscapedPath(), "/")
+	if path != "" {
+		if err := checkEndpoint(path); err != nil {
+			return "", "", fmt.Errorf("public_url: path of %q: %w", s, err)
+		}
+	}
+	return base, path, nil
 }

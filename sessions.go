@@ -22,11 +22,13 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/hub"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/oncelog"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/process"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/servers"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/translate"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
 )
 
@@ -61,6 +63,12 @@ type SessionsConfig struct {
 	// bytes per second. A client that is 30 seconds behind is disconnected.
 	// Default: 16384 (16 KiB).
 	MinRate int64 `json:"min_rate,omitempty"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *SessionsConfig) UnmarshalJSON(data []byte) error {
+	type plain SessionsConfig
+	return suggest.Decode(data, (*plain)(c), "sessions", renamed["sessions"])
 }
 
 func (c *SessionsConfig) validate() error {
@@ -369,3 +377,72 @@ func statusOf(err error) int {
 	}
 	return http.StatusBadGateway
 }
+
+// hubObserver passes what happens to the sessions of an endpoint to the observer of the
+// newest configuration that has the endpoint.
+type hubObserver struct {
+	b         *backend
+	first     *Handler // until a configuration is attached
+	unmatched *unmatchedLog
+}
+
+func newHubObserver(b *backend, first *Handler) hubObserver {
+	return hubObserver{b, first, &unmatchedLog{oncelog.Set[unmatchedKind]{Every: unmatchedEvery}}}
+}
+
+func (o hubObserver) newest() *Handler {
+	if h := o.b.live.newest(); h != nil {
+		return h
+	}
+	return o.first
+}
+
+// SessionBegun implements [servers.Observer].
+func (o hubObserver) SessionBegun(s stats.SessionInfo) { o.newest().observer.sessionBegun(s) }
+
+// SessionEnded implements [servers.Observer].
+func (o hubObserver) SessionEnded(s stats.SessionInfo, why stats.EndReason) {
+	o.newest().observer.sessionEnded(s, why)
+}
+
+// ServerStarted implements [servers.Observer].
+func (o hubObserver) ServerStarted(again bool) {
+	result := "started"
+	if again {
+		result = "restarted"
+	}
+	o.newest().observer.counts.Start(result)
+}
+
+// ServerFailed implements [servers.Observer].
+func (o hubObserver) ServerFailed(err error) {
+	if _, refused := errors.AsType[*upstream.Refusal](err); !refused {
+		o.newest().observer.counts.Start("failed")
+	}
+}
+
+// ServerLate implements [servers.Observer].
+func (o hubObserver) ServerLate(after time.Duration) {
+	programLog(o.newest()).Info("server has answered for the first time", zap.Duration("after", after))
+}
+
+// ServerEnded implements [servers.Observer].
+func (o hubObserver) ServerEnded(byItself bool) { o.newest().observer.counts.Exit(byItself) }
+
+// BackingOff implements [servers.Observer].
+func (o hubObserver) BackingOff(time.Duration) {
+	h := o.newest()
+	h.observer.counts.Start("backoff")
+	if !h.upstream.proxied {
+		h.observer.emitUpstreamDown(h.upstream.name(), whyEndsEarly)
+	}
+}
+
+// Unmatched implements [servers.Observer].
+func (o hubObserver) Unmatched(u upstream.Unmatched) { o.unmatched.report(o.newest(), u) }
+
+// Warned implements [servers.Observer].
+func (o hubObserver) Warned(msg, cause string) { o.newest().observer.sessionTrouble(msg, cause) }
+
+// Interface guard
+var _ servers.Observer = hubObserver{}

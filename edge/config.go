@@ -18,6 +18,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/keyset"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
 )
 
 // Config asks clients for a login before a request reaches the MCP server.
@@ -146,7 +147,7 @@ func (c *Config) Validate() error {
 		add("accepts nothing: write `issuer https://login.example.com`, `key NAME {env.KEY}` or `caddy_user`")
 	}
 	for _, v := range c.literals() {
-		if i := slices.IndexFunc(v.values, HasPlaceholder); i >= 0 {
+		if i := slices.IndexFunc(v.values, placeholder.In); i >= 0 {
 			add("%s: %q: placeholders are not replaced here; write the value itself", v.option, v.values[i])
 		}
 	}
@@ -231,12 +232,6 @@ func (c *Config) literals() []literal {
 		}
 	}
 	return all
-}
-
-// HasPlaceholder reports whether a value of an option has a placeholder that is replaced when
-// the configuration is loaded, where the option allows that.
-func HasPlaceholder(value string) bool {
-	return strings.Contains(value, "{env.") || strings.Contains(value, "{file.")
 }
 
 // reserved are the fields that a connection, the protocol or the login needs.

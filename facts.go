@@ -2,19 +2,20 @@ package mcpauthbridge
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
-	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
 )
 
 // What a request is to an endpoint, as placeholders, logs and traces name it.
@@ -141,8 +142,8 @@ func (q *request) upstreamStatus() int {
 	return q.Status
 }
 
-// placeholder returns the value of a placeholder. It is called only if something uses one.
-func placeholder(key string, f *facts, q *request) (any, bool) {
+// placeholderValue returns the value of a placeholder. It is called only if something uses one.
+func placeholderValue(key string, f *facts, q *request) (any, bool) {
 	name, ok := strings.CutPrefix(key, placeholderPrefix)
 	if !ok {
 		return nil, false
@@ -156,95 +157,104 @@ func placeholder(key string, f *facts, q *request) (any, bool) {
 
 // publish makes the placeholders of a request known to the handlers and logs around it.
 func (f *facts) publish() {
-	publish(f.r, func(key string) (any, bool) { return placeholder(key, f, nil) })
+	publish(f.r, func(key string) (any, bool) { return placeholderValue(key, f, nil) })
 }
 
 // publish makes the placeholders of a request known to the handlers and logs around it.
 func (q *request) publish() {
-	publish(q.r, func(key string) (any, bool) { return placeholder(key, &q.facts, q) })
+	publish(q.r, func(key string) (any, bool) { return placeholderValue(key, &q.facts, q) })
 }
 
-func publish(r *http.Request, placeholder caddy.ReplacerFunc) {
+func publish(r *http.Request, values caddy.ReplacerFunc) {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Map(placeholder)
+		repl.Map(values)
 	}
 }
 
-// hasPlaceholder reports whether a value of an option has a placeholder that is replaced
-// when the configuration is loaded.
-func hasPlaceholder(value string) bool {
-	return edge.HasPlaceholder(value)
-}
-
-// written returns the values that are known when the Caddyfile is read.
-func written(values []string) []string {
-	return slices.DeleteFunc(slices.Clone(values), hasPlaceholder)
-}
-
-// optionReplacer replaces {env.*} and {file.*} in options, when the configuration is loaded.
-type optionReplacer struct {
-	replace func(string) string
-	errs    []error
-}
-
-func newOptionReplacer() *optionReplacer {
-	return &optionReplacer{replace: replacing("env.", "file.")}
-}
-
-// one replaces the placeholders of a value.
-func (r *optionReplacer) one(option string, to *string) {
-	if !hasPlaceholder(*to) {
-		return
-	}
-	value := strings.TrimSpace(r.replace(*to))
-	if value == "" {
-		r.errs = append(r.errs, fmt.Errorf("%s: %q is empty; set the environment variable or write the file that it names", option, *to))
-	}
-	*to = value
-}
-
-// list replaces the placeholders of a list. What takes the place of one may be several
-// values with spaces between them.
-func (r *optionReplacer) list(option string, to *[]string) {
-	if !slices.ContainsFunc(*to, hasPlaceholder) {
-		return
-	}
-	var values []string
-	for _, value := range *to {
-		if !hasPlaceholder(value) {
-			values = append(values, value)
-			continue
-		}
-		r.one(option, &value)
-		values = append(values, strings.Fields(value)...)
-	}
-	*to = values
-}
-
-// options replaces the placeholders of all options of an endpoint whose values are texts.
-func (r *optionReplacer) options(h *Handler) error {
-	r.one("public_url", &h.PublicURL)
-	r.list("hosts", &h.Hosts)
-	if c := h.Challenge; c != nil {
-		r.list("challenge origins", &c.Origins)
-		r.list("challenge scope", &c.Scope)
-		r.one("challenge realm", &c.Realm)
-	}
-	r.cors(h.CORS)
-	if m := h.Metadata; m != nil {
-		r.list("metadata authorization_servers", &m.AuthorizationServers)
-		r.list("metadata scopes_supported", &m.ScopesSupported)
-		r.one("metadata resource_name", &m.ResourceName)
-	}
-	return errors.Join(r.errs...)
-}
-
-// cors replaces the placeholders of an origin policy.
-func (r *optionReplacer) cors(c *CORSConfig) {
+// logRequest writes one line about a request that is over, at level DEBUG.
+func (q *request) logRequest(err error) {
+	c := q.h.logger.Check(zapcore.DebugLevel, "request is over")
 	if c == nil {
 		return
 	}
-	r.list("cors allow_origins", &c.AllowOrigins)
-	r.list("cors allow_headers", &c.AllowHeaders)
-	r.list("cors expose_headers", &c.ExposeHeaders)
+	n := q.notes()
+	status, sent := q.Answered()
+	if status == 0 && err != nil {
+		status = errorStatus(err) // Caddy's error routes answer
+	}
+	fields := []zap.Field{
+		zap.String("endpoint", q.h.staticPath()), zap.String("target", q.target), zap.String("verb", q.r.Method),
+		zap.String("era", n.Era), zap.String("origin", q.Origin.String()), zap.Int("status", status), zap.Int64("sent", sent),
+		zap.Bool("stream", q.IsStream()), zap.Duration("duration", time.Since(q.begun)),
+	}
+	for _, f := range []struct{ name, value string }{
+		{"method", n.Method}, {"name", n.Name}, {"version", n.Version}, {"session", n.Session}, {"translation", q.translation()}, {"upstream", q.Dial},
+	} {
+		if f.value != "" {
+			fields = append(fields, zap.String(f.name, f.value))
+		}
+	}
+	if status := q.upstreamStatus(); status != 0 {
+		fields = append(fields, zap.Int("upstream_status", status))
+	}
+	fields = append(fields, q.challengeFields()...)
+	if err != nil {
+		fields = append(fields, zap.Error(causeOf(err)))
+	}
+	c.Write(fields...)
+}
+
+// causeOf returns the cause of an error that a handler has returned.
+func causeOf(err error) error {
+	if e, ok := errors.AsType[caddyhttp.HandlerError](err); ok && e.Err != nil {
+		return e.Err
+	}
+	return err
+}
+
+// translation names the transports between which the messages of a request are translated.
+// It is empty if they are not.
+func (q *request) translation() string {
+	if q.read.Era == "" || q.Status != 0 {
+		return ""
+	}
+	return q.notes().Era + " to " + q.h.upstream.Transport()
+}
+
+// challengeFields describe what was done with the challenges of the answer. They have no
+// secret of the upstream or of the client.
+func (q *request) challengeFields() []zap.Field {
+	o := q.Outcome
+	if o == nil {
+		return nil
+	}
+	fields := []zap.Field{zap.String("challenge_action", string(o.Action))}
+	if o.Reason != "" {
+		fields = append(fields, zap.String("challenge_reason", string(o.Reason)))
+	}
+	if o.At != "" {
+		fields = append(fields, zap.String("public_url", o.At))
+	}
+	got, given := o.Shown(q.r)
+	return append(fields, zap.Strings("challenge_got", got), zap.Strings("challenge_given", given))
+}
+
+// logRequest writes one line about a request that the bridge has sent itself, at level DEBUG.
+func (q *bridgeRequest) logRequest(err error) {
+	c := q.h.logger.Check(zapcore.DebugLevel, "message bridge has asked the upstream")
+	if c == nil {
+		return
+	}
+	n := q.notes()
+	fields := []zap.Field{
+		zap.String("endpoint", q.h.staticPath()), zap.String("verb", q.Request().Method), zap.String("upstream", q.Dial),
+		zap.Int("upstream_status", q.Status), zap.Duration("duration", time.Since(q.begun)),
+	}
+	if n.Method != "" {
+		fields = append(fields, zap.String("method", n.Method))
+	}
+	if err != nil {
+		fields = append(fields, zap.Error(causeOf(err)))
+	}
+	c.Write(fields...)
 }
