@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // contender is one bridge.
@@ -16,6 +17,10 @@ type contender struct {
 	pair string
 	// script is what Node.js runs, below node_modules. Empty: Caddy.
 	script string
+	// before says that another build of Caddy runs it, that of -against.
+	before bool
+	// plain says that it is reverse_proxy alone, with which no limit is compared.
+	plain bool
 	// arguments of the script; a server is the command line of the program that it
 	// runs, or the URL of the event stream.
 	arguments func(port int, server string) []string
@@ -29,6 +34,7 @@ type contender struct {
 const (
 	pairProgram = "program"
 	pairSSE     = "HTTP+SSE"
+	pairHTTP    = "HTTP"
 )
 
 // inspectorToken is what the Inspector's server asks its clients for.
@@ -63,7 +69,29 @@ var contenders = []*contender{
 		path:   func(server string) string { return "/mcp?transportType=sse&url=" + server },
 		header: http.Header{"X-Mcp-Proxy-Auth": {"Bearer " + inspectorToken}},
 	},
+	{name: "http", pair: pairHTTP, path: mcpPath},
+	{name: "reverse_proxy", pair: pairHTTP, path: mcpPath, plain: true},
 }
+
+// compareBuilds replaces the packages of npm by another build of Caddy.
+func compareBuilds() {
+	var all []*contender
+	for _, c := range contenders {
+		if c.script != "" {
+			continue
+		}
+		all = append(all, c)
+		if !c.plain {
+			before := *c
+			before.name, before.before = "before", true
+			all = append(all, &before)
+		}
+	}
+	contenders = all
+}
+
+// own reports whether a contender is this module, in the build that is measured.
+func (c *contender) own() bool { return c.script == "" && !c.before && !c.plain }
 
 // machine is what contenders are started with.
 type machine struct {
@@ -78,8 +106,11 @@ func (m *machine) script(c *contender) string {
 // command returns the command line of a contender that listens on a port.
 func (m *machine) command(c *contender, port int, sse string) (*exec.Cmd, error) {
 	server := m.self
-	if c.pair == pairSSE {
+	switch c.pair {
+	case pairSSE:
 		server = sse
+	case pairHTTP:
+		server = strings.TrimSuffix(sse, ssePath)
 	}
 	if c.script != "" {
 		cmd := exec.Command(m.node, append([]string{m.script(c)}, c.arguments(port, server)...)...)
@@ -93,37 +124,46 @@ func (m *machine) command(c *contender, port int, sse string) (*exec.Cmd, error)
 	if err := os.WriteFile(path, []byte(m.caddyfile(c, port, server)), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(m.caddy, "run", "--config", path, "--adapter", "caddyfile")
+	binary := m.caddy
+	if c.before {
+		binary = m.against
+	}
+	cmd := exec.Command(binary, "run", "--config", path, "--adapter", "caddyfile")
 	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+m.dir, "XDG_DATA_HOME="+m.dir)
+	if m.profile != "" {
+		cmd.Env = append(cmd.Env, "GODEBUG=memprofilerate=8192") // small objects are in the profile, too
+	}
 	return cmd, nil
 }
 
 // caddyfile returns a configuration with nothing but the endpoint and the room that
-// the benchmark needs. The admin API is for -profile.
+// the benchmark needs. The admin API tells of memory.
 func (m *machine) caddyfile(c *contender, port int, server string) string {
-	admin := "off"
-	if m.profile != "" {
-		admin = "unix/" + m.adminSocket(port)
-	}
-	directive := fmt.Sprintf("mcp_auth_bridge /mcp sse+%s {", server)
-	if c.pair == pairProgram {
-		directive = fmt.Sprintf("mcp_auth_bridge /mcp {\n\t\tstdio %q %s", server, asProgram)
+	directive := fmt.Sprintf("mcp_auth_bridge /mcp sse+%s", server)
+	switch {
+	case c.plain:
+		directive = "reverse_proxy " + server
+	case c.pair == pairHTTP:
+		directive = "mcp_auth_bridge /mcp " + server
+	case c.pair == pairProgram:
+		directive = fmt.Sprintf("mcp_auth_bridge /mcp {\n\t\tstdio %q %s\n\t\tsessions {\n\t\t\tmax %d\n\t\t}\n\t}", server, asProgram, m.room())
+	default:
+		directive += fmt.Sprintf(" {\n\t\tsessions {\n\t\t\tmax %d\n\t\t}\n\t}", m.room())
 	}
 	return fmt.Sprintf(`{
-	admin %s
+	admin unix/%s
 	persist_config off
 	auto_https off
 }
 http://127.0.0.1:%d {
 	bind 127.0.0.1
 	%s
-		sessions {
-			max %d
-		}
-	}
 }
-`, admin, port, directive, m.sessions+2*concurrency)
+`, m.adminSocket(port), port, directive)
 }
+
+// room is how many sessions there may be.
+func (m *machine) room() int { return m.sessions + 2*concurrency }
 
 func (m *machine) adminSocket(port int) string {
 	return filepath.Join(m.dir, fmt.Sprintf("%d.sock", port))

@@ -4,7 +4,8 @@
 //   - a program behind Streamable HTTP: `stdio`, mcp-proxy and supergateway (with
 //     sessions);
 //   - an HTTP+SSE server behind Streamable HTTP: `sse+http` and the server of the
-//     MCP Inspector.
+//     MCP Inspector;
+//   - a Streamable HTTP server: `http`, and reverse_proxy alone.
 //
 // Each is a process of its own, started anew for every round. All of a round are
 // alive at once, and in front of the same small server, which is this program
@@ -19,22 +20,28 @@
 //
 // Measured are the CPU time of the bridge's process in the passes, divided by the
 // calls, and the growth of its resident memory (the proportional set size) by the
-// further sessions, divided by their number. Every answer is compared. Read the
+// further sessions, divided by their number. Of Caddy there is more, which is exact to a few
+// bytes: the objects that a call allocates, and what a session holds, which is the growth of the
+// heap after a collection and of the stacks. Every answer is compared. Read the
 // ratios: "4.0 (3.8-4.3)" says that in the median round the other bridge needed
 // four times what this module did, and in single rounds between 3.8 and 4.3 times.
 // They are of two runs that were made side by side; the figures themselves, which
 // -v prints, say nothing on another machine.
+//
+// With -against BINARY, another build of Caddy takes the place of the packages of npm, as "before":
+// "0.97" says that the other build needs 3 % less.
 //
 // The memory of Node.js grows in steps and is given back late, so that with few
 // sessions its growth says little of a session: with 100 it varies fivefold from run
 // to run. Read that column with 200 sessions or more, and several rounds.
 //
 // The program ends with exit status 1 if an answer is wrong or missing, or if a
-// median is below -cpu or -memory. The packages are those of bench/bridge/node
+// median is below -cpu or -memory (reverse_proxy alone is not held against them). The packages are those of bench/bridge/node
 // (npm ci), or of -npm. It reads the process tables, so it needs Linux.
 //
 //	go run ./bench/bridge
 //	go run ./bench/bridge -rounds 5 -cpu 3 -memory 5
+//	go run ./bench/bridge -rounds 7 -against /path/to/caddy -cpu 0.97 -memory 0.97
 package main
 
 import (
@@ -55,6 +62,7 @@ import (
 
 type options struct {
 	caddy    string
+	against  string
 	npm      string
 	rounds   int
 	warmup   time.Duration
@@ -85,6 +93,7 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.caddy, "caddy", "", "Caddy `binary` to measure (default: built from ./cmd/caddy)")
+	flag.StringVar(&o.against, "against", "", "Caddy `binary` of another build to compare this module with, in place of npm's bridges")
 	flag.StringVar(&o.npm, "npm", filepath.Join("bench", "bridge", "node"), "`directory` whose node_modules has the other bridges")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds, each with new processes")
 	flag.DurationVar(&o.warmup, "warmup", 5*time.Second, "how long each bridge serves calls before anything is measured")
@@ -113,8 +122,11 @@ func run(ctx context.Context, o *options) error {
 	if o.rounds < 1 || o.calls < concurrency || o.sessions < 1 {
 		return fmt.Errorf("-rounds and -sessions have to be positive, -calls at least %d", concurrency)
 	}
-	node, err := exec.LookPath("node")
-	if err != nil {
+	node := ""
+	var err error
+	if o.against != "" {
+		compareBuilds()
+	} else if node, err = exec.LookPath("node"); err != nil {
 		return errors.New("node is not in PATH: install Node.js 20 or later")
 	}
 	if o.npm, err = filepath.Abs(o.npm); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -16,6 +17,9 @@ const passes = 6
 type sample struct {
 	cpu    time.Duration // a call
 	memory float64       // bytes a session
+	// Of Caddy alone; else not a number.
+	objects float64 // that a call allocates
+	held    float64 // bytes a session, after a collection
 }
 
 // round measures all contenders once.
@@ -45,6 +49,12 @@ func (m *machine) round(ctx context.Context, round int, r *results) error {
 	}
 	stopProfiles := m.startProfiles(ctx, targets)
 	used := make([]time.Duration, len(targets))
+	before := make([]benchkit.Memory, len(targets))
+	for i, t := range targets {
+		if before[i], err = m.memory(ctx, t, false); err != nil {
+			return err
+		}
+	}
 	for range passes {
 		for _, i := range order {
 			cpu, err := targets[i].pass(ctx, m.calls)
@@ -56,11 +66,22 @@ func (m *machine) round(ctx context.Context, round int, r *results) error {
 		slices.Reverse(order)
 	}
 	for _, i := range order {
-		grown, err := m.growth(ctx, targets[i])
+		t := targets[i]
+		after, err := m.memory(ctx, t, false)
 		if err != nil {
-			return fmt.Errorf("%s: %w", targets[i].name, err)
+			return err
 		}
-		r.add(contenders[i], sample{used[i] / time.Duration(passes*m.calls), grown / float64(m.sessions)})
+		s := sample{cpu: used[i] / time.Duration(passes*m.calls), objects: math.NaN(), held: math.NaN()}
+		grown, held, err := m.growth(ctx, t)
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+		s.memory = grown / float64(m.sessions)
+		if t.script == "" {
+			s.objects = float64(after.Mallocs-before[i].Mallocs) / float64(passes*m.calls)
+			s.held = held / float64(m.sessions)
+		}
+		r.add(contenders[i], s)
 	}
 	return stopProfiles()
 }
@@ -90,36 +111,61 @@ func (t *target) pass(ctx context.Context, n int) (time.Duration, error) {
 // was garbage on the way has been collected then, in either runtime.
 const callsBetween = 30
 
-// growth returns by how much further sessions increase the resident memory.
-func (m *machine) growth(ctx context.Context, t *target) (float64, error) {
+// memory asks a Caddy, after a collection or as it is. Of others there is nothing to ask.
+func (m *machine) memory(ctx context.Context, t *target, collected bool) (got benchkit.Memory, err error) {
+	if t.script != "" {
+		return got, nil
+	}
+	client := m.admin(t)
+	if collected {
+		if err := benchkit.Collect(ctx, client, adminURL); err != nil {
+			return got, err
+		}
+	}
+	return benchkit.AskMemory(ctx, client, adminURL)
+}
+
+// growth returns by how much further sessions increase the resident memory, and what Caddy holds.
+func (m *machine) growth(ctx context.Context, t *target) (resident, held float64, err error) {
 	before, err := m.steady(ctx, t)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
+	}
+	heldBefore, err := m.memory(ctx, t, true)
+	if err != nil {
+		return 0, 0, err
 	}
 	for range m.sessions {
 		s, err := openSession(ctx, t.url, t.header)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		t.sessions = append(t.sessions, s)
 		if m.streams {
 			if err := s.listen(ctx); err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 		}
 	}
 	after, err := m.steady(ctx, t)
+	if err != nil {
+		return 0, 0, err
+	}
+	heldAfter, err := m.memory(ctx, t, true)
+	if err != nil {
+		return 0, 0, err
+	}
 	if m.profile != "" && t.script == "" {
 		for _, kind := range []string{"heap?gc=1", "goroutine"} {
 			if err := m.writeProfile(ctx, t, kind); err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 		}
 	}
 	for _, s := range t.sessions {
 		s.close(ctx)
 	}
-	return float64(after - before), err
+	return float64(after - before), heldAfter.Held() - heldBefore.Held(), nil
 }
 
 // steady returns the resident memory under load: the mean of five readings.

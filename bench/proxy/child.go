@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -226,20 +225,8 @@ type allocations struct {
 
 // allocations asks the process. Asking allocates too; see [target.asking].
 func (t *target) allocations(ctx context.Context) (allocations, error) {
-	var vars struct {
-		MemStats struct {
-			Mallocs, TotalAlloc uint64
-		} `json:"memstats"`
-	}
-	body, err := t.get(ctx, "/debug/vars")
-	if err != nil {
-		return allocations{}, err
-	}
-	defer func() { _ = body.Close() }()
-	if err := json.NewDecoder(body).Decode(&vars); err != nil {
-		return allocations{}, err
-	}
-	return allocations{vars.MemStats.Mallocs, vars.MemStats.TotalAlloc}, nil
+	got, err := benchkit.AskMemory(ctx, admin, "http://"+t.admin)
+	return allocations{got.Mallocs, got.TotalAlloc}, err
 }
 
 // asking returns what one call of allocations allocates.

@@ -177,7 +177,7 @@ func (c *Caddy) Measure(ctx context.Context) (u Usage, err error) {
 		return u, err
 	}
 	var heap []byte
-	for range 3 { // pools keep what they hold through two collections
+	for range collections {
 		// Its figures are from before it allocates anything itself.
 		if heap, err = c.Admin(ctx, http.MethodGet, "/debug/pprof/heap?gc=1&debug=1", ""); err != nil {
 			return u, err
