@@ -1,6 +1,6 @@
 // Package hub serves the clients of an endpoint whose requests are carried over to another
 // transport. It passes each request to the sessions (bridge/session) or to the shared servers
-// (bridge/shared), which have their servers from the same bridge/servers.
+// (bridge/shared). Both start their servers through bridge/servers, within the same bounds.
 package hub
 
 import (
@@ -21,8 +21,7 @@ type Config struct {
 	Shared   shared.Config
 }
 
-// Hub serves the clients of one endpoint whose server is spoken to in messages: those
-// with a session, and stateless ones.
+// Hub serves the clients of one endpoint, those with a session and stateless ones.
 type Hub struct {
 	servers  *servers.Servers
 	sessions *session.Table
@@ -37,9 +36,8 @@ func New(cfg Config) *Hub {
 	return h
 }
 
-// ServeHTTP is Streamable HTTP, with sessions (MCP specification 2025-03-26 to
-// 2025-11-25) and without (2026-07-28). Origin, CORS and the size of the body are the
-// caller's.
+// ServeHTTP serves Streamable HTTP, with sessions (MCP specification 2025-03-26 to 2025-11-25)
+// and without (2026-07-28). The caller has checked the origin and set the CORS headers.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodPost:
@@ -70,13 +68,13 @@ func (h *Hub) post(w http.ResponseWriter, r *http.Request) {
 	h.sessions.Post(w, r, all, batch)
 }
 
-// ServeSSE is the event stream of HTTP+SSE (MCP specification 2024-11-05). messages is the
-// path, unescaped, that clients post messages to.
+// ServeSSE serves the event stream of HTTP+SSE (MCP specification 2024-11-05). messages is the
+// unescaped path that clients post messages to.
 func (h *Hub) ServeSSE(w http.ResponseWriter, r *http.Request, messages string) {
 	h.sessions.ServeSSE(w, r, messages)
 }
 
-// ServeMessage takes a message of a client of HTTP+SSE.
+// ServeMessage serves a POST with a message of an HTTP+SSE client.
 func (h *Hub) ServeMessage(w http.ResponseWriter, r *http.Request) { h.sessions.ServeMessage(w, r) }
 
 // List describes the sessions that have begun, oldest first, and the servers that

@@ -18,40 +18,42 @@ const (
 	// DefaultMinRate is how many bytes a second a client has to accept while something
 	// waits for it.
 	DefaultMinRate = ratewriter.DefaultRate
-	// MaxPending bounds the requests in flight at a server that is for one client or owner.
+	// MaxPending bounds the requests in flight at a server that one client or one owner uses.
 	MaxPending = 256
-	// MaxUnread bounds the answers that wait for clients to read them, as a multiple of
-	// the session's buffer. The server waits when it is reached.
+	// MaxUnread bounds the answers that wait for a client to read them, as a multiple of
+	// Bounds.Buffer. No more messages are read from the server of a session while the bound is
+	// reached.
 	MaxUnread = 8
 )
 
-// Bounds limit the sessions of an endpoint. They may change while there are some: a
-// configuration with other bounds keeps them.
+// Bounds limit the sessions of an endpoint. They may change while there are sessions, because a
+// reload with other bounds does not end sessions.
 type Bounds struct {
-	// Sessions bounds how many servers there are, for sessions and for stateless
-	// requests, from before they start until they have ended. Default: 100.
+	// Sessions bounds the number of servers, for sessions and for stateless requests. A server
+	// counts from before its start until it has ended. Default: 100.
 	Sessions int
 	// Idle is how long a session without a request under way is kept. Default:
 	// 30m.
 	Idle time.Duration
-	// Lifetime is how long one is kept at all. Default: 24h.
+	// Lifetime is how long a session is kept at all. Default: 24h.
 	Lifetime time.Duration
 	// Buffer bounds what is kept for a client that does not read, in bytes.
 	// Default: 4 MiB.
 	Buffer int
 	// KeepAlive is how often a comment is sent on an idle stream. Default: 15s.
 	KeepAlive time.Duration
-	// Unmatched is how long a request waits on once the server has sent what may be its
-	// answer and does not say so. Default: 30s.
+	// Unmatched is how long a request still waits after the server has sent something that may
+	// be its answer but does not match: an unknown id, or output that is not a message. Default:
+	// 30s.
 	Unmatched time.Duration
 	// MinRate is how many bytes a second a client has to accept while something waits
 	// for it. Default: 16 KiB.
 	MinRate int
-	// Message bounds what a client sends at a time, in bytes. Default: 16 MiB.
+	// Message bounds the body of a POST, in bytes. Default: 16 MiB.
 	Message int
 }
 
-// filled returns the bounds with the defaults for what is zero.
+// filled returns the bounds, with the default for each that is zero or negative.
 func (b Bounds) filled() Bounds {
 	return Bounds{
 		Sessions:  cmp.Or(max(b.Sessions, 0), DefaultSessions),

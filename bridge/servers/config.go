@@ -23,15 +23,16 @@ const (
 var (
 	// ErrTooManySessions says that the limit of sessions is reached.
 	ErrTooManySessions = errors.New("too many sessions")
-	// ErrBackoff says that the server has ended too often to be started now.
+	// ErrBackoff says that the next start has to wait, because too many servers have ended soon
+	// after theirs.
 	ErrBackoff = errors.New("server ended soon after its start; it is started again later")
-	// ErrStarting says that a server which was started before still starts, as one does that
-	// has to be downloaded first.
+	// ErrStarting says that an earlier server is still starting; its program may have to be
+	// downloaded first.
 	ErrStarting = errors.New("the server is still starting; try again in 10 seconds")
-	// ErrHubClosed says that the endpoint is no more.
+	// ErrHubClosed says that the endpoint is closed: no configuration has it any more.
 	ErrHubClosed = errors.New("endpoint is closed")
-	// ErrAgain says that a server is not needed any more: the request has to find or begin
-	// another one.
+	// ErrAgain says that the server is not needed any more. The request has to look for a server
+	// again, and to begin one if there is none.
 	ErrAgain = errors.New("shared server is begun again")
 )
 
@@ -50,8 +51,8 @@ type Config struct {
 	UnmatchedWait  time.Duration
 	MinRate        int
 	Message        int
-	// Bounds returns the bounds that hold now, where they may change. Default: those of
-	// the fields above.
+	// Bounds returns the bounds that hold now. It takes precedence over the fields above.
+	// Default: the bounds are those of the fields.
 	Bounds func() Bounds
 	// Stall bounds how long a client may take to accept the next 64 KiB of what it
 	// is sent; then its connection ends. Default: 30s.
@@ -63,14 +64,14 @@ type Config struct {
 	// to again at once after it has ended early, and it judges the credentials of each
 	// request itself.
 	Remote bool
-	// User returns the user of a request, if a handler in front has found out. Default: no
-	// user is known.
+	// User returns the user of a request, as an authentication handler in front has found it;
+	// empty if it is not known. Default: no user is known.
 	User func(r *http.Request) string
 	// Observer is called when something happens. Default: [Unobserved].
 	Observer Observer
 }
 
-// fixed are the bounds that a configuration has in its own fields.
+// fixed returns the bounds that the fields of the configuration have.
 func (c *Config) fixed() Bounds {
 	return Bounds{
 		Sessions: c.Sessions, Idle: c.Idle, Lifetime: c.Lifetime, Buffer: c.Buffer, KeepAlive: c.KeepAlive,

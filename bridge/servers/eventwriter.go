@@ -14,16 +14,15 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 )
 
-// Source is a sequence of messages for one client.
+// Source is the sequence of messages for one HTTP response.
 type Source interface {
 	// Take returns the messages that the client has not been given yet, the sequence
 	// number of the first, and whether nothing follows.
 	Take() (batch []Event, seq int, over bool)
 	// Wake is signalled when Take returns something new.
 	Wake() <-chan struct{}
-	// Alone is asked about a message that is the first of the source and the only one of
-	// its batch. It returns the status under which the message is the whole answer, as
-	// JSON; 0 if it is to be an event.
+	// Alone decides whether a response that is the only message so far is sent as JSON, without
+	// an event stream. It returns the HTTP status for that, or 0 for an event stream.
 	Alone(e Event, seq int, over bool) (status int)
 }
 
@@ -32,13 +31,13 @@ type EventWriter struct {
 	w      http.ResponseWriter
 	to     *ratewriter.Writer // to w
 	bounds func() Bounds
-	Number int // of the stream, in the ids of its events
-	begun  bool
+	Number int  // of the stream, in the ids of its events
+	begun  bool // the header was sent
 	Plain  bool // events have no ids
 }
 
-// Pump writes what comes from a source, until nothing follows or the client leaves. It
-// writes a comment when nothing has come for a while.
+// Pump writes the messages of a source, until nothing follows or the client leaves. It writes a
+// comment if there was no message for [Bounds.KeepAlive].
 func (o *EventWriter) Pump(ctx context.Context, from Source) {
 	keepAlive := time.NewTimer(o.bounds().KeepAlive)
 	defer keepAlive.Stop()
@@ -122,7 +121,7 @@ func (o *EventWriter) event(seq int, raw []byte) error {
 	return b.Flush()
 }
 
-// comment keeps a connection open on which nothing else is written.
+// comment writes a comment, so that proxies do not close the connection as idle.
 func (o *EventWriter) comment() error {
 	if !o.begun {
 		if err := o.Begin(); err != nil {
@@ -135,8 +134,8 @@ func (o *EventWriter) comment() error {
 	return o.to.Flush()
 }
 
-// Event is one message on a stream. A session keeps many of them, so that an event has its
-// bytes and little else.
+// Event is one message on a stream. A session keeps many of them, so an event is small beside
+// the bytes of the message.
 type Event struct {
 	Raw      []byte
 	More     *Details // nil for most messages
@@ -144,8 +143,8 @@ type Event struct {
 	Failed   bool // it is a response with an error
 }
 
-// Details are what a client's response needs to know of a few messages: requests of the
-// server, responses to initialize, and refusals.
+// Details are what has to be known of some messages beside their bytes: of requests of the
+// server, of responses to initialize, and of refusals.
 type Details struct {
 	ID      []byte // of a request of the server, or of a refused request, as it is written
 	Request bool   // it is a request of the server
@@ -155,9 +154,8 @@ type Details struct {
 	Refusal *upstream.Refusal
 }
 
-// DetailsOf returns what is to be kept of a message beside its bytes; nil if that is
-// nothing. cause is the refusal because of which a response is an error, and nil if there is
-// none.
+// DetailsOf returns the details of a message, or nil if it needs none. cause is the refusal
+// because of which a response is an error; nil if there is none.
 func DetailsOf(m *message.Message, cause *upstream.Refusal) *Details {
 	if m.Kind != message.Request && m.Version == "" && cause == nil {
 		return nil
@@ -185,7 +183,7 @@ func (e *Event) Version() string {
 // EventID is the id of an event on a stream.
 func EventID(number, seq int) string { return strconv.Itoa(number) + "-" + strconv.Itoa(seq) }
 
-// Announce writes the event that names where messages are posted to.
+// Announce writes the event `endpoint` of HTTP+SSE, with the URL that the client posts messages to.
 func (o *EventWriter) Announce(address string) error {
 	if _, err := io.WriteString(o.to, "event: endpoint\ndata: "+address+"\n\n"); err != nil {
 		return err

@@ -7,8 +7,8 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 )
 
-// Observer is called when something happens to servers, or to the sessions that have them.
-// No lock is held.
+// Observer is called when something happens to servers or to sessions. No lock is held during
+// the call.
 type Observer interface {
 	// SessionBegun is called when a session has been initialized, or when a server that
 	// stateless requests share has started.
@@ -21,23 +21,23 @@ type Observer interface {
 	// ServerFailed is called if a server could not be started or connected to. err is a
 	// [*upstream.Refusal] if the server has answered, perhaps with a challenge.
 	ServerFailed(err error)
-	// ServerLate is called when a server has answered for the first time that has taken long
-	// for it.
+	// ServerLate is called when a late server has answered for the first time. after is the time
+	// since its start.
 	ServerLate(after time.Duration)
 	// ServerEnded is called when a server has ended: by itself, or because its session has.
 	ServerEnded(byItself bool)
-	// BackingOff is called when no server is started for a time, because too many have
-	// ended soon after their start.
+	// BackingOff is called when the next start has to wait, because too many servers have ended
+	// soon after theirs.
 	BackingOff(wait time.Duration)
-	// Unmatched is called with what a server sends that is not a message, or an answer to
-	// no request. It must not block.
+	// Unmatched is called with output of a server that is not a message, and with answers that
+	// belong to no request. It must not block.
 	Unmatched(u upstream.Unmatched)
 	// Warned is called with what an operator should see: a constant text, and the cause.
 	Warned(msg, cause string)
 }
 
-// Unobserved is an observer that does nothing. Others embed it for the calls that they have
-// no use for.
+// Unobserved is an observer that does nothing. An observer that needs only some of the calls can
+// embed it.
 type Unobserved struct{}
 
 // SessionBegun implements [Observer].

@@ -12,8 +12,8 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
 )
 
-// ReadPost reads the messages of a POST, within the bound of a message. If it returns
-// false, it has answered the request.
+// ReadPost reads the messages of a POST, whose body is bounded by [Bounds.Message]. batch is true
+// if they are in an array. If ok is false, ReadPost has answered the request with an error.
 func (v *Servers) ReadPost(w http.ResponseWriter, r *http.Request) (all []message.Message, batch, ok bool) {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || mediaType != "application/json" {
@@ -38,8 +38,8 @@ func (v *Servers) ReadPost(w http.ResponseWriter, r *http.Request) (all []messag
 	return all, message.IsBatch(body), true
 }
 
-// readUpTo reads a body of at most so many bytes. It does not read one whose
-// Content-Length is larger.
+// readUpTo reads a body of at most most bytes. The error for a larger body is
+// record.ErrBodyTooLarge; it is not read if its Content-Length is too large.
 func readUpTo(r *http.Request, most int) ([]byte, error) {
 	if r.ContentLength > int64(most) {
 		return nil, record.ErrBodyTooLarge

@@ -21,19 +21,20 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 )
 
-// Holder has one server of an endpoint: a session, or the stateless requests that share
-// a server.
+// Holder is what a server is started for: a session, or the stateless requests that share a
+// server.
 type Holder interface {
 	// Join gives the holder its server. It returns false if the holder has ended already.
 	Join(peer upstream.Peer) bool
 	// Deliver takes a message of the server.
 	Deliver(m message.Message)
-	// Fail ends the holder and returns its server, which may be nil. It returns false if
-	// the holder had ended before.
+	// Fail ends the holder, and answers its requests in flight with an error that has the text.
+	// It returns the server, which is nil before Join, and false if the holder had ended before.
 	Fail(text string) (upstream.Peer, bool)
-	// Answered reports whether the start of the server went well.
+	// Answered reports whether the start of the server went well. If not, it counts toward the
+	// backoff.
 	Answered() bool
-	// Unlist removes the holder from where requests find it. The servers are locked.
+	// Unlist removes the holder from where requests find it. The lock of Servers is held.
 	Unlist()
 	// Info describes the holder to the operator.
 	Info() stats.SessionInfo
@@ -43,8 +44,8 @@ type Holder interface {
 type Servers struct {
 	// Config is complete: it has the defaults where nothing was configured.
 	Config *Config
-	// Spare returns the holder that may be ended to make room for another; nil if there is
-	// none. The servers are locked. Default: there is none.
+	// Spare returns a holder that may be ended to make room for another one; nil if there is
+	// none. The lock of Servers is held. Default: there is none.
 	Spare  func() Holder
 	bounds func() Bounds
 
@@ -62,7 +63,7 @@ type Servers struct {
 	wg sync.WaitGroup // has one for each slot in use
 }
 
-// New returns the servers of an endpoint, of which none is started yet.
+// New returns a Servers without any server.
 func New(cfg Config) *Servers {
 	fixed := cfg.fixed().filled()
 	bounds := func() Bounds { return fixed }
@@ -90,10 +91,11 @@ func New(cfg Config) *Servers {
 // Bounds returns the bounds that hold now.
 func (v *Servers) Bounds() Bounds { return v.bounds() }
 
-// Launch starts a server for a holder that has a slot.
+// Launch starts a server for a holder that has a slot from Reserve. from is the request that it
+// is started for. After an error the holder has neither a server nor a slot.
 func (v *Servers) Launch(ctx context.Context, from *http.Request, h Holder) error {
 	begun := time.Now()
-	var judged sync.Once    // whether the start went well
+	var judged sync.Once    // guards the one call of started
 	var answers atomic.Bool // the server has answered something
 	var err error
 	var peer upstream.Peer // set before a message comes
@@ -124,7 +126,7 @@ func (v *Servers) Launch(ctx context.Context, from *http.Request, h Holder) erro
 	v.starts.begin(h, peer)
 	joined := h.Join(in.Attach(peer))
 	in.Open()
-	if !joined { // the servers were closed meanwhile
+	if !joined { // Close has ended the holder meanwhile
 		upstream.NoteEnd(peer, stats.ExitCause(stats.EndClosed))
 		v.wg.Go(func() { _ = peer.Close() })
 	}
@@ -145,8 +147,8 @@ func (v *Servers) Launch(ctx context.Context, from *http.Request, h Holder) erro
 	return nil
 }
 
-// replacesLost reports whether a server that was just started replaces one that ended by
-// itself.
+// replacesLost reports whether a server that was just started counts as the replacement of one
+// that ended by itself.
 func (v *Servers) replacesLost() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -157,7 +159,7 @@ func (v *Servers) replacesLost() bool {
 	return true
 }
 
-// started notes whether a start went well.
+// started notes whether a start went well, and reports it if the next one has to wait.
 func (v *Servers) started(well bool) {
 	if wait := v.backoff.note(well || v.Config.Remote); wait > 0 {
 		v.Config.Observer.Warned("server ends soon after its start; it is started again only after a while", "backoff")
@@ -181,11 +183,11 @@ const (
 	TextNoAnswer = "the server did not answer in time"
 )
 
-// endWait bounds how long a client that a server has not answered waits for how it has ended.
+// endWait is how long TextEnded waits until it is known how a server has ended.
 const endWait = 500 * time.Millisecond
 
-// TextEnded tells a client that a server has ended, and how if that is known soon. A client
-// may see it.
+// TextEnded is the error text for a client whose server has ended. It says how the server has
+// ended, if that is known within endWait, and has no secrets.
 func TextEnded(peer upstream.Peer) string {
 	select {
 	case <-peer.Done():
@@ -197,8 +199,8 @@ func TextEnded(peer upstream.Peer) string {
 	return textEnded
 }
 
-// End ends a holder and its server. It does not wait for the server; Close waits for all
-// that Launch has started. It returns false if the holder had ended before.
+// End ends a holder and its server. It does not wait until the server has ended, but Close does.
+// It returns false if the holder had ended before.
 func (v *Servers) End(h Holder, why stats.EndReason) bool {
 	return v.EndWith(h, why, textEnded)
 }
@@ -213,7 +215,7 @@ func (v *Servers) EndWith(h Holder, why stats.EndReason, text string) bool {
 	if s := h.Info(); !s.Begun.IsZero() {
 		v.Config.Observer.SessionEnded(s, why)
 	}
-	if peer != nil { // after the session: its server ends because of it
+	if peer != nil { // the session is reported first, because its end is why the server ends
 		if why != stats.EndServer {
 			upstream.NoteEnd(peer, stats.ExitCause(why))
 		}
@@ -236,7 +238,7 @@ func (v *Servers) Len() int {
 	return len(v.holders)
 }
 
-// List describes the holders that have begun, oldest first.
+// List describes the holders whose servers were initialized, oldest first.
 func (v *Servers) List() []stats.SessionInfo {
 	var infos []stats.SessionInfo
 	for _, h := range v.all() {
@@ -250,8 +252,8 @@ func (v *Servers) List() []stats.SessionInfo {
 	return infos
 }
 
-// EndSession ends the holder of a [stats.SessionInfo.ID] on behalf of the operator. It returns
-// false if there is none.
+// EndSession ends the holder with that [stats.SessionInfo.ID] on behalf of the operator. It
+// returns false if there is none.
 func (v *Servers) EndSession(id string) bool {
 	for _, h := range v.all() {
 		if s := h.Info(); !s.Begun.IsZero() && s.ID == id {
@@ -320,7 +322,8 @@ func (v *Servers) State() State {
 	return s
 }
 
-// EventWriter returns a writer to a client of the endpoint.
+// EventWriter returns a writer for the response to a client. It ends the connection of a client
+// that reads too slowly.
 func (v *Servers) EventWriter(w http.ResponseWriter) *EventWriter {
 	bounds := v.Bounds()
 	return &EventWriter{w: w, to: ratewriter.New(w, v.Config.Stall, bounds.MinRate), bounds: v.bounds}
@@ -331,7 +334,7 @@ func (v *Servers) OwnerOf(r *http.Request) identity.Owner {
 	return identity.OwnerOf(r, v.Config.User(r))
 }
 
-// RefuseStart says why no session can be had now.
+// RefuseStart answers a request for which no server could be started, because of err.
 func (v *Servers) RefuseStart(w http.ResponseWriter, id []byte, err error) {
 	if refusal, ok := errors.AsType[*upstream.Refusal](err); ok {
 		refusal.Write(w, id)
@@ -357,8 +360,8 @@ func (v *Servers) RefuseStart(w http.ResponseWriter, id []byte, err error) {
 	mcp.Refuse(w, status, id, message.CodeInternal, text)
 }
 
-// HashOwner is how the operator sees an owner. It is empty if nothing is known of the
-// owner.
+// HashOwner returns the hash by which an operator can tell owners apart. It is empty if the owner
+// is anonymous.
 func HashOwner(o identity.Owner) string {
 	if o.IsAnonymous() {
 		return ""

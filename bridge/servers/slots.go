@@ -7,20 +7,20 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
 )
 
-// slotWithin bounds how long a client waits for a slot where as many servers run as may:
-// a server that ends when it is told to needs a moment for it.
+// slotWithin bounds how long a client waits for a slot if all are taken. A server that is ended to
+// make room needs a moment to end.
 const slotWithin = 2 * time.Second
 
-// serverSlots counts servers. The lock of [Servers] guards it. A server has a slot from
-// before it is started until it has ended, which for a program that does not want to
-// end is long after its session (D6, G).
+// serverSlots counts servers. The lock of [Servers] guards it. A server has a slot from before its
+// start until it has ended. A program that ignores requests to end may keep its slot long after
+// the end of its session (D6, G).
 type serverSlots struct {
 	used    int
 	waiting int           // clients that wait for a slot
-	changed chan struct{} // they wait for its close; made when it is needed
+	changed chan struct{} // closed when they should look again; nil if none has asked for it
 }
 
-// notify has the waiting clients look again.
+// notify wakes up the clients that wait for a slot.
 func (s *serverSlots) notify() {
 	if s.changed != nil {
 		close(s.changed)
@@ -28,7 +28,7 @@ func (s *serverSlots) notify() {
 	}
 }
 
-// next returns a channel that is closed when it is time to look again.
+// next returns a channel that notify closes.
 func (s *serverSlots) next() <-chan struct{} {
 	if s.changed == nil {
 		s.changed = make(chan struct{})
@@ -36,11 +36,13 @@ func (s *serverSlots) next() <-chan struct{} {
 	return s.changed
 }
 
-// Reserve takes a slot for a holder, and calls list, which makes requests find the
-// holder. The caller must then call Launch. Reserve returns ErrAgain if needed or list
-// returns false: the holder is not needed any more. Both are called while the servers
-// are locked. If all slots are taken, the spare holder is ended, and the slot of a
-// server that ends is waited for, for slotWithin.
+// Reserve takes a slot for a holder, and calls list, which makes requests find the holder. The
+// caller must then call Launch.
+//
+// If all slots are taken, Reserve ends the spare holder, if there is one, and waits for the slot
+// of a server that is ending, at most for slotWithin. needed is called before each try. If needed
+// or list returns false, the holder is not needed any more, and Reserve returns ErrAgain. Both are
+// called with the lock of Servers held.
 func (v *Servers) Reserve(ctx context.Context, h Holder, needed, list func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, slotWithin)
 	defer cancel()
@@ -70,7 +72,7 @@ func (v *Servers) Reserve(ctx context.Context, h Holder, needed, list func() boo
 			v.slots.notify()
 			return nil
 		}
-		// Each client that waits may have one server ended, and no more than that.
+		// One server is ended for each client that waits, and not more.
 		if ending := v.slots.used - len(v.holders); ending < v.slots.waiting {
 			if idle := v.Spare(); idle != nil {
 				v.mu.Unlock()

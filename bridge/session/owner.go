@@ -7,8 +7,8 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/identity"
 )
 
-// owns reports whether a request may use a session. A client that learns the id of another
-// client's session gets the same answer as for an unknown id.
+// owns reports whether a request is from the owner of a session. If not, it must get the same
+// answer as for an unknown session id.
 func (t *Table) owns(s *session, r *http.Request) bool {
 	owner := t.servers.OwnerOf(r)
 	if s.owner.Owns(owner, t.servers.Config.Remote) {

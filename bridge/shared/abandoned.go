@@ -7,21 +7,20 @@ import (
 )
 
 const (
-	// forgetAfter is how long a request counts as under way that its client has given
-	// up and that the server has not answered, where others than that client may be
-	// meant by what the server says without naming a request; forgetOwnAfter where all
-	// requests are of one user.
+	// forgetAfter is how long an abandoned request that the server has not answered still counts
+	// as in progress: a message of the server that names no request may be about it, and must
+	// not reach another client. forgetOwnAfter is the time if all requests are of one user.
 	forgetAfter, forgetOwnAfter = time.Minute, 10 * time.Second
-	// maxAbandoned bounds how many are known by their ids.
+	// maxAbandoned bounds the ids that are kept.
 	maxAbandoned = 64
 )
 
-// abandoned are the requests that clients have given up while they were under way, for
-// as long as a server may still speak of them. A server that answers one is done with it.
+// abandoned has the requests that clients have given up and the server has not answered yet. The
+// server may still send messages about them.
 type abandoned struct {
 	ids  map[message.Key]struct{}
-	more bool      // than are known by their ids
-	last time.Time // when a client gave one up
+	more bool      // there are more than maxAbandoned
+	last time.Time // when a client gave up the last one
 }
 
 func (a *abandoned) add(id message.Key) {
@@ -41,7 +40,7 @@ func (a *abandoned) add(id message.Key) {
 
 func (a *abandoned) answered(id message.Key) { delete(a.ids, id) }
 
-// any reports whether there are some, of which the last was given up within a time.
+// any reports whether there are abandoned requests, and the last was given up within that time.
 func (a *abandoned) any(within time.Duration) bool {
 	return (a.more || len(a.ids) > 0) && time.Since(a.last) <= within
 }

@@ -9,48 +9,46 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 )
 
-// maxShared bounds the requests in flight at a server that all clients share.
+// maxShared bounds the requests in flight at a server that is stateless itself.
 const maxShared = upstream.MaxRequests
 
-// call is one request under way at a shared server. The lock of the server guards it.
+// call is one request in progress at a shared server. The lock of the server guards it.
 type call struct {
 	server *server
-	id     message.Key           // at the server
-	own    bool                  // it is the bridge's own
-	begins *upstreamSubscription // set if it is the request of that
+	id     message.Key           // at the server; also its progress token there
+	own    bool                  // the bridge itself sent it, not a client
+	begins *upstreamSubscription // the upstream subscription that it begins; nil for other requests
 	method string
 	name   string // of the tool, prompt or resource
-	// What the client has: its id and progress token as written, and the least log
-	// level that it wants, which is empty if it wants no log messages.
+	// Id and progress token of the client's request, as written.
 	clientID, clientToken []byte
-	logLevel              string
-	client                string // owner and address, for which what waits is bounded
+	logLevel              string // lowest level that the client wants; empty for no log messages
+	client                string // owner and address; unread answers are bounded for each
 
-	share  *unreadShare // of client; nil: what waits is not counted
-	events []servers.Event
-	used   int // bytes of events
-	held   int // bytes that are being written
-	kept   int // bytes of late
-	done   bool
-	// changed has room for one: Take returns something new.
-	changed chan struct{}
-	// inputs are the requests of the server to the client of this one, by the keys that
-	// the client knows them by.
+	share   *unreadShare // of client; nil for a request of the bridge itself
+	events  []servers.Event
+	used    int           // bytes of events
+	held    int           // bytes that are being written to the client
+	kept    int           // bytes of late
+	done    bool          // no event follows
+	changed chan struct{} // has room for one signal: Take returns something new
+
+	// inputs are the requests for input that the server has sent during this request, by the
+	// keys in inputRequests.
 	inputs   map[string]*input
-	asked    int               // how many there were
-	state    string            // that continues it, while no request of the client waits
-	resuming bool              // the client has come back
-	late     *message.Message  // the answer, where it came before that
-	expiry   *upstream.Timeout // of state
-	// listening is set if it is a subscription that was acknowledged.
+	asked    int               // number of inputs so far, for their keys
+	state    string            // requestState, while the request is parked; else empty
+	resuming bool              // the client has come back, and its answers are being sent
+	late     *message.Message  // the server's answer, if it came while the request was parked
+	expiry   *upstream.Timeout // ends a parked request
+	// listening is set if the request is a subscription that was acknowledged.
 	listening bool
 }
 
-// errTooMany is the error of a server that has as many requests under way as it may.
+// errTooMany says that the bound of requests in progress at a server is reached.
 var errTooMany = errors.New("too many requests are in progress")
 
-// callTable has the requests under way at a shared server. The lock of the server guards
-// it.
+// callTable has the requests in progress at a shared server. The lock of the server guards it.
 type callTable struct {
 	server  *server
 	byID    map[message.Key]*call
@@ -59,14 +57,15 @@ type callTable struct {
 	gone    abandoned
 }
 
-// register makes a request known. It returns errTooMany, or errPeerEnded.
+// register adds a request to the table, and gives it an id. It returns errTooMany, or
+// [upstream.ErrEnded] if the server has ended.
 func (t *callTable) register(k *call) error {
 	t.server.out.Lock()
 	defer t.server.out.Unlock()
 	return t.add(k)
 }
 
-// add is register while the server is locked.
+// add is register for a caller that holds the lock.
 func (t *callTable) add(k *call) error {
 	limit := servers.MaxPending
 	if t.server.handshake == nil {
@@ -90,7 +89,7 @@ func (t *callTable) add(k *call) error {
 	return nil
 }
 
-// newID returns an id for a request to the server that no other request has.
+// newID returns an id that no other request in progress has.
 func (t *callTable) newID() message.Key {
 	for {
 		if id := message.KeyOf(unguessable()); t.byID[id] == nil {
@@ -99,15 +98,16 @@ func (t *callTable) newID() message.Key {
 	}
 }
 
-// remove forgets a request that is not under way at the server any more.
+// remove removes a request that is not in progress at the server any more.
 func (t *callTable) remove(k *call) {
 	delete(t.byID, k.id)
 	delete(t.byToken, k.id)
 }
 
-// only returns the request under way that a message of the server may be about, if there
-// is one and no other. A request that was given up a moment ago counts as another.
-func (t *callTable) only(may func(*call) bool) (found *call) {
+// sole returns the request of a client that a message without the id of a request is about: the
+// only one in progress for which may returns true. It returns nil if there is none or more than
+// one. An abandoned request that the server may still send messages about counts as one.
+func (t *callTable) sole(may func(*call) bool) (found *call) {
 	within := forgetAfter
 	if t.server.handshake != nil {
 		within = forgetOwnAfter
@@ -127,9 +127,11 @@ func (t *callTable) only(may func(*call) bool) (found *call) {
 	return found
 }
 
-// number is the id, and the progress token, of a request at the server.
+// number returns the id of a request at the server as it is written in JSON. The progress token
+// is the same.
 func (k *call) number() []byte { return []byte(k.id[1:]) }
 
+// finish notes that no event follows.
 func (k *call) finish() {
 	k.done = true
 	k.wakeUp()
@@ -142,9 +144,9 @@ func (k *call) wakeUp() {
 	}
 }
 
-// add queues a message for the client, within the bounds of what waits for a client that
-// does not read. Without room for it, an answer becomes an error, and any other message is
-// dropped.
+// add queues a message for the client, within the bounds of unread messages. To make room it drops
+// older messages that are not answers. If there is still no room, an answer is replaced by an
+// error, and any other message is dropped.
 func (k *call) add(e servers.Event) {
 	unread := &k.server.calls.unread
 	buffer := k.server.servers.Bounds().Buffer

@@ -9,23 +9,23 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/translate"
 )
 
-// maxClientText bounds the capabilities of a client, and what it says of itself, in
-// bytes: they are kept as long as its server.
+// maxClientText bounds the capabilities and the clientInfo of a client, in bytes each, because
+// they are kept as long as the server.
 const maxClientText = 64 << 10
 
-// envelope is a stateless request, with what it has about itself and its client.
+// envelope is a stateless request, with what its _meta says of its client.
 type envelope struct {
 	translate.Client
 	m message.Message
-	// owner is the key of the owner of the request, and from adds the address that it came
-	// from.
+	// owner is the key of the requests that may share a server with this one ([Servers.sharedBy]).
+	// from is owner and the address of the client.
 	owner, from string
 }
 
-// bridgeEnvelope is that of a request of the bridge's own that is about no client.
+// bridgeEnvelope is the envelope of requests that the bridge sends for no particular client.
 var bridgeEnvelope = &envelope{Client: translate.Client{Capabilities: []byte("{}")}}
 
-// rejection is the answer to a request that is not what the revision wants.
+// rejection is the error that answers a request which violates the protocol revision.
 type rejection struct {
 	status int
 	code   int
@@ -48,8 +48,8 @@ func (e *rejection) write(w http.ResponseWriter, id []byte) {
 // openEnvelope checks a stateless POST against its fields (MCP specification
 // 2026-07-28, "Server Validation").
 func openEnvelope(r *http.Request, all []message.Message, batch bool) (*envelope, *rejection) {
-	// First of all, and of each message: what a shared server could read otherwise than
-	// the bridge does might be about another client's request (D5c).
+	// A shared server that reads such a message differently from the bridge might take it for
+	// another client's request (D5c). This is checked before all else, for each message.
 	for _, m := range all {
 		if m.Lookalike != nil {
 			return nil, &rejection{status: http.StatusBadRequest, code: message.CodeInvalidRequest, text: "the body has " + m.Lookalike.String()}
@@ -68,7 +68,7 @@ func openEnvelope(r *http.Request, all []message.Message, batch bool) (*envelope
 	case mcp.VersionMismatch(r.Header, m) != "":
 		return nil, mismatch(mcp.VersionMismatch(r.Header, m))
 	case m.Kind == message.Notification:
-		return &envelope{m: m}, nil // what its fields have to be is not defined
+		return &envelope{m: m}, nil // the specification does not say which header fields it has
 	case len(lines) == 0:
 		return nil, mismatch("MCP-Protocol-Version is missing")
 	case !claimed:
@@ -98,8 +98,8 @@ func openEnvelope(r *http.Request, all []message.Message, batch bool) (*envelope
 	return e, nil
 }
 
-// unsupported says which revisions are served (MCP specification 2026-07-28,
-// "Protocol Version Negotiation").
+// unsupported is the rejection of a protocol version, with the list of those that are served (MCP
+// specification 2026-07-28, "Protocol Version Negotiation").
 func unsupported(version string) *rejection {
 	data, _ := json.Marshal(map[string]any{"supported": mcp.ServedRevisions(), "requested": version}) // it does not fail
 	return &rejection{status: http.StatusBadRequest, code: message.CodeUnsupportedVersion, text: "unsupported protocol version", data: data}

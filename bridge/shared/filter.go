@@ -8,22 +8,23 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/translate"
 )
 
-// acknowledgement is what a subscription begins with, without what it is of.
+// acknowledgement is the first message of a subscription, without the subscription id and the
+// filter.
 const acknowledgement = `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"_meta":{}}}`
 
-// filter is what a subscriptions/listen asks for (MCP specification 2026-07-28,
-// "Notification Filter"), and what is agreed to.
+// filter is the filter of a client's subscriptions/listen (MCP specification 2026-07-28,
+// "Notification Filter"). Once it is acknowledged, it is what the server has agreed to.
 type filter struct {
 	translate.Filter
 
-	resources []string // of Watched, that the server was asked to watch
-	// upstream are the upstream subscriptions of a server that is stateless itself. Nil:
-	// they are waited for.
+	resources []string // those of Watched that the server was asked to watch
+	// upstream has the upstream subscriptions at a server that is stateless itself. It is nil
+	// while they have to wait until others have ended.
 	upstream map[*upstreamSubscription]struct{}
-	size     int // of its text, in bytes
+	size     int // bytes of its text
 }
 
-// parts lists what a filter asks for, each by a name.
+// parts returns names for everything that a filter asks for.
 func (f *filter) parts() []string {
 	var parts []string
 	for name, wanted := range map[string]bool{"tools": f.Tools, "prompts": f.Prompts, "resources": f.Resources} {
@@ -37,7 +38,7 @@ func (f *filter) parts() []string {
 	return parts
 }
 
-// only returns of a filter what keep says.
+// only returns a filter with those parts for which keep returns true.
 func (f *filter) only(keep func(part string) bool) filter {
 	return filter{Filter: translate.Filter{
 		Tools:     f.Tools && keep("tools"),
@@ -47,10 +48,10 @@ func (f *filter) only(keep func(part string) bool) filter {
 	}}
 }
 
-// readFilter reads the filter of a subscriptions/listen. What the bridge does not know
-// is left out: it cannot be shared. The server does not judge a filter either, as what
-// it says of one may end what others listen to. It returns nil where there is no filter,
-// or one that names too much.
+// readFilter reads the filter of a subscriptions/listen. It leaves out members that the bridge does
+// not know, because it cannot share them between clients. It returns nil if there is no filter, or
+// if the filter is invalid or too large: the server is not asked about such a filter, because its
+// answer could end the subscriptions of other clients.
 func readFilter(raw []byte) *filter {
 	value := message.Get(raw, "params", "notifications")
 	f := new(filter)
@@ -63,13 +64,14 @@ func readFilter(raw []byte) *filter {
 	return f
 }
 
-// none reports whether nothing is left of a filter of what keep says.
+// none reports whether keep returns false for all parts of a filter.
 func (f *filter) none(keep func(part string) bool) bool {
 	kept := f.only(keep)
 	return kept.Empty()
 }
 
-// has reports whether one of the upstream subscriptions has a part among those that of returns.
+// has reports whether, for one of the filter's upstream subscriptions, of returns a set with the
+// part.
 func (f *filter) has(part string, of func(*upstreamSubscription) map[string]struct{}) bool {
 	for d := range f.upstream {
 		if _, ok := of(d)[part]; ok {
@@ -79,7 +81,7 @@ func (f *filter) has(part string, of func(*upstreamSubscription) map[string]stru
 	return false
 }
 
-// loses reports whether something that was agreed to has ended.
+// loses reports whether the upstream subscription of one of the filter's parts has ended.
 func (f *filter) loses() bool {
 	return slices.ContainsFunc(f.parts(), func(part string) bool {
 		return f.has(part, func(d *upstreamSubscription) map[string]struct{} {

@@ -12,20 +12,20 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/translate"
 )
 
-// handshake is what a server that begins with initialize has said of itself. The
-// bridge shows it as a stateless one.
+// handshake is the result of initialize of a server that is not stateless. The bridge answers
+// clients as a stateless server with these capabilities would.
 type handshake struct {
 	translate.Server
 }
 
-// answerError is an error that a server has answered with.
+// answerError is an error response of a server.
 type answerError struct{ raw []byte }
 
 func (e *answerError) Error() string {
 	return "server answers with an error: " + message.Text(e.raw, "error", "message")
 }
 
-// shakeHands initializes a server in the name of a request's client.
+// shakeHands initializes a server, with the capabilities and the clientInfo of a request's client.
 func (c *server) shakeHands(ctx context.Context, r *http.Request, e *envelope) (*handshake, error) {
 	params := []byte(`{"protocolVersion":"` + mcp.HandshakeRevisions[len(mcp.HandshakeRevisions)-1] + `"}`)
 	client := e.Info
@@ -50,8 +50,8 @@ func (c *server) shakeHands(ctx context.Context, r *http.Request, e *envelope) (
 	return server, c.peer.Send(r, message.NewNotification("notifications/initialized", nil))
 }
 
-// discover is what the server would answer to server/discover. Nothing of it may be
-// kept: the bridge learns of no change.
+// discover returns the result of server/discover. Clients must not cache it, because the bridge
+// does not notice when the server changes.
 func (s *handshake) discover() []byte {
 	versions, _ := json.Marshal(mcp.ServedRevisions()) // it does not fail
 	result := []byte(`{"resultType":"complete","supportedVersions":` + string(versions) + `,"capabilities":{},"ttlMs":0,"cacheScope":"private"}`)
@@ -64,7 +64,7 @@ func (s *handshake) discover() []byte {
 	return s.signed(result)
 }
 
-// signed adds who the server is to a result.
+// signed adds the serverInfo of the server to a result.
 func (s *handshake) signed(result []byte) []byte {
 	if s.Info == nil {
 		return result
@@ -72,7 +72,8 @@ func (s *handshake) signed(result []byte) []byte {
 	return message.Add(result, s.Info, "_meta", mcp.MetaServer)
 }
 
-// translate makes an answer one of a stateless server. What it has already stays.
+// translate turns a response into that of a stateless server: it adds the members that the server
+// has not set, and replaces error codes that such servers do not use.
 func (s *handshake) translate(method string, raw []byte) []byte {
 	if result := message.Get(raw, "result"); result != nil {
 		if result[0] != '{' {
@@ -94,7 +95,7 @@ func (s *handshake) translate(method string, raw []byte) []byte {
 	return raw
 }
 
-// strip takes what only stateless servers read out of a message.
+// strip removes the members of a message that only stateless servers know.
 func strip(m message.Message) message.Message {
 	for _, name := range []string{mcp.MetaVersion, mcp.MetaClient, mcp.MetaCapabilities, mcp.MetaLogLevel} {
 		m = m.Remove("params", "_meta", name)
@@ -105,7 +106,8 @@ func strip(m message.Message) message.Message {
 	return m.Remove("params", "inputResponses").Remove("params", "requestState")
 }
 
-// wantLevel has the server log what a request wants to read, if it does not already.
+// wantLevel lowers the log level of the server (logging/setLevel) to that of a request, if it is
+// higher.
 func (c *server) wantLevel(ctx context.Context, r *http.Request, level string) error {
 	rank := mcp.LevelOf(level)
 	c.out.Lock()
@@ -128,18 +130,19 @@ func (c *server) wantLevel(ctx context.Context, r *http.Request, level string) e
 	if err != nil {
 		c.out.Lock()
 		if c.level == rank {
-			c.level = before // it is to be asked again
+			c.level = before // so that the next request asks again
 		}
 		c.out.Unlock()
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil // what is logged may be less than wanted
+		return nil // the request goes on, perhaps with fewer log messages
 	}
 	return err
 }
 
-// discoverEra asks a server whether it is stateless, in the bridge's own name: what it
-// says is for all clients.
+// discoverEra finds out whether a server is stateless, with a server/discover of the bridge itself,
+// because the result counts for all clients. answered is false if the server has not answered
+// within [translate.AskWithin].
 func (c *server) discoverEra(ctx context.Context, r *http.Request) (found translate.Era, answered bool) {
 	within, cancel := context.WithTimeout(ctx, translate.AskWithin)
 	defer cancel()

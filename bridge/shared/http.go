@@ -13,8 +13,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 )
 
-// Post takes a POST of a revision without a handshake (MCP specification
-// 2026-07-28, "Streamable HTTP").
+// Post serves a POST of a stateless client (MCP specification 2026-07-28, "Streamable HTTP").
 func (a *Servers) Post(w http.ResponseWriter, r *http.Request, all []message.Message, batch bool) {
 	id := all[0].RawID
 	e, rejected := openEnvelope(r, all, batch)
@@ -31,15 +30,15 @@ func (a *Servers) Post(w http.ResponseWriter, r *http.Request, all []message.Mes
 	}
 }
 
-// forgotten reports whether an error means that the server has forgotten the connection of
-// a shared server. The client does not know of it.
+// forgotten reports whether an error means that a remote server has ended the session of a shared
+// server. The client has no part in that session, so the bridge tries again with a new one.
 func (a *Servers) forgotten(err error) bool {
 	refusal, ok := errors.AsType[*upstream.Refusal](err)
 	return ok && a.servers.Config.Remote && (refusal.Status == http.StatusNotFound || refusal.Status == http.StatusGone)
 }
 
-// quit leaves a shared server after a request. If err means that the server has forgotten
-// it, quit ends it, so that the next request begins another one.
+// quit leaves a shared server after a request. If err means that its session is forgotten, quit
+// ends the shared server, so that the next request begins another one.
 func (a *Servers) quit(c *server, err error) {
 	c.leave()
 	if a.forgotten(err) {
@@ -47,7 +46,7 @@ func (a *Servers) quit(c *server, err error) {
 	}
 }
 
-// serveStateless answers a request, unless an error is returned.
+// serveStateless serves one message. If it returns an error, it has written no answer.
 func (a *Servers) serveStateless(w http.ResponseWriter, r *http.Request, e *envelope) (err error) {
 	if e.m.Kind == message.Notification {
 		return a.notify(w, r, e)
@@ -105,12 +104,12 @@ func (a *Servers) serveStateless(w http.ResponseWriter, r *http.Request, e *enve
 	return nil
 }
 
-// notify takes a notification. The revision has none for clients over HTTP; those of
-// others go to the server that the client's requests go to, if there is one.
+// notify serves a notification. Clients over HTTP have none in this revision, but if one is sent,
+// it goes to the server of the client's requests, if there is one.
 func (a *Servers) notify(w http.ResponseWriter, r *http.Request, e *envelope) (err error) {
 	c := a.begun(r)
 	if c == nil && a.servers.Config.Remote {
-		// The server judges notifications as well.
+		// A remote server may refuse the credentials of a notification, too.
 		e.Capabilities, e.owner = []byte("{}"), a.sharedBy(r)
 		within, cancel := context.WithTimeout(r.Context(), a.servers.Config.StartTimeout)
 		defer cancel()
@@ -136,8 +135,8 @@ func (a *Servers) notify(w http.ResponseWriter, r *http.Request, e *envelope) (e
 	return nil
 }
 
-// check asks a server that judges each request whether it takes one that it does not
-// get itself.
+// check asks the server whether it accepts the credentials of a request that is not forwarded to
+// it, if the server judges each request. The error is nil if it does.
 func (c *server) check(r *http.Request) error {
 	if peer, ok := c.peer.(upstream.Checker); ok {
 		return peer.Check(r)
@@ -145,7 +144,8 @@ func (c *server) check(r *http.Request) error {
 	return nil
 }
 
-// forward sends m, which is the request of e as the server is to get it.
+// forward sends m, the request of e as the server should get it, with an id and a progress token
+// of the bridge.
 func (c *server) forward(r *http.Request, e *envelope, m message.Message) (*call, error) {
 	k := &call{
 		method: e.m.Method, name: nameOf(e.m), client: e.from, clientID: e.m.RawID, clientToken: progressToken(e.m), logLevel: e.LogLevel,
@@ -164,8 +164,8 @@ func (c *server) forward(r *http.Request, e *envelope, m message.Message) (*call
 	return k, nil
 }
 
-// serve writes what comes for a request to its client: as JSON if it is the answer alone,
-// else as events. A client that leaves has cancelled its request.
+// serve writes the messages for a request to its client: as JSON if the answer is the only one,
+// else as events. If the client leaves before the answer, the request is cancelled.
 func (c *server) serve(w http.ResponseWriter, r *http.Request, k *call) {
 	defer c.giveUp(k)
 	out := c.servers.EventWriter(w)
@@ -173,7 +173,7 @@ func (c *server) serve(w http.ResponseWriter, r *http.Request, k *call) {
 	out.Pump(r.Context(), k)
 }
 
-// refuseStateless answers a request that could not be served.
+// refuseStateless answers a request that could not be served, because of err.
 func (a *Servers) refuseStateless(w http.ResponseWriter, r *http.Request, id []byte, err error) {
 	var answer *answerError
 	var refusal *upstream.Refusal

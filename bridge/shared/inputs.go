@@ -12,25 +12,27 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 )
 
-// waitForInput bounds how long a server's request waits for a stateless client to come
-// back with what it asks for.
+// waitForInput bounds how long a request is parked: how long the server's request for input waits
+// until the client comes back with the input.
 const waitForInput = 10 * time.Minute
 
-// input is a request of a server to the client, while the client's own is under way.
+// input is a request of the server to the client, during a request of that client.
 type input struct {
 	id     []byte // as the server wrote it
 	method string
-	params []byte // as written; nil: none
+	params []byte // as written; nil if it has none
 }
 
-// parkedCalls has the requests of clients that the server has asked for input, and that
-// wait for their clients to come back. The lock of the server guards it.
+// parkedCalls has the parked requests: the server has asked for input, the client has got the
+// result `input_required`, and has not come back with the input yet. The lock of the server guards
+// it.
 type parkedCalls struct {
 	server *server
 	parked map[string]*call // by the requestState that continues them
 }
 
-// asked takes a request of the server to the client.
+// asked handles a request of the server. If it is for input, it is added to the request of a client
+// that it belongs to, which is then parked; else the server gets an error.
 func (r *parkedCalls) asked(m message.Message) {
 	c := r.server
 	refuse := func(code int, text string) { c.out.Post(message.NewError(m.RawID, code, text)) }
@@ -43,7 +45,7 @@ func (r *parkedCalls) asked(m message.Message) {
 		refuse(message.CodeMethodNotFound, "the client does not know this method")
 		return
 	}
-	k := c.calls.only(func(k *call) bool { return mcp.TakesInput(k.method) })
+	k := c.calls.sole(func(k *call) bool { return mcp.TakesInput(k.method) })
 	if k == nil {
 		refuse(message.CodeInternal, "it cannot be told which request of the client this belongs to")
 		return
@@ -62,8 +64,8 @@ func (r *parkedCalls) asked(m message.Message) {
 	}
 }
 
-// park answers the client's request with what the server asks for, and keeps the request
-// until the client comes back.
+// park answers the client's request with `input_required` and the server's requests for input, and
+// keeps the request until the client comes back.
 func (r *parkedCalls) park(k *call) {
 	k.state = mcp.NewID()
 	r.parked[k.state] = k
@@ -87,8 +89,8 @@ func (r *parkedCalls) park(k *call) {
 	r.expireLater(k)
 }
 
-// keepLate keeps the answer to a request whose client has not come back yet with the input
-// that it was asked for. Without room for the answer it keeps an error.
+// keepLate keeps the server's answer to a parked request for when its client comes back. If there
+// is no room for the answer, it keeps an error.
 func (r *parkedCalls) keepLate(k *call, m message.Message) {
 	if !r.server.calls.unread.keep(k, len(m.Raw), servers.MaxUnread*r.server.servers.Bounds().Buffer) {
 		m = message.NewError(k.number(), message.CodeInternal, textUnread)
@@ -96,7 +98,7 @@ func (r *parkedCalls) keepLate(k *call, m message.Message) {
 	k.late = &m
 }
 
-// expireLater ends a request if its client does not come back.
+// expireLater cancels a parked request if its client does not come back within waitForInput.
 func (r *parkedCalls) expireLater(k *call) {
 	k.expiry = upstream.StartTimeout(&r.server.out, waitForInput, func() func() {
 		r.server.cancel(k)
@@ -104,8 +106,8 @@ func (r *parkedCalls) expireLater(k *call) {
 	})
 }
 
-// resume continues the request that a client comes back to. It returns a rejection if
-// there is none: clients may send anything as requestState.
+// resume continues the parked request that state belongs to, with the input in the client's new
+// request. It returns a rejection if there is no such parked request.
 func (r *parkedCalls) resume(from *http.Request, e *envelope, state string) (*call, *rejection, error) {
 	c := r.server
 	c.out.Lock()
@@ -118,7 +120,7 @@ func (r *parkedCalls) resume(from *http.Request, e *envelope, state string) (*ca
 		}, nil
 	}
 	delete(r.parked, state)
-	k.expiry.Stop() // or else it is not in parked any more
+	k.expiry.Stop() // it has not fired: a request that it cancels is not parked any more
 	k.resuming = true
 	answered := make(map[string]*input)
 	var answers []message.Message
@@ -130,7 +132,7 @@ func (r *parkedCalls) resume(from *http.Request, e *envelope, state string) (*ca
 	}
 	c.out.Unlock()
 
-	for _, m := range answers { // on behalf of this request, which has the server's refusal
+	for _, m := range answers { // with the credentials of this request, which gets a refusal
 		if err := c.peer.Send(from, m); err != nil {
 			r.unresume(k, state)
 			return nil, nil, err
@@ -169,7 +171,7 @@ func (r *parkedCalls) resume(from *http.Request, e *envelope, state string) (*ca
 	return k, nil, nil
 }
 
-// unresume keeps a request for its client to come back to again.
+// unresume parks a request again, because its client's input could not be sent.
 func (r *parkedCalls) unresume(k *call, state string) {
 	r.server.out.Lock()
 	defer r.server.out.Unlock()
@@ -181,7 +183,8 @@ func (r *parkedCalls) unresume(k *call, state string) {
 	r.expireLater(k)
 }
 
-// nameOf is the tool, prompt or resource that a request is about.
+// nameOf returns the name of the tool or prompt, or the URI of the resource, that a request is
+// about; empty if its method has none.
 func nameOf(m message.Message) string {
 	source, ok := mcp.NameSource(m.Method)
 	if !ok {

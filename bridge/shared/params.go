@@ -7,8 +7,8 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
 
-// checkParams compares the fields of a tools/call with the arguments that they
-// repeat, as far as it is known which there are.
+// checkParams checks the header fields of a tools/call that repeat arguments of the tool. It knows
+// those of tools that the server has listed.
 func (c *server) checkParams(r *http.Request, e *envelope) *rejection {
 	if e.m.Method != "tools/call" {
 		return nil
@@ -22,10 +22,9 @@ func (c *server) checkParams(r *http.Request, e *envelope) *rejection {
 	return nil
 }
 
-// Check judges a stateless request as one to a shared server is judged: its header fields
-// have to be what its body says. tools are the fields that are known to repeat arguments of
-// tools. Check returns the error that answers the request, with its status; nil if there is
-// none.
+// Check checks a stateless request as one to a shared server is checked: its header fields must
+// agree with its body. tools has the header fields that repeat arguments of tools. Check returns
+// the error that answers the request, with its HTTP status; nil if the request is correct.
 func Check(r *http.Request, m message.Message, tools mcp.ToolFields) (status int, answer []byte) {
 	_, rejected := openEnvelope(r, []message.Message{m}, false)
 	if rejected == nil && m.Method == "tools/call" {

@@ -14,46 +14,44 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 )
 
-// server is one server that stateless requests share (MCP specification
-// 2026-07-28): all requests, if the server is stateless itself; else those of one owner
-// with one set of capabilities, for which the bridge does the handshake. Ids, progress
-// tokens and subscription ids at the server are the bridge's own, so that no client can
-// name those of another.
+// server is one server that stateless requests share (MCP specification 2026-07-28). If it is
+// stateless itself, all requests share it. If not, the bridge does the handshake, and the requests
+// of one owner with the same capabilities share it. The bridge chooses the ids, progress tokens
+// and subscription ids at the server, so that no client can name those of another.
 type server struct {
 	servers *servers.Servers
 	shared  *Servers
-	key     string
+	key     string // in shared.byKey
 	// stateless is set if the server is stateless itself, or if that is not known yet.
 	stateless bool
-	id        string // stands for the server in what the operator sees
-	user      string // the owner, hashed, if the server is for one owner
+	id        string // an operator sees its hash
+	user      string // hash of the owner; empty if the server is for all owners
 	peer      upstream.Peer
-	// ready is closed when the server is known and may be asked, or may not: then err
-	// says why.
+	// ready is closed when the start is over. Then err is set if it has failed.
 	ready chan struct{}
 	err   error
-	// capabilities are those of the clients, as written.
+	// capabilities are those of the clients, as written. A stateless server has none here.
 	capabilities []byte
 
 	out servers.Outbox // guards what follows
-	// handshake is what the server has said in its handshake. Nil: it is stateless itself.
+	// handshake is the result of initialize; nil if the server is stateless itself.
 	handshake     *handshake
 	calls         callTable
 	inputs        parkedCalls
 	subscriptions subscriptions
 	watches       resourceWatches
-	level         int // the log level that the server was asked for
-	active        int // HTTP requests under way
-	used          time.Time
+	level         int       // lowest log level that the server was asked for
+	active        int       // HTTP requests in progress
+	used          time.Time // end of the last HTTP request
 	begun         time.Time
-	answers       bool // the server has answered something
-	fields        mcp.ToolFields
+	answers       bool           // the server has answered a request
+	fields        mcp.ToolFields // header fields that repeat arguments of tools
 	ended         bool
-	// retired is set if the server is as old as it may be, and takes no requests.
+	// retired is set if the server has reached its maximum lifetime. It takes no more requests.
 	retired bool
 	// failedStart is set if the server rejected its first request.
 	failedStart bool
-	timer       *time.Timer
+	timer       *time.Timer // calls watch; nil before the start is over
 }
 
 func newServer(all *Servers, key string) *server {
@@ -117,7 +115,8 @@ func (c *server) isEnded() bool {
 	return c.ended
 }
 
-// enter counts a request under way. It returns false if the shared server has ended.
+// enter counts an HTTP request in progress; the caller must then call leave. It returns false if
+// the server has ended or is retired.
 func (c *server) enter() bool {
 	c.out.Lock()
 	defer c.out.Unlock()
@@ -138,13 +137,13 @@ func (c *server) leave() {
 	}
 }
 
-// retireWithin is how long requests may take that are under way when their server is as
-// old as it may be.
+// retireWithin is how long the requests in progress may still take when their server is retired.
 const retireWithin = time.Minute
 
-// watch ends the server when no request has used it for a while, or when it is as old as
-// it may be. Then it takes no requests any more, and its subscriptions end: there could
-// always be one, and clients ask for them again. It is called by its timer.
+// watch ends the server if no request has used it for [servers.Bounds.Idle]. If the server has
+// reached its maximum lifetime, watch retires it: it takes no more requests, its subscriptions end,
+// and it ends with the last request. Clients subscribe again, at another server; otherwise a
+// server with subscriptions might never end. watch is called by its timer.
 func (c *server) watch() {
 	bounds := c.servers.Bounds()
 	c.out.Lock()
@@ -175,7 +174,7 @@ func (c *server) watch() {
 	}
 	c.out.Unlock()
 	if retires {
-		c.Unlist() // a request that comes now begins another server
+		c.Unlist() // the next request begins another server
 		c.out.Lock()
 		for k := range c.subscriptions.listens {
 			c.cancel(k)
@@ -187,7 +186,7 @@ func (c *server) watch() {
 	}
 }
 
-// ask sends a request of the bridge's own and returns the whole answer.
+// ask sends a request of the bridge itself, and returns the response.
 func (c *server) ask(ctx context.Context, r *http.Request, method string, params []byte) ([]byte, error) {
 	k := &call{own: true, method: method}
 	if err := c.calls.register(k); err != nil {
@@ -219,7 +218,7 @@ func (c *server) ask(ctx context.Context, r *http.Request, method string, params
 	}
 }
 
-// drop forgets a request.
+// drop removes a request from the server's state, and ends its events. The lock is held.
 func (c *server) drop(k *call) {
 	c.calls.remove(k)
 	c.subscriptions.leave(k)
@@ -232,18 +231,18 @@ func (c *server) drop(k *call) {
 	k.finish()
 }
 
-// giveUp ends a request whose client does not wait for it any more.
+// giveUp cancels a request whose client has left, unless it has ended or is parked.
 func (c *server) giveUp(k *call) {
 	c.out.Lock()
 	defer c.out.Unlock()
 	c.calls.unread.leave(k)
 	if k.done || k.state != "" {
-		return // it has ended, or waits for what the client was asked for
+		return
 	}
 	c.cancel(k)
 }
 
-// cancel forgets a request that is under way, and notifies the server.
+// cancel drops a request in progress, and notifies the server. The lock is held.
 func (c *server) cancel(k *call) {
 	for _, in := range k.inputs {
 		c.out.Post(message.NewError(in.id, message.CodeInternal, "the client takes no requests any more"))
@@ -277,7 +276,7 @@ func (c *server) Deliver(m message.Message) {
 		c.answers = true
 		k := c.calls.byID[m.ID]
 		switch {
-		case k == nil: // it was given up, or never asked for
+		case k == nil: // the request was abandoned, or there was none
 			c.calls.gone.answered(m.ID)
 		case k.begins != nil:
 			c.subscriptions.over(k.begins, m.Raw)
@@ -299,7 +298,8 @@ func (c *server) Deliver(m message.Message) {
 	}
 }
 
-// answer is a response as the client is to see it.
+// answer returns a response as the client gets it: with the client's own id, and translated if the
+// server is not stateless.
 func (c *server) answer(k *call, m message.Message) []byte {
 	raw := m.Raw
 	switch k.method {
@@ -319,7 +319,7 @@ func (c *server) answer(k *call, m message.Message) []byte {
 	return message.Set(raw, k.clientID, "id")
 }
 
-// notified takes a notification of the server to where it belongs.
+// notified delivers a notification of the server to the requests that it belongs to.
 func (c *server) notified(m message.Message) {
 	switch {
 	case m.Method == "notifications/progress":
@@ -327,7 +327,7 @@ func (c *server) notified(m message.Message) {
 			k.add(servers.Event{Raw: message.Set(m.Raw, k.clientToken, "params", "progressToken")})
 		}
 	case m.Method == "notifications/message":
-		k := c.calls.only(func(k *call) bool { return k.method != "subscriptions/listen" })
+		k := c.calls.sole(func(k *call) bool { return k.method != "subscriptions/listen" })
 		if k != nil && k.state == "" && k.logLevel != "" && mcp.LevelOf(message.Text(m.Raw, "params", "level")) >= mcp.LevelOf(k.logLevel) {
 			k.add(servers.Event{Raw: m.Raw})
 		}
@@ -354,7 +354,7 @@ func (c *server) notified(m message.Message) {
 	}
 }
 
-// Fail implements [servers.Holder]. It answers what is under way with an error.
+// Fail implements [servers.Holder]. It answers the requests in progress with an error.
 func (c *server) Fail(text string) (upstream.Peer, bool) {
 	c.out.Lock()
 	defer c.out.Unlock()
@@ -369,7 +369,7 @@ func (c *server) Fail(text string) (upstream.Peer, bool) {
 		if k.begins != nil {
 			k.begins.late.Stop()
 		}
-		if !k.listening && k.state == "" { // the stream of a subscription just ends
+		if !k.listening && k.state == "" { // a subscription ends without an answer
 			k.add(servers.Event{Raw: message.Error(k.clientID, message.CodeInternal, text), Response: true})
 		}
 		c.drop(k)

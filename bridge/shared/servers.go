@@ -26,8 +26,8 @@ type Config struct {
 	// the request has. Requests with different values never share a server. Default:
 	// nothing is sent.
 	Sent func(r *http.Request) string
-	// Apart reports whether a stateless server, too, is for the requests of one owner alone:
-	// it cannot tell by the requests whose tasks it has. Default: it is for all requests.
+	// Apart reports whether even a stateless server is only for the requests of one owner. Such
+	// a server cannot tell whose tasks it runs. Default: all requests share it.
 	Apart func() bool
 }
 
@@ -42,7 +42,7 @@ type Servers struct {
 	byKey map[string]*server
 }
 
-// New returns the shared servers of an endpoint, of which none is started yet.
+// New returns a Servers without any server. v starts them.
 func New(v *servers.Servers, cfg Config) *Servers {
 	if cfg.Revision == nil {
 		cfg.Revision = translate.NewServerRevision(v.Config.Remote)
@@ -53,7 +53,8 @@ func New(v *servers.Servers, cfg Config) *Servers {
 	return &Servers{servers: v, revision: cfg.Revision, sent: cfg.Sent, apart: cfg.Apart, byKey: make(map[string]*server)}
 }
 
-// sharedBy returns what requests have in common that may share a server, and no others.
+// sharedBy returns a key of the owner of a request, and of what the configuration sends with it.
+// Only requests with the same key may share a server with a handshake.
 func (a *Servers) sharedBy(r *http.Request) string {
 	key := a.servers.OwnerOf(r).Key()
 	if a.sent == nil {
@@ -63,8 +64,8 @@ func (a *Servers) sharedBy(r *http.Request) string {
 	return string(sum[:])
 }
 
-// statelessKey is the key of the server for the requests of an owner if servers are stateless.
-// It is not the key of a server with a handshake, which ends with capabilities.
+// statelessKey returns the key of the stateless server for the requests of an owner. It differs from
+// the key of a server with a handshake, which ends with the capabilities of the clients.
 func (a *Servers) statelessKey(owner string) string {
 	if a.apart() {
 		return owner + "stateless"
@@ -72,14 +73,14 @@ func (a *Servers) statelessKey(owner string) string {
 	return ""
 }
 
-// isFree reports whether there is no server with that key.
+// isFree reports whether no server has that key.
 func (a *Servers) isFree(key string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.byKey[key] == nil
 }
 
-// list makes requests find a server by a key. It returns false if they find another one.
+// list makes requests find a server by a key. It returns false if another server has the key.
 func (a *Servers) list(c *server, key string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -90,8 +91,8 @@ func (a *Servers) list(c *server, key string) bool {
 	return true
 }
 
-// Spare returns the server that has been unused for longest, of those that have begun
-// and that no request needs; nil if there is none.
+// Spare returns the server that has been unused for longest, among those that are started and have
+// neither a request in progress nor a parked one; nil if there is none.
 func (a *Servers) Spare() servers.Holder {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -110,15 +111,15 @@ func (a *Servers) Spare() servers.Holder {
 	return least
 }
 
-// converse returns the shared server that a request belongs to, entered. It begins one if
-// there is none.
+// converse returns the shared server for a request, and begins one if there is none. The request
+// has entered it; the caller must call leave.
 func (a *Servers) converse(ctx context.Context, r *http.Request, e *envelope) (*server, error) {
 	for {
 		own := e.owner + string(e.Capabilities)
 		a.mu.Lock()
 		key, stateless := own, false
 		if known := a.revision.Known(); known == translate.Stateless || known == translate.Unknown && a.byKey[own] == nil {
-			key, stateless = a.statelessKey(e.owner), true // for good, or for now
+			key, stateless = a.statelessKey(e.owner), true // or until the server turns out to have a handshake
 		}
 		c := a.byKey[key]
 		a.mu.Unlock()
@@ -146,7 +147,7 @@ func (a *Servers) converse(ctx context.Context, r *http.Request, e *envelope) (*
 			return nil, a.unanswered(ctx, c)
 		}
 		if c.err != nil {
-			// The refusal is of another request: this one gets its own.
+			// The start failed for another request. This one tries again, with its own credentials.
 			continue
 		}
 		if c.key == key && c.enter() {
@@ -158,8 +159,8 @@ func (a *Servers) converse(ctx context.Context, r *http.Request, e *envelope) (*
 	}
 }
 
-// begun returns a shared server that the owner of a request uses already, entered; nil if
-// there is none.
+// begun returns a started server that the owner of a request may use; nil if there is none. The
+// request has entered it; the caller must call leave.
 func (a *Servers) begun(r *http.Request) *server {
 	own := a.sharedBy(r)
 	a.mu.Lock()
@@ -182,9 +183,8 @@ func (a *Servers) begun(r *http.Request) *server {
 	return nil
 }
 
-// beginFor starts the server of c on behalf of a request, which enters it, and finds out its
-// era. A server that is started goes on starting when the client leaves, for others that wait
-// for it.
+// beginFor is begin for a request whose client may leave. A program goes on starting then, for
+// other requests that wait for it; the connection to a remote server is made within the request.
 func (a *Servers) beginFor(ctx context.Context, r *http.Request, e *envelope, c *server, own string) error {
 	if a.servers.Config.Remote {
 		return a.begin(ctx, r, e, c, own)
@@ -205,7 +205,7 @@ func (a *Servers) beginFor(ctx context.Context, r *http.Request, e *envelope, c 
 	}
 }
 
-// unanswered returns the error for a request that does not wait any longer for a server.
+// unanswered returns the error for a request that does not wait any longer for the start of c.
 func (a *Servers) unanswered(ctx context.Context, c *server) error {
 	if a.servers.IsLate(c) {
 		return servers.ErrStarting
@@ -213,10 +213,10 @@ func (a *Servers) unanswered(ctx context.Context, c *server) error {
 	return ctx.Err()
 }
 
-// begin starts the server of c on behalf of a request, which enters it, and finds out its
-// era.
+// begin starts the server of c for a request, which enters it. It finds out whether the server is
+// stateless, and initializes it if not.
 func (a *Servers) begin(ctx context.Context, r *http.Request, e *envelope, c *server, own string) error {
-	// Others may wait for it, so that it does not end with this client.
+	// Other requests may wait for the server, so its start does not end with this client.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.servers.StartLimit())
 	defer cancel()
 	err := a.servers.Launch(ctx, r, c)
@@ -225,7 +225,7 @@ func (a *Servers) begin(ctx context.Context, r *http.Request, e *envelope, c *se
 		probed, err = a.probe(ctx, r, c, own)
 	}
 	if err == nil && !c.stateless {
-		if probed { // it is not downloaded any more
+		if probed { // it has answered, so nothing has to be downloaded any more
 			ctx, cancel = context.WithTimeout(ctx, a.servers.Config.StartTimeout)
 			defer cancel()
 		}
@@ -259,9 +259,9 @@ func (a *Servers) begin(ctx context.Context, r *http.Request, e *envelope, c *se
 	return err
 }
 
-// probe asks a server that was just started whether it is stateless itself (MCP
-// specification 2026-07-28, "stdio: Backward Compatibility"). One that is not is for
-// this identity alone from now on. It returns whether the server has answered.
+// probe finds out whether a server that was just started is stateless itself (MCP specification
+// 2026-07-28, "stdio: Backward Compatibility"). If not, only the requests with the key own may use
+// it from now on. answered reports whether the server has answered the probe.
 func (a *Servers) probe(ctx context.Context, r *http.Request, c *server, own string) (answered bool, err error) {
 	found := a.revision.Known()
 	if found == translate.Unknown {
@@ -276,7 +276,7 @@ func (a *Servers) probe(ctx context.Context, r *http.Request, c *server, own str
 		return answered, nil
 	}
 	delete(a.byKey, c.key)
-	if a.byKey[own] != nil || c.isEnded() { // of what it was asked
+	if a.byKey[own] != nil || c.isEnded() { // some servers end when they are probed
 		return answered, servers.ErrAgain
 	}
 	c.out.Lock()
@@ -286,10 +286,10 @@ func (a *Servers) probe(ctx context.Context, r *http.Request, c *server, own str
 	return answered, nil
 }
 
-// shakeHands initializes a server. probed means that the server has just answered
-// server/discover. A server that refuses initialize may refuse the client, so what is known
-// of the server does not change, unless it turns out to be stateless. Then the error is
-// ErrAgain.
+// shakeHands initializes a server, and notes in the revision what that says of the server. probed
+// means that the server has just answered server/discover. If a program that was not probed
+// refuses initialize, it may be a stateless one by now: shakeHands asks it, and returns ErrAgain if
+// it is.
 func (a *Servers) shakeHands(ctx context.Context, r *http.Request, e *envelope, c *server, probed bool) error {
 	server, err := c.shakeHands(ctx, r, e)
 	if err == nil {
@@ -298,7 +298,7 @@ func (a *Servers) shakeHands(ctx context.Context, r *http.Request, e *envelope, 
 		c.out.Unlock()
 	}
 	_, refused := errors.AsType[*answerError](err)
-	refused = refused && !c.isEnded() // or else the error is the bridge's
+	refused = refused && !c.isEnded() // if it has ended, the error is from Fail
 	found := translate.Handshake
 	if refused && !probed && !a.servers.Config.Remote {
 		found, _ = c.discoverEra(ctx, r)
@@ -314,8 +314,8 @@ func (a *Servers) shakeHands(ctx context.Context, r *http.Request, e *envelope, 
 	return err
 }
 
-// isStatelessAnswer reports whether an answer to server/discover is of a server that
-// is stateless, be it of another revision.
+// isStatelessAnswer reports whether only a stateless server, of this or another revision, answers
+// server/discover so.
 func isStatelessAnswer(raw []byte) bool {
 	if message.Get(raw, "result", "supportedVersions") != nil {
 		return true

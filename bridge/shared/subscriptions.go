@@ -13,52 +13,54 @@ import (
 )
 
 const (
-	// subscriptionEnds bounds how long a server may take to end a subscription that was
-	// cancelled, before the next one begins.
+	// subscriptionEnds is how long the next subscription waits for the end of one that was
+	// cancelled.
 	subscriptionEnds = time.Second
-	// maxUnused bounds the upstream subscriptions that no client uses any more and that
-	// are kept while others are used.
+	// maxUnused bounds the upstream subscriptions without a client that are kept while others
+	// have clients.
 	maxUnused = 256
 	// maxFilters bounds the texts of all filters at a shared server, in bytes.
 	maxFilters = 4 << 20
 )
 
-// subscriptions are what clients of a shared server listen to. The lock of the
-// server guards it.
+// subscriptions has the subscriptions of the clients of a shared server. The lock of the server
+// guards it, and its methods need that lock unless they say that they take it.
 type subscriptions struct {
 	server  *server
-	listens map[*call]*filter // the subscriptions/listen of clients
-	size    int               // bytes of the texts of their filters
+	listens map[*call]*filter // each subscriptions/listen of a client
+	size    int               // bytes of the texts of all filters
 
 	// The rest is for a server that is stateless itself.
 
-	// offered is what the server has last said that it is capable of. Nil: it was not
-	// asked.
+	// offered has the capabilities in the server's last answer to server/discover; nil if no
+	// client has asked.
 	offered *handshake
-	byPart  map[string]*upstreamSubscription   // by what they ask for
-	unused  map[*upstreamSubscription]struct{} // of them, those that no client uses
-	ending  int                                // those that were cancelled and have not ended
+	byPart  map[string]*upstreamSubscription   // by the parts of their filters
+	unused  map[*upstreamSubscription]struct{} // those of byPart without a client
+	ending  int                                // number of those that are cancelled and not over
 }
 
-// upstreamSubscription is one subscriptions/listen at a server that is stateless itself.
-// All clients that want something it asks for share it, and it is cancelled when no
-// client listens to anything any more: there are servers (go-sdk 1.8) that keep one
-// subscription of a kind for each connection, and end all of them with any. So nothing is
-// asked for twice, and the next one waits until those that were cancelled have ended.
+// upstreamSubscription is one subscriptions/listen that the bridge has sent to a server that is
+// stateless itself. All clients that want one of its parts share it.
+//
+// Some servers (go-sdk 1.8) keep one subscription of each kind for a connection, and end all of
+// them with any. So no part is asked for twice. An upstream subscription without clients is
+// cancelled only when no client has a subscription any more, and the next one is sent only when
+// the cancelled ones are over.
 type upstreamSubscription struct {
 	call   *call
-	parts  map[string]struct{} // that are asked for
+	parts  map[string]struct{} // of its filter
 	sent   bool
-	ack    []byte              // as the server wrote it
-	agreed map[string]struct{} // of the parts, those that the server has agreed to
-	users  map[*call]struct{}  // that listen to it
-	// ended is set when it is cancelled, over when nothing comes of it any more.
-	ended, over bool
-	answer      []byte            // the end, as the server wrote it
-	late        *upstream.Timeout // of its end
+	ack    []byte              // acknowledgement, as the server wrote it; nil before
+	agreed map[string]struct{} // parts that the server has agreed to
+	users  map[*call]struct{}  // requests of clients that share it
+	ended  bool                // it was cancelled
+	over   bool                // the server sends no more messages of it
+	answer []byte              // the server's response, which ended it; nil if there was none
+	late   *upstream.Timeout   // ends it if the server does not, once it was cancelled
 }
 
-// follow has a request listen, if there is room for its filter.
+// follow adds the subscription of a request, if there is room for its filter.
 func (u *subscriptions) follow(k *call, f *filter) error {
 	switch {
 	case u.server.ended || u.server.retired:
@@ -71,7 +73,7 @@ func (u *subscriptions) follow(k *call, f *filter) error {
 	return nil
 }
 
-// leave ends that.
+// leave removes the subscription of a request, if it has one.
 func (u *subscriptions) leave(k *call) {
 	f := u.listens[k]
 	if f == nil {
@@ -87,8 +89,7 @@ func (u *subscriptions) leave(k *call) {
 	delete(u.listens, k)
 }
 
-// changed takes a notification of a server with a handshake to the clients that listen
-// for it.
+// changed delivers a notification of a server with a handshake to the subscriptions that want it.
 func (u *subscriptions) changed(m message.Message) {
 	for k, f := range u.listens {
 		if f.Wants(m) {
@@ -97,8 +98,7 @@ func (u *subscriptions) changed(m message.Message) {
 	}
 }
 
-// listen has a request listen through the subscriptions at a server that is stateless
-// itself.
+// listen serves a subscriptions/listen for a server that is stateless itself. It takes the lock.
 func (u *subscriptions) listen(e *envelope) (*call, error) {
 	f := readFilter(e.m.Raw)
 	if f == nil {
@@ -131,9 +131,9 @@ func (u *subscriptions) listen(e *envelope) (*call, error) {
 	return k, nil
 }
 
-// offers reports whether the server says that it is capable of a part of a filter. One
-// that says so of any part is not asked for another: its answer, that it agrees to
-// nothing, may end what other clients listen to.
+// offers reports whether the capabilities of the server include a part of a filter. If they include
+// any part at all, the server is not asked for the others: when it agrees to nothing, it may end
+// the subscriptions of other clients.
 func (u *subscriptions) offers(part string) bool {
 	if strings.HasPrefix(part, "resource ") {
 		return u.offered.Has("resources", "subscribe")
@@ -141,8 +141,8 @@ func (u *subscriptions) offers(part string) bool {
 	return u.offered.Has(part, "listChanged")
 }
 
-// subscribe finds the upstream subscriptions of what a request listens to, and begins
-// those that are missing. While some are ending it does nothing; then resume calls it
+// subscribe finds the upstream subscriptions for the parts of a filter, and begins one for the parts
+// that have none. If it has to wait until others have ended, it does nothing, and resume calls it
 // again.
 func (u *subscriptions) subscribe(k *call, f *filter) error {
 	missing := f.only(func(part string) bool { return u.byPart[part] == nil })
@@ -165,9 +165,8 @@ func (u *subscriptions) subscribe(k *call, f *filter) error {
 	return nil
 }
 
-// begin asks the server for what no client has asked for yet. All that ask for it share
-// it, so the bridge asks in its own name, and nothing of a client's message is in it but
-// what the filter names.
+// begin sends a subscriptions/listen for the parts that have no upstream subscription. Several
+// clients may share it, so it has nothing of a client's message but those parts.
 func (u *subscriptions) begin(missing filter) error {
 	d := &upstreamSubscription{
 		parts: make(map[string]struct{}), users: make(map[*call]struct{}),
@@ -195,8 +194,7 @@ func (u *subscriptions) begin(missing filter) error {
 	return nil
 }
 
-// notified takes a notification of an upstream subscription to the clients that listen to
-// it.
+// notified delivers a notification of an upstream subscription to the requests that share it.
 func (u *subscriptions) notified(d *upstreamSubscription, m message.Message) {
 	if d.over {
 		return
@@ -228,8 +226,8 @@ func (u *subscriptions) notified(d *upstreamSubscription, m message.Message) {
 	}
 }
 
-// settle acknowledges what a request listens to, once the server has said what it agrees
-// to, and ends the request if the server has ended that.
+// settle acknowledges the subscription of a request, once the server has acknowledged all of its
+// upstream subscriptions. It ends the request if the server has ended one of them.
 func (u *subscriptions) settle(k *call, f *filter) {
 	if f.upstream == nil {
 		return
@@ -280,7 +278,8 @@ func (u *subscriptions) settle(k *call, f *filter) {
 	u.server.drop(k)
 }
 
-// agree notes what a server has agreed to: what it says, or all.
+// agree notes the parts that the server has agreed to: those in its acknowledgement, or all if it
+// names none.
 func (d *upstreamSubscription) agree() {
 	d.agreed = d.parts
 	value := message.Get(d.ack, "params", "notifications")
@@ -297,8 +296,8 @@ func (d *upstreamSubscription) agree() {
 	}
 }
 
-// over ends an upstream subscription of which nothing comes any more. answer is the
-// server's, if there was one.
+// over ends an upstream subscription of which the server sends no more messages. answer is the
+// server's response; nil if there is none.
 func (u *subscriptions) over(d *upstreamSubscription, answer []byte) {
 	if d.over {
 		return
@@ -317,7 +316,7 @@ func (u *subscriptions) over(d *upstreamSubscription, answer []byte) {
 	u.tidy()
 }
 
-// unlist removes an upstream subscription from those that clients find.
+// unlist removes an upstream subscription from those that requests find.
 func (u *subscriptions) unlist(d *upstreamSubscription) {
 	for part := range d.parts {
 		if u.byPart[part] == d {
@@ -327,7 +326,7 @@ func (u *subscriptions) unlist(d *upstreamSubscription) {
 	delete(u.unused, d)
 }
 
-// resume begins what has waited for upstream subscriptions to end.
+// resume subscribes for the requests that have waited until upstream subscriptions have ended.
 func (u *subscriptions) resume() {
 	if u.ending > 0 || u.server.ended {
 		return
@@ -343,8 +342,8 @@ func (u *subscriptions) resume() {
 	}
 }
 
-// tidy cancels the upstream subscriptions that no client listens to, if there are no
-// others or too many of them.
+// tidy cancels the upstream subscriptions without a client, if no client has a subscription any
+// more, or if there are more than maxUnused.
 func (u *subscriptions) tidy() {
 	if len(u.listens) > 0 && len(u.unused) <= maxUnused {
 		return
@@ -363,7 +362,7 @@ func (u *subscriptions) tidy() {
 	}
 }
 
-// cancelled is the notification that cancels a request at the server.
+// cancelled returns the notification that cancels a request at the server.
 func cancelled(k *call) message.Message {
 	return message.NewNotification("notifications/cancelled", []byte(`{"requestId":`+string(k.number())+`,"reason":"the client is gone"}`))
 }

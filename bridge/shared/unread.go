@@ -2,17 +2,16 @@ package shared
 
 import "net"
 
-// maxUnreadShared bounds what waits at a server that clients share, as a multiple of
-// what may wait for each of them (see maxUnread).
+// maxUnreadShared bounds the unread bytes of all clients of a shared server, as a multiple of the
+// bound for one client ([servers.MaxUnread]).
 const maxUnreadShared = 8
 
 // textUnread is the error that a client gets in place of an answer that was dropped.
 const textUnread = "the answer is dropped: too much that was answered before is still unread"
 
-// unread counts the bytes that wait for the clients of a shared server to read them. The
-// server of a session waits while its client does not read. A shared server cannot, because
-// all clients would have to wait for one, so an answer beyond the bounds becomes an error.
-// The lock of the shared server guards it.
+// unread counts the bytes that the clients of a shared server have not read yet. The server of a
+// session may wait for its client. If a shared server did, one client would hold up all others, so
+// an answer beyond the bounds is replaced by an error. The lock of the server guards it.
 type unread struct {
 	all int
 	of  map[string]*unreadShare
@@ -22,13 +21,13 @@ type unread struct {
 type unreadShare struct {
 	client string
 	bytes  int
-	calls  int // requests under way that it is of
+	calls  int // requests of the client that are counted
 }
 
-// join has what waits for the client of a request be counted.
+// join begins to count the unread bytes of a request, with those of its client.
 func (u *unread) join(k *call) {
 	if k.own {
-		return // the bridge reads at once
+		return // the bridge itself reads at once
 	}
 	share := u.of[k.client]
 	if share == nil {
@@ -42,8 +41,7 @@ func (u *unread) join(k *call) {
 	k.share = share
 }
 
-// leave ends that: the client has read what there is, or reads no more. What waits is
-// dropped.
+// leave drops the events of a request that its client will not read, and ends the counting.
 func (u *unread) leave(k *call) {
 	u.note(k, -k.used-k.held)
 	k.events, k.used, k.held = nil, 0, 0
@@ -57,8 +55,8 @@ func (u *unread) leave(k *call) {
 	}
 }
 
-// keep counts n bytes of an answer that no client waits for yet, if there is room for
-// it.
+// keep counts the n bytes of the answer to a parked request. It returns false, and counts nothing,
+// if there is no room. each is the bound for one client.
 func (u *unread) keep(k *call, n, each int) bool {
 	if u.all > 0 && u.all+n > maxUnreadShared*each {
 		return false
@@ -68,13 +66,13 @@ func (u *unread) keep(k *call, n, each int) bool {
 	return true
 }
 
-// unkeep ends that.
+// unkeep undoes keep.
 func (u *unread) unkeep(k *call) {
 	u.all -= k.kept
 	k.kept = 0
 }
 
-// note counts n bytes more for the client of a request.
+// note adds n bytes, which may be negative, to those that the client of a request has not read.
 func (u *unread) note(k *call, n int) {
 	if k.share != nil {
 		k.share.bytes += n
@@ -82,8 +80,8 @@ func (u *unread) note(k *call, n int) {
 	}
 }
 
-// room reports whether n bytes more may wait for the client of a request; each is what
-// may wait for one client. One message always may, as far as others leave room.
+// room reports whether there is room for n more unread bytes of a request. each is the bound for
+// one client. A client without unread bytes always has room, if the bound for all clients allows.
 func (u *unread) room(k *call, n, each int) bool {
 	if k.share == nil {
 		return true
@@ -91,7 +89,7 @@ func (u *unread) room(k *call, n, each int) bool {
 	return (k.share.bytes == 0 || k.share.bytes+n <= each) && (u.all == 0 || u.all+n <= maxUnreadShared*each)
 }
 
-// hostOf is the address of a client without its port.
+// hostOf returns the address of a client without its port.
 func hostOf(addr string) string {
 	if host, _, err := net.SplitHostPort(addr); err == nil {
 		return host

@@ -12,15 +12,15 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/translate"
 )
 
-// resourceWatches are the resources that a server with a handshake was asked to watch. The
-// lock of the server guards it.
+// resourceWatches has the resources that clients watch at a server with a handshake
+// (resources/subscribe). The lock of the server guards it.
 type resourceWatches struct {
 	server *server
-	count  map[string]int // clients, by the URI
+	count  map[string]int // number of clients, by URI
 }
 
-// listen has a request listen for the changes of a server that does not know
-// subscriptions/listen: it subscribes to the resources, and acknowledges.
+// listen serves a subscriptions/listen for a server with a handshake, which does not know that
+// method: it subscribes to the resources, and acknowledges what the server supports.
 func (w *resourceWatches) listen(ctx context.Context, r *http.Request, e *envelope) (*call, error) {
 	c := w.server
 	f := readFilter(e.m.Raw)
@@ -62,7 +62,7 @@ func (w *resourceWatches) listen(ctx context.Context, r *http.Request, e *envelo
 	c.out.Lock()
 	err := c.subscriptions.follow(k, f)
 	if err == nil {
-		delete(c.calls.byID, k.id) // the server knows nothing of it
+		delete(c.calls.byID, k.id) // the server was not sent this request
 		k.add(servers.Event{Raw: message.Set(ack, granted, "params", "notifications")})
 		k.listening = true
 	}
@@ -73,8 +73,8 @@ func (w *resourceWatches) listen(ctx context.Context, r *http.Request, e *envelo
 	return k, nil
 }
 
-// watch subscribes to a resource, if no other client has. It returns false if the server
-// refuses that.
+// watch subscribes to a resource, if no other client watches it. It returns false if the server
+// does not accept that.
 func (w *resourceWatches) watch(ctx context.Context, r *http.Request, uri string) (bool, error) {
 	c := w.server
 	c.out.Lock()
@@ -105,7 +105,8 @@ func (w *resourceWatches) watch(ctx context.Context, r *http.Request, uri string
 	return false, err
 }
 
-// release ends the subscriptions to resources that no other client has.
+// release ends the watching of resources by one client. It unsubscribes from those that no other
+// client watches. The lock is held.
 func (w *resourceWatches) release(uris []string) {
 	for _, uri := range uris {
 		if w.count[uri]--; w.count[uri] > 0 {
@@ -116,7 +117,7 @@ func (w *resourceWatches) release(uris []string) {
 		if err != nil {
 			continue
 		}
-		id := w.server.calls.newID()[1:] // no request waits for the answer
+		id := w.server.calls.newID()[1:] // not in the table, because nothing waits for the answer
 		w.server.out.Post(message.NewRequest([]byte(id), "resources/unsubscribe", params))
 	}
 }
