@@ -1,10 +1,12 @@
 package token
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"math"
-	"strings"
+	"strconv"
 	"time"
 
 	strict "github.com/go-jose/go-jose/v4/json"
@@ -27,40 +29,65 @@ type Claims struct {
 // overflow. It is in the year 2970.
 const maxTime = 1_000 * 365 * 24 * 3600
 
-// ParseClaims parses a JSON object. A member that is there twice is an error, and so is one
-// of the known members that has another type.
+// ParseClaims parses a JSON object. A member that is there twice, at any depth, is an error, and
+// so is one of the known members that has another type.
 func ParseClaims(doc []byte) (Claims, error) {
 	// go-jose's decoder refuses a name that is there twice, which encoding/json does not.
-	var members map[string]strict.RawMessage
-	if err := strict.Unmarshal(doc, &members); err != nil || members == nil {
-		return Claims{}, errors.New("it is not a JSON object, or has a member twice")
+	d := strict.NewDecoder(bytes.NewReader(doc))
+	d.SetNumberType(strict.UnmarshalJSONNumber)
+	var decoded any
+	if err := d.Decode(&decoded); err != nil {
+		return Claims{}, errors.New("it is not JSON, or has a member twice")
 	}
-	all := make(map[string]any, len(members))
-	for name, raw := range members {
-		d := json.NewDecoder(strings.NewReader(string(raw)))
-		d.UseNumber()
-		var value any
-		if err := d.Decode(&value); err != nil {
-			return Claims{}, errors.New("it is not JSON")
-		}
-		if json.Unmarshal(raw, new(any)) != nil { // readers differ about a number that no float64 can be
-			return Claims{}, errors.New("it has a number that is too large")
-		}
-		all[name] = value
+	all, ok := decoded.(map[string]any)
+	if _, err := d.Token(); !ok || err != io.EOF {
+		return Claims{}, errors.New("it is not a JSON object")
+	}
+	if !plainNumbers(all) {
+		return Claims{}, errors.New("it has a number that is too large")
 	}
 	c := Claims{All: all}
-	var ok [5]bool
-	c.Issuer, ok[0] = optional[string](all, "iss")
-	c.Audience, ok[1] = list(all, "aud")
-	c.Expires, ok[2] = numericDate(all, "exp")
-	c.NotBefore, ok[3] = numericDate(all, "nbf")
-	c.IssuedAt, ok[4] = numericDate(all, "iat")
-	for _, good := range ok {
+	var fits [5]bool
+	c.Issuer, fits[0] = optional[string](all, "iss")
+	c.Audience, fits[1] = list(all, "aud")
+	c.Expires, fits[2] = numericDate(all, "exp")
+	c.NotBefore, fits[3] = numericDate(all, "nbf")
+	c.IssuedAt, fits[4] = numericDate(all, "iat")
+	for _, good := range fits {
 		if !good {
 			return Claims{}, errors.New("iss, aud, exp, nbf or iat has another type")
 		}
 	}
 	return c, nil
+}
+
+// plainNumbers makes each number a json.Number. It returns false if one is too large for a
+// float64: readers differ about it.
+func plainNumbers(value any) bool {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, one := range v {
+			if number, ok := one.(strict.Number); ok {
+				v[name] = json.Number(number)
+			}
+			if !plainNumbers(one) {
+				return false
+			}
+		}
+	case []any:
+		for i, one := range v {
+			if number, ok := one.(strict.Number); ok {
+				v[i] = json.Number(number)
+			}
+			if !plainNumbers(one) {
+				return false
+			}
+		}
+	case strict.Number:
+		_, err := strconv.ParseFloat(string(v), 64)
+		return err == nil
+	}
+	return true
 }
 
 // CheckTimes checks `exp`, `nbf` and `iat` where they are present.

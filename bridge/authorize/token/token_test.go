@@ -1,7 +1,9 @@
 package token_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"reflect"
 	"testing"
 	"time"
 
@@ -14,7 +16,7 @@ import (
 func FuzzParseClaims(f *testing.F) {
 	for _, seed := range []string{
 		`{"iss":"https://a.example","aud":["a","b"],"exp":1e9,"sub":"x","scope":"a b"}`, `{"sub":"a","sub":"b"}`, `{"SUB":"a","sub":"b"}`,
-		`{"exp":-1}`, `{"exp":1e400}`, `{"a":1e700}`, `{"a":[{"b":-1e400}]}`, `{"aud":null}`, `null`, `[]`, `{"cnf":{"jkt":"x","jkt":"y"}}`, `{"a":1}{"b":2}`, "{\"s\\u0075b\":\"a\"}",
+		`{"exp":-1}`, `{"exp":1e400}`, `{"a":1e700}`, `{"a":[{"b":-1e400}]}`, `{"aud":null}`, `null`, `[]`, `1`, `{"a":1e-999}`, `{"a":1} x`, `{"cnf":{"jkt":"x","jkt":"y"}}`, `{"a":1}{"b":2}`, "{\"s\\u0075b\":\"a\"}",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -24,6 +26,12 @@ func FuzzParseClaims(f *testing.F) {
 			return
 		}
 		var plain map[string]any
+		var numbers map[string]any
+		d := json.NewDecoder(bytes.NewReader(doc))
+		d.UseNumber()
+		if err := d.Decode(&numbers); err != nil || !reflect.DeepEqual(numbers, claims.All) {
+			t.Fatalf("accepted %q as %v, which encoding/json reads as %v, %v", doc, claims.All, numbers, err)
+		}
 		if err := json.Unmarshal(doc, &plain); err != nil || len(plain) != len(claims.All) {
 			t.Fatalf("accepted %q, which encoding/json reads as %v, %v", doc, plain, err)
 		}
