@@ -165,12 +165,6 @@ func requestID(r *http.Request) zap.Field {
 	return zap.String("request_id", id)
 }
 
-// listMembers are the members of results that have a list, with the method whose answer they
-// belong to.
-var listMembers = map[string]string{
-	"tools": "tools/list", "prompts": "prompts/list", "resources": "resources/list", "resourceTemplates": "resources/templates/list",
-}
-
 // filtered returns a function that filters the lists in the answer of a request; nil if the
 // answer has none. A POST has those that it asks for. The stream of a GET may have any: that
 // of HTTP+SSE has all answers, and one that is resumed has those that were missed.
@@ -184,43 +178,12 @@ func (e *Edge) filtered(r *http.Request, a *Admission) filter.Message {
 	if len(asked) == 0 && r.Method != http.MethodGet {
 		return nil
 	}
+	answers := lists.Answers{Policy: e.policy, Who: a.Principal, Asked: asked, Learn: e.tools.Learn}
 	return func(raw []byte) ([]byte, error) {
-		all, err := message.ParseAll(raw, 1)
-		if err != nil {
-			return nil, err
+		changed, report, err := answers.Filter(raw)
+		if report.Errors > 0 {
+			e.logger.Warn("rule of a list could not be evaluated", zap.Int("hidden", report.Errors))
 		}
-		m := all[0]
-		if m.Kind != message.Response {
-			return raw, nil
-		}
-		for _, method := range methodsOf(m, asked) {
-			if method == "tools/list" {
-				e.tools.Learn(m)
-			}
-			kept, report, err := lists.Filter(e.policy, a.Principal, method, m)
-			if err != nil {
-				return nil, err
-			}
-			if report.Errors > 0 {
-				e.logger.Warn("rule of a list could not be evaluated", zap.String("method", method), zap.Int("hidden", report.Errors))
-			}
-			m = kept
-		}
-		return m.Raw, nil
+		return changed, err
 	}
-}
-
-// methodsOf returns the list methods that a message may answer: the one that was asked with
-// its id, or those whose members its result has.
-func methodsOf(m message.Message, asked map[string]string) []string {
-	if method, ok := asked[string(m.RawID)]; ok {
-		return []string{method}
-	}
-	var methods []string
-	for member, method := range listMembers {
-		if value := m.Get("result", member); len(value) > 0 && value[0] == '[' {
-			methods = append(methods, method)
-		}
-	}
-	return methods
 }

@@ -218,13 +218,20 @@ func Valid(raw []byte) bool { return utf8.Valid(raw) && json.Valid(raw) }
 // Apply returns the range within of raw, with the edits that are inside it applied. Edits
 // must not overlap.
 func Apply(raw []byte, within Span, edits []Edit) []byte {
-	slices.SortStableFunc(edits, func(a, b Edit) int {
+	inOrder := func(a, b Edit) int {
 		if a.Start != b.Start {
 			return a.Start - b.Start
 		}
 		return a.End - b.End
-	})
-	var out []byte
+	}
+	if !slices.IsSortedFunc(edits, inOrder) {
+		slices.SortStableFunc(edits, inOrder)
+	}
+	size := within.End - within.Start
+	for _, e := range edits {
+		size += len(e.Text)
+	}
+	out := make([]byte, 0, size)
 	pos := within.Start
 	for _, e := range edits {
 		if e.Start < within.Start || e.End > within.End {

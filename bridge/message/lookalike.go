@@ -88,10 +88,27 @@ func lookalike(where place, name []byte) *Lookalike {
 	return l
 }
 
+// SimilarMember reports whether the decoded name of a message's member equals one that
+// JSON-RPC knows but for case.
+func SimilarMember(name []byte) bool { return lookalike(inMessage, name) != nil }
+
 // LooksLike returns the known name that a decoded name equals but for case, as any reader
 // compares that ignores it. It returns false if there is none, or if it is that very name.
 // The known names are ASCII in any case, of at most 64 bytes.
 func LooksLike(name []byte, known ...string) (string, bool) {
+	if isPlain(name) {
+		for _, one := range known {
+			if len(one) == len(name) && strings.EqualFold(string(name), one) {
+				return one, string(name) != one
+			}
+		}
+		return "", false
+	}
+	return looksLike(name, known)
+}
+
+// looksLike is [LooksLike] for all names.
+func looksLike(name []byte, known []string) (string, bool) {
 	whole := len(name)
 	if end := bytes.IndexByte(name, 0); end >= 0 {
 		name = name[:end] // a reader in C may see no more
@@ -107,6 +124,16 @@ func LooksLike(name []byte, known ...string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// isPlain reports whether a name has only characters of ASCII, and no NUL.
+func isPlain(name []byte) bool {
+	for _, c := range name {
+		if c-1 >= utf8.RuneSelf-1 {
+			return false
+		}
+	}
+	return true
 }
 
 // FoldName returns a decoded name in a form in which names are equal that a reader may take

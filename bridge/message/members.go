@@ -55,7 +55,7 @@ func Members(raw []byte, each func(name, value []byte) error) error { return mem
 // Few names need no memory of their own.
 type nameSet struct {
 	n    int
-	few  [8][]byte
+	few  [16][]byte
 	many *nameTable // that all are in, if there are more than few has room for
 }
 

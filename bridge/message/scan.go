@@ -16,7 +16,7 @@ func IsContainer(b []byte) bool {
 		return false
 	}
 	var flat [4]uint64 // deep enough for most
-	s := scanner{b: b, objects: flat[:0]}
+	s := scanner{b: b, levels: maxLevels, objects: flat[:0]}
 	return s.values() && s.i == len(b)
 }
 
@@ -26,6 +26,8 @@ type scanner struct {
 	i int
 
 	depth   int
+	levels  int      // how deep the text may be
+	deep    bool     // it is deeper
 	objects []uint64 // a bit for each level: is it an object?
 }
 
@@ -42,8 +44,9 @@ func (s *scanner) next() byte {
 	return 0
 }
 
-// values crosses an object or array and all in it.
+// values crosses the value that is next and all in it.
 func (s *scanner) values() bool {
+	floor := s.depth
 	for {
 		ok, entered := s.value()
 		if !ok {
@@ -53,7 +56,7 @@ func (s *scanner) values() bool {
 			continue
 		}
 		for more := false; !more; {
-			if s.depth == 0 {
+			if s.depth == floor {
 				return true
 			}
 			if more, ok = s.after(); !ok {
@@ -110,7 +113,8 @@ func (s *scanner) after() (more, ok bool) {
 
 // push enters a container.
 func (s *scanner) push(object bool) bool {
-	if s.depth == maxLevels {
+	if s.depth == s.levels {
+		s.deep = true
 		return false
 	}
 	if s.depth/64 == len(s.objects) {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
@@ -48,6 +50,9 @@ const (
 	refuse             // an answer that cannot be read
 )
 
+// maxAhead bounds, in bytes, the room that is made for an answer before it arrives.
+const maxAhead = 1 << 20
+
 // Errors of an answer that cannot be read. The client gets 502 in its place, or the end of
 // its stream.
 var (
@@ -76,6 +81,9 @@ func (w *Writer) WriteHeader(status int) {
 	w.begun = true
 	h := w.to.Header()
 	if w.mode = w.modeOf(status, h); w.mode != pass {
+		if n, err := strconv.Atoi(h.Get("Content-Length")); err == nil && w.mode == whole {
+			w.held = make([]byte, 0, max(0, min(n, w.limit, maxAhead)))
+		}
 		h.Set("Cache-Control", "no-store")
 		h.Del("Etag")
 		h.Del("Last-Modified")
@@ -259,7 +267,7 @@ func (w *Writer) events() error {
 // belongs to it.
 func (w *Writer) endOfEvent() (end int, ok bool) {
 	for {
-		i := bytes.IndexAny(w.held[w.scanned:], "\r\n")
+		i := endOfLine(w.held[w.scanned:])
 		if i < 0 {
 			w.scanned = len(w.held)
 			return 0, false
@@ -284,12 +292,31 @@ func (w *Writer) endOfEvent() (end int, ok bool) {
 	}
 }
 
+// endOfLine returns the place of the first CR or LF, or -1.
+func endOfLine(text []byte) int {
+	const window = 512 // so that one of the two is not looked for far behind the other
+	for from := 0; from < len(text); from += window {
+		part := text[from:min(from+window, len(text))]
+		lf := bytes.IndexByte(part, '\n')
+		if lf >= 0 {
+			part = part[:lf]
+		}
+		if cr := bytes.IndexByte(part, '\r'); cr >= 0 {
+			return from + cr
+		}
+		if lf >= 0 {
+			return from + lf
+		}
+	}
+	return -1
+}
+
 // event changes the message of one event.
 func (w *Writer) event(raw []byte) ([]byte, error) {
 	var data, rest []byte
 	hasData := false
 	for from := 0; from < len(raw); {
-		i := bytes.IndexAny(raw[from:], "\r\n")
+		i := endOfLine(raw[from:])
 		line := raw[from : from+i]
 		next := from + i + 1
 		if raw[from+i] == '\r' && next < len(raw) && raw[next] == '\n' {
@@ -298,12 +325,12 @@ func (w *Writer) event(raw []byte) ([]byte, error) {
 		if from == 0 && !w.later {
 			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 		}
-		if value, ok := dataOf(line); ok {
-			if hasData {
-				data = append(data, '\n')
-			}
-			data, hasData = append(data, value...), true
-		} else if len(line) > 0 {
+		switch value, ok := dataOf(line); {
+		case ok && !hasData: // it is copied only if another follows
+			data, hasData = value[:len(value):len(value)], true
+		case ok:
+			data = append(append(data, '\n'), value...)
+		case len(line) > 0:
 			rest = append(append(rest, line...), '\n')
 		}
 		from = next
@@ -318,7 +345,8 @@ func (w *Writer) event(raw []byte) ([]byte, error) {
 	if bytes.Equal(changed, data) {
 		return raw, nil
 	}
-	for _, line := range bytes.Split(changed, []byte("\n")) {
+	rest = slices.Grow(rest, len(changed)+len("data: \n\n"))
+	for line := range bytes.SplitSeq(changed, []byte("\n")) {
 		rest = append(append(append(rest, "data: "...), bytes.TrimSuffix(line, []byte("\r"))...), '\n')
 	}
 	return append(rest, '\n'), nil

@@ -11,37 +11,54 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
-
-// maxItems bounds the items of one list.
-const maxItems = 100_000
 
 // ErrList means that an answer is no list that all clients read the same way. It must not be
 // passed on. The text of an error that wraps it has nothing of the list.
 var ErrList = errors.New("the list of the server cannot be parsed")
 
-// list says where an answer has its items, and which member of an item has its name.
+// list is a method that lists something: which member of its result has the items, and which
+// member of an item has the name.
 type list struct {
-	items, name string
-	target      operation.Target
+	method, items, name string
+	target              operation.Target
 }
 
-// lists are the lists that are filtered, by their methods.
-var lists = map[string]list{
-	"tools/list":               {"tools", "name", operation.Tool},
-	"prompts/list":             {"prompts", "name", operation.Prompt},
-	"resources/list":           {"resources", "uri", operation.Resource},
-	"resources/templates/list": {"resourceTemplates", "uriTemplate", operation.Resource},
+// lists are the lists that are filtered.
+var lists = [...]list{
+	{"tools/list", "tools", "name", operation.Tool},
+	{"prompts/list", "prompts", "name", operation.Prompt},
+	{"resources/list", "resources", "uri", operation.Resource},
+	{"resources/templates/list", "resourceTemplates", "uriTemplate", operation.Resource},
+}
+
+// indexOf returns the place of a method in lists, or -1.
+func indexOf(method string) int {
+	for i := range lists {
+		if lists[i].method == method {
+			return i
+		}
+	}
+	return -1
 }
 
 // IsList reports whether the answers to a method have to be filtered.
-func IsList(method string) bool {
-	_, ok := lists[method]
-	return ok
+func IsList(method string) bool { return indexOf(method) >= 0 }
+
+// Answers filters the answers to one request. The HTTP answer that carries them has to be
+// `Cache-Control: no-store`.
+type Answers struct {
+	Policy *rules.Policy
+	Who    *principal.Principal
+	// Asked has the methods of the request that are lists, by the ids as they are written. An
+	// answer with another id is filtered by the members of its result: the stream of a GET has
+	// the answers to other requests.
+	Asked map[string]string
+	// Learn may be nil. It is given each answer with a list of tools, as the server sent it.
+	Learn func(raw []byte)
 }
 
-// Report counts what [Filter] did.
+// Report counts what [Answers.Filter] did.
 type Report struct {
 	Items  int
 	Hidden int
@@ -49,111 +66,107 @@ type Report struct {
 	Errors int
 }
 
-// Filter returns the answer to a list method as a principal may see it. The answer of a
-// method that is no list, and an error, stay as they are. The HTTP answer that carries the
-// message has to be `Cache-Control: no-store`.
-func Filter(p *rules.Policy, who *principal.Principal, method string, answer message.Message) (message.Message, Report, error) {
-	l, ok := lists[method]
+// Filter returns a message of the server as the principal may see it: raw itself if it has no
+// list, or if nothing of it changes.
+func (a *Answers) Filter(raw []byte) (changed []byte, report Report, err error) {
+	var s scan
+	switch response, err := s.message(raw); {
+	case err != nil:
+		return nil, report, err
+	case !response:
+		return raw, report, nil
+	}
+	var edits []jsontext.Edit
+	if method, ok := a.Asked[string(s.id)]; ok {
+		i := indexOf(method)
+		if i < 0 || s.failed && !s.similar {
+			return raw, report, nil
+		}
+		edits, err = a.list(&s, i, edits, &report)
+	} else {
+		for i := range lists {
+			if err == nil && s.lists[i].isArray {
+				edits, err = a.list(&s, i, edits, &report)
+			}
+		}
+	}
 	switch {
-	case !ok || answer.Kind == message.Response && answer.Failed && answer.Lookalike == nil:
-		return answer, Report{}, nil
-	case answer.Kind != message.Response || answer.Lookalike != nil:
-		return answer, Report{}, ErrList
+	case err != nil:
+		return nil, report, err
+	case len(edits) == 0:
+		return raw, report, nil
 	}
-	found, err := members(answer.Get("result"), l.items, "cacheScope", "ttlMs")
-	if err != nil {
-		return answer, Report{}, err
-	}
-	kept, report, err := l.filter(p.Viewer(who), found[l.items])
-	if err != nil {
-		return answer, report, err
-	}
-	if report.Hidden > 0 {
-		answer = answer.Set(kept, "result", l.items)
-	}
-	if scope := found["cacheScope"]; string(scope) != `"private"` && (scope != nil || found["ttlMs"] != nil) {
-		answer = answer.Set([]byte(`"private"`), "result", "cacheScope")
-	}
-	return answer, report, nil
+	return jsontext.Apply(raw, jsontext.Span{Start: 0, End: len(raw)}, edits), report, nil
 }
 
-// filter returns an array without the items that are hidden.
-func (l list) filter(viewer *rules.Viewer, raw []byte) (kept []byte, report Report, err error) {
-	if len(raw) == 0 || raw[0] != '[' {
-		return nil, report, fmt.Errorf("%w: result.%s is not an array", ErrList, l.items)
+// list adds the edits for one list.
+func (a *Answers) list(s *scan, i int, edits []jsontext.Edit, report *Report) ([]jsontext.Edit, error) {
+	l, f := lists[i], &s.lists[i]
+	switch {
+	case s.similar || s.similarResult || f.similar:
+		return nil, fmt.Errorf("%w: a member equals a known one but for case", ErrList)
+	case s.err != nil:
+		return nil, s.err
+	case f.err != nil:
+		return nil, f.err
+	case !f.isArray:
+		return nil, fmt.Errorf("%w: result.%s is not an array", ErrList, l.items)
 	}
-	kept = make([]byte, 0, len(raw))
-	before := 1 // the end of the item before, or of the bracket
-	after := 1  // the end of the comma before, or of the bracket
-	for i := jsontext.SkipSpace(raw, 1); raw[i] != ']'; {
-		if report.Items == maxItems {
-			return nil, report, fmt.Errorf("%w: it has more than %d items", ErrList, maxItems)
-		}
-		end := jsontext.SkipValue(raw, i)
-		name, err := l.nameOf(raw[i:end:end])
-		if err != nil {
-			return nil, report, err
-		}
+	if l.target == operation.Tool && a.Learn != nil {
+		a.Learn(s.raw)
+	}
+	viewer, names := a.Policy.Viewer(a.Who), string(f.names)
+	kept := 0
+	for n, it := range f.items {
 		report.Items++
-		shown, reason := viewer.Shows(operation.Name{Target: l.target, Text: name})
-		switch {
-		case shown && len(kept) == 0:
-			kept = append(append(kept, '['), raw[after:end]...)
-		case shown:
-			kept = append(kept, raw[before:end]...)
-		default:
-			report.Hidden++
-			if reason == rules.ExpressionError {
-				report.Errors++
+		shown, reason := viewer.Shows(operation.Name{Target: l.target, Text: names[it.name.Start:it.name.End]})
+		if shown {
+			if kept++; kept == 1 && n > 0 { // what was before goes, with the comma behind it
+				comma := jsontext.SkipSpace(s.raw, f.items[n-1].at.End)
+				edits = append(edits, jsontext.Edit{Span: jsontext.Span{Start: f.at.Start + 1, End: comma + 1}})
 			}
+			continue
 		}
-		before = end
-		if i = jsontext.SkipSpace(raw, end); raw[i] == ',' {
-			after = i + 1
-			i = jsontext.SkipSpace(raw, after)
+		report.Hidden++
+		if reason == rules.ExpressionError {
+			report.Errors++
+		}
+		if kept == 0 {
+			continue
+		}
+		before := f.items[n-1].at.End
+		if last := len(edits) - 1; last >= 0 && edits[last].End == before { // it was hidden, too
+			edits[last].End = it.at.End
+		} else {
+			edits = append(edits, jsontext.Edit{Span: jsontext.Span{Start: before, End: it.at.End}})
 		}
 	}
-	if len(kept) == 0 {
-		return []byte("[]"), report, nil
+	if kept == 0 && len(f.items) > 0 {
+		edits = append(edits, jsontext.Edit{Span: jsontext.Span{Start: f.at.Start + 1, End: f.at.End - 1}})
 	}
-	return append(kept, raw[before:]...), report, nil
+	return s.private(edits), nil
 }
 
-// nameOf returns the name of an item.
-func (l list) nameOf(item []byte) (string, error) {
-	found, err := members(item, l.name)
-	if err != nil {
-		return "", err
+// private adds the edit that makes a result one for this principal alone.
+func (s *scan) private(edits []jsontext.Edit) []jsontext.Edit {
+	const private = `"private"`
+	scope := s.raw[s.scope.Start:s.scope.End]
+	switch {
+	case s.scopeDone || string(scope) == private || len(scope) == 0 && !s.ttl:
+		return edits
+	case len(scope) > 0:
+		edits = append(edits, jsontext.Edit{Span: s.scope, Text: []byte(private)})
+	default: // as the first member; the list is behind it
+		edits = append(edits, jsontext.Edit{Span: jsontext.Span{Start: s.result + 1, End: s.result + 1}, Text: []byte(`"cacheScope":` + private + `,`)})
 	}
-	value := found[l.name]
-	var name string
-	if len(value) == 0 || value[0] != '"' || json.Unmarshal(value, &name) != nil {
-		return "", fmt.Errorf("%w: an item has no %s", ErrList, l.name)
-	}
-	return name, nil
+	s.scopeDone = true
+	return edits
 }
 
-// members returns the values of an object's known members. Members that a client could take
-// for each other are an error.
-func members(raw []byte, known ...string) (map[string][]byte, error) {
-	found := make(map[string][]byte, len(known))
-	if len(raw) == 0 || raw[0] != '{' {
-		return nil, fmt.Errorf("%w: it has no object where one has to be", ErrList)
+// decode returns the value of a JSON string.
+func decode(quoted []byte) (text string, ok bool) {
+	if len(quoted) == 0 || quoted[0] != '"' {
+		return "", false
 	}
-	err := message.Members(raw, func(name, value []byte) error {
-		for _, one := range known {
-			if string(name) == one {
-				found[one] = value
-				return nil
-			}
-		}
-		if one, ok := message.LooksLike(name, known...); ok {
-			return fmt.Errorf("a member equals %q but for case", one)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrList, err)
-	}
-	return found, nil
+	return text, json.Unmarshal(quoted, &text) == nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
@@ -32,13 +33,11 @@ func policy(t testing.TB, change func(*rules.Config)) *rules.Policy {
 	return p
 }
 
-func answer(t testing.TB, text string) message.Message {
-	t.Helper()
-	m, err := message.Parse([]byte(text))
-	if err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	return m
+// filter filters the answer with the id 1 to a method.
+func filter(p *rules.Policy, who *principal.Principal, method, text string) (string, Report, error) {
+	a := Answers{Policy: p, Who: who, Asked: map[string]string{"1": method}}
+	changed, report, err := a.Filter([]byte(text))
+	return string(changed), report, err
 }
 
 const all = `{"jsonrpc":"2.0","id":1,"result":{"x":1,"tools": [ {"name":"read"} , {"title":"T","name":"write_a","z":1.0},
@@ -76,15 +75,15 @@ func TestFilter(t *testing.T) {
 		{"cacheScope of another type", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[],"cacheScope":null}}`, `{"jsonrpc":"2.0","id":1,"result":{"tools":[],"cacheScope":"private"}}`, nobody, nil, Report{}},
 		{"cacheScope is missing", "tools/list", `{"jsonrpc":"2.0","id":1,"result":{"tools":[],"ttlMs":5}}`, `{"jsonrpc":"2.0","id":1,"result":{"cacheScope":"private","tools":[],"ttlMs":5}}`, nobody, nil, Report{}},
 		{"error", "tools/list", `{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"tools"}}`, "", nobody, nil, Report{}},
-		{"no list", "tools/call", `{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"secret_a"}]}}`, "", nobody, nil, Report{}},
+		{"with line ends", "tools/list", "{\"jsonrpc\":\"2.0\",\r\n\"id\":1,\n\"result\":{\"tools\":[\n{\"name\":\"a\"},\n{\"name\":\"secret_a\"}]}}", "{\"jsonrpc\":\"2.0\",\r\n\"id\":1,\n\"result\":{\"tools\":[\n{\"name\":\"a\"}]}}", nobody, nil, Report{2, 1, 0}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, report, err := Filter(policy(t, tc.change), tc.who, tc.method, answer(t, tc.in))
+			got, report, err := filter(policy(t, tc.change), tc.who, tc.method, tc.in)
 			if tc.want == "" {
 				tc.want = tc.in
 			}
-			if err != nil || string(got.Raw) != tc.want || report != tc.report {
-				t.Errorf("got  %s, %+v, %v\nwant %s, %+v", got.Raw, report, err, tc.want, tc.report)
+			if err != nil || got != tc.want || report != tc.report {
+				t.Errorf("got  %s, %+v, %v\nwant %s, %+v", got, report, err, tc.want, tc.report)
 			}
 		})
 	}
@@ -107,16 +106,14 @@ func TestFilterRefuses(t *testing.T) {
 		`{"jsonrpc":"2.0","id":1,"result":{"tools":[],"Tools":[{"name":"secret_a"}]}}`,
 		`{"jsonrpc":"2.0","id":1,"result":{"tools":[],"CacheScope":"public"}}`,
 		`{"jsonrpc":"2.0","id":1,"result":{"tools":[]},"Result":{"tools":[{"name":"secret_a"}]}}`,
-		`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`,
-		`{"jsonrpc":"2.0","method":"notifications/message"}`,
 	} {
-		if got, _, err := Filter(policy(t, nil), &principal.Principal{}, "tools/list", answer(t, text)); !errors.Is(err, ErrList) {
-			t.Errorf("%s: got %s, %v", text, got.Raw, err)
+		if got, _, err := filter(policy(t, nil), &principal.Principal{}, "tools/list", text); !errors.Is(err, ErrList) || got != "" {
+			t.Errorf("%s: got %s, %v", text, got, err)
 		}
 	}
-	for method := range lists {
-		if !IsList(method) {
-			t.Errorf("%s is no list", method)
+	for _, l := range lists {
+		if !IsList(l.method) {
+			t.Errorf("%s is no list", l.method)
 		}
 	}
 	if IsList("tools/call") {
@@ -132,24 +129,25 @@ func FuzzFilter(f *testing.F) {
 	f.Add(`{"ttlMs":1,"tools":[{"n\u0061me":"\u0073ecret_a"}]}`)
 	f.Add(`{"tools":[{"name":"SECRET_A"},{"name":"secret%5Fa"}],"Tools":[]}`)
 	f.Fuzz(func(t *testing.T, result string) {
-		m, err := message.Parse([]byte(`{"jsonrpc":"2.0","id":1,"result":` + result + `}`))
-		if err != nil || m.Kind != message.Response {
-			return
-		}
 		p, who := policy(t, nil), &principal.Principal{}
-		got, _, err := Filter(p, who, "tools/list", m)
+		raw := `{"jsonrpc":"2.0","id":1,"result":` + result + `}`
+		got, _, err := filter(p, who, "tools/list", raw)
+		m, parseErr := message.Parse([]byte(raw))
 		if err != nil {
 			return
 		}
-		if _, err := message.Parse(got.Raw); err != nil {
-			t.Fatalf("%s becomes %s: %v", m.Raw, got.Raw, err)
+		if _, err := message.Parse([]byte(got)); err != nil || parseErr != nil {
+			t.Fatalf("%s becomes %s: %v, %v", raw, got, parseErr, err)
+		}
+		if m.Kind != message.Response {
+			return
 		}
 		type page struct {
 			Result map[string]json.RawMessage `json:"result"`
 		}
 		var was, is page
-		if json.Unmarshal(m.Raw, &was) != nil || json.Unmarshal(got.Raw, &is) != nil {
-			t.Fatalf("%s becomes %s", m.Raw, got.Raw)
+		if json.Unmarshal(m.Raw, &was) != nil || json.Unmarshal([]byte(got), &is) != nil {
+			t.Fatalf("%s becomes %s", m.Raw, got)
 		}
 		var want, kept []json.RawMessage
 		_ = json.Unmarshal(was.Result["tools"], &want)
@@ -164,7 +162,7 @@ func FuzzFilter(f *testing.F) {
 			}}})
 			present := len(kept) > 0 && bytes.Equal(kept[0], tool)
 			if shown := d.Allowed || d.Fixable() || d.Rule == "tools path_*" || d.Rule == "tools guard_*"; shown != present {
-				t.Fatalf("%s becomes %s: %q shown %v, want %v", m.Raw, got.Raw, item.Name, present, shown)
+				t.Fatalf("%s becomes %s: %q shown %v, want %v", m.Raw, got, item.Name, present, shown)
 			}
 			if present {
 				kept = kept[1:]
@@ -173,17 +171,81 @@ func FuzzFilter(f *testing.F) {
 		delete(was.Result, "tools")
 		delete(is.Result, "tools")
 		if scope, ok := is.Result["cacheScope"]; ok && string(scope) != `"private"` {
-			t.Fatalf("%s becomes %s", m.Raw, got.Raw)
+			t.Fatalf("%s becomes %s", m.Raw, got)
 		}
 		delete(was.Result, "cacheScope")
 		delete(is.Result, "cacheScope")
 		for name, value := range was.Result {
 			if !bytes.Equal(is.Result[name], value) {
-				t.Fatalf("%s becomes %s", m.Raw, got.Raw)
+				t.Fatalf("%s becomes %s", m.Raw, got)
 			}
 		}
 		if len(kept) > 0 || len(is.Result) != len(was.Result) {
-			t.Fatalf("%s becomes %s", m.Raw, got.Raw)
+			t.Fatalf("%s becomes %s", m.Raw, got)
 		}
 	})
+}
+
+// FuzzScan compares what one pass finds of a message with what the parser of all messages does,
+// and its lists with encoding/json.
+func FuzzScan(f *testing.F) {
+	for _, text := range []string{
+		all, ` {"jsonrpc":"2.0","id":null,"error":{}} `, `{"jsonrpc":"2.0","method":"a"}`, `{"jsonrpc":"2.0","id":1,"Result":[],"error":1}`, `[1]`, `{}`, `{"id":1}{}`,
+		`{"jsonrpc":"2.0","id":{},"result":1}`, `{"jsonrpc":"2.0","id":1,"result":{"prompts":[{"name":"a"},{"name":"\u0062"}],"resources":[{"uri":"x"}],"tools":1}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"},1]}}`, `{"jsonrpc":"2.0","id":1,"result":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `}`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var s scan
+		response, err := s.message([]byte(text))
+		m, want := message.Parse([]byte(text))
+		if (err == nil) != (want == nil) || err == nil && response != (m.Kind == message.Response) {
+			t.Fatalf("%q: got %t, %v; want %v, %v", text, response, err, m.Kind, want)
+		}
+		if err != nil || !response {
+			return
+		}
+		if string(s.id) != string(m.RawID) || s.failed != m.Failed || s.similar != (m.Lookalike != nil) {
+			t.Fatalf("%q: got %+v, want %+v", text, s, m)
+		}
+		for i, l := range lists {
+			value := m.Get("result", l.items)
+			if found := s.lists[i]; found.isArray != (len(value) > 0 && value[0] == '[') || found.isArray && text[found.at.Start:found.at.End] != string(value) {
+				t.Fatalf("%q: got %+v, want %s", text, found, value)
+			}
+			var items []map[string]any
+			if s.lists[i].isArray && s.lists[i].err == nil {
+				if err := json.Unmarshal(value, &items); err != nil || len(items) != len(s.lists[i].items) {
+					t.Fatalf("%q: got %d items, want %d (%v)", text, len(s.lists[i].items), len(items), err)
+				}
+				for n, it := range s.lists[i].items {
+					if name := string(s.lists[i].names[it.name.Start:it.name.End]); name != items[n][l.name] {
+						t.Fatalf("%q: got %q, want %q", text, name, items[n][l.name])
+					}
+				}
+			}
+		}
+	})
+}
+
+// Rule E5: an answer whose id is not that of the request is filtered by the members that its
+// result has; messages that are no answer, and answers without a list, stay.
+func TestFilterOfOtherMessages(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"secret_a"}],"prompts":[{"name":"a"},{"name":"secret_b"}]}}`: `{"jsonrpc":"2.0","id":2,"result":{"tools":[],"prompts":[{"name":"a"}]}}`,
+		`{"result":{"prompts":[{"name":"secret_a"},{"name":"b"}],"ttlMs":1},"id":"x","jsonrpc":"2.0"}`:                   `{"result":{"cacheScope":"private","prompts":[{"name":"b"}],"ttlMs":1},"id":"x","jsonrpc":"2.0"}`,
+		`{"jsonrpc":"2.0","id":2,"result":{"tools":1}}`:                                                                  "",
+		`{"jsonrpc":"2.0","id":2,"result":{"a":1,"a":2}}`:                                                                "",
+		`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`:                                                                 "",
+		`{"jsonrpc":"2.0","method":"notifications/message","params":{"tools":[]}}`:                                       "",
+	} {
+		got, _, err := filter(policy(t, nil), &principal.Principal{}, "tools/list", in)
+		if want == "" {
+			want = in
+		}
+		if err != nil || got != want {
+			t.Errorf("%s\ngot  %s, %v\nwant %s", in, got, err, want)
+		}
+	}
 }

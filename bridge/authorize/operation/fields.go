@@ -18,10 +18,10 @@ type Tools struct {
 }
 
 // Learn takes the fields from an answer to tools/list.
-func (t *Tools) Learn(answer message.Message) {
+func (t *Tools) Learn(answer []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.fields.Learn(answer.Raw)
+	t.fields.Learn(answer)
 }
 
 // of returns the fields of a tool.

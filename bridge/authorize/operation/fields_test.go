@@ -48,7 +48,7 @@ func TestCheckFields(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tools.Learn(list)
+			tools.Learn(list.Raw)
 			all, err := message.ParseAll([]byte(tc.body), message.MaxBatch)
 			if err != nil {
 				t.Fatal(err)

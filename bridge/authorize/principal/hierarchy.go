@@ -60,6 +60,16 @@ func (h Hierarchy) Expand(held Scopes) Scopes {
 	return all
 }
 
+// Includes reports whether held includes all of needed, by itself or by implication.
+func (h Hierarchy) Includes(held, needed Scopes) bool {
+	for _, scope := range needed {
+		if _, ok := h.Holder(held, scope); !ok {
+			return false
+		}
+	}
+	return true
+}
+
 // Missing returns those of needed that held does not include, by itself or by implication.
 func (h Hierarchy) Missing(held, needed Scopes) Scopes {
 	var missing Scopes

@@ -18,7 +18,18 @@ func ParseScopes(text string) Scopes { return NewScopes(strings.Split(text, " ")
 
 // With returns the scopes with others behind them. The scopes themselves stay as they are.
 func (s Scopes) With(others ...string) Scopes {
+	const few = 16 // are compared one by one
 	all := make(Scopes, 0, len(s)+len(others))
+	if cap(all) <= few {
+		for _, list := range [][]string{s, others} {
+			for _, scope := range list {
+				if scope != "" && !all.Has(scope) {
+					all = append(all, scope)
+				}
+			}
+		}
+		return all
+	}
 	seen := make(map[string]struct{}, cap(all))
 	for _, list := range [][]string{s, others} {
 		for _, scope := range list {

@@ -140,7 +140,7 @@ func (e *evaluation) judgeName(v *verdict, op operation.Operation, name operatio
 	views := e.policy.names[name.Target]
 	e.judgeForm(v, op, &views.sent, name.Text)
 	if name.Target != operation.Resource {
-		if len(views.sent.exact[name.Text]) == 0 {
+		if len(views.sent.exact[name.Text]) == 0 && !views.folded.empty() {
 			e.decide(v, &views.folded, fold(name.Text), name.Text)
 		}
 		return
@@ -165,7 +165,7 @@ func (e *evaluation) judgeForm(v *verdict, op operation.Operation, t *table, nam
 // decide applies the most specific rules of a key in a table. It returns false if there are
 // none.
 func (e *evaluation) decide(v *verdict, t *table, key, name string) bool {
-	for tier := range t.tiers(key) {
+	for tier := range t.tiers(key, &e.tier) {
 		found := false
 		for _, r := range tier {
 			if !r.deny {
@@ -192,13 +192,13 @@ func (e *evaluation) decide(v *verdict, t *table, key, name string) bool {
 
 // need adds what a rule needs.
 func (e *evaluation) need(v *verdict, r *rule, name string) {
-	if len(r.scopes) > 0 {
+	if len(r.scopes) > 0 && !e.ofList { // a list asks for none
 		v.scopes = v.scopes.With(r.scopes...)
 	}
 	if r != e.policy.base && !v.specific && v.reason == Allowed {
 		v.rule, v.specific = r.text, true
 	}
-	if v.reason == Allowed && len(e.policy.hierarchy.Missing(e.who.Scopes, r.scopes)) > 0 {
+	if v.reason == Allowed && !e.policy.hierarchy.Includes(e.who.Scopes, r.scopes) {
 		v.reason, v.rule, v.name = Scope, r.text, name
 	}
 	for _, c := range r.claims {

@@ -18,6 +18,7 @@ type evaluation struct {
 	ofList bool
 
 	op        operation.Operation
+	tier      []*rule // scratch of decide
 	judged    []judgement
 	principal map[string]any
 	arguments map[string]any
@@ -40,7 +41,15 @@ func (p *Policy) evaluation(who *principal.Principal) *evaluation {
 
 // begin starts with an operation.
 func (e *evaluation) begin(op operation.Operation) {
-	e.op, e.judged = op, e.judged[:0]
+	kept := e.judged[:0]
+	if e.ofList && op.Method == e.op.Method { // items of a list differ in their names alone
+		for _, j := range e.judged {
+			if !j.of.usesName {
+				kept = append(kept, j)
+			}
+		}
+	}
+	e.op, e.judged = op, kept
 	e.arguments, e.argsErr, e.argsRead = nil, nil, false
 }
 

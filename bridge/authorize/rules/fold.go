@@ -40,6 +40,32 @@ func fold(name string) string {
 	if plain(name) {
 		return name
 	}
+	if ascii, ok := foldASCII(name); ok {
+		return ascii
+	}
+	return foldAny(name)
+}
+
+// foldASCII is [foldAny] for a name that has only characters of ASCII. It returns false for
+// others.
+func foldASCII(name string) (string, bool) {
+	b := make([]byte, 0, len(name))
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c >= utf8.RuneSelf:
+			return "", false
+		case c <= ' ' || c == 0x7f:
+		case 'A' <= c && c <= 'Z':
+			b = append(b, c+'a'-'A')
+		default:
+			b = append(b, c)
+		}
+	}
+	return string(b), true
+}
+
+// foldAny is [fold] for a decoded name.
+func foldAny(name string) string {
 	// What looks like a letter is mapped before it is taken apart, too: the parts of U+2017,
 	// which looks like a low line, are a space and an accent.
 	name = strings.Map(func(r rune) rune {

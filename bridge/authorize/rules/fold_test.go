@@ -3,6 +3,7 @@ package rules
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // Rule E3: names that a reader could take for each other have one form.
@@ -51,4 +52,17 @@ func FuzzFold(f *testing.F) {
 			t.Errorf("%q: %q becomes %q", name, once, twice)
 		}
 	})
+}
+
+// A name of ASCII is folded as every other, only faster.
+func TestFoldOfASCII(t *testing.T) {
+	for c := range rune(utf8.RuneSelf) {
+		name := "aB" + string(c) + "Zz_"
+		if got, ok := foldASCII(name); !ok || got != foldAny(name) {
+			t.Errorf("%q: got %q, want %q", name, got, foldAny(name))
+		}
+	}
+	if got, ok := foldASCII("aé"); ok {
+		t.Errorf("got %q", got)
+	}
 }

@@ -104,24 +104,28 @@ func (t *table) sort() {
 	slices.SortStableFunc(t.globs, func(a, b glob) int { return b.literal - a.literal })
 }
 
+// empty reports whether the table has no rules.
+func (t *table) empty() bool { return len(t.exact)+len(t.globs) == 0 }
+
 // tiers yields the rules of a name: those that are equally specific together, the most
-// specific first.
-func (t *table) tiers(name string) iter.Seq[[]*rule] {
+// specific first. What is yielded is in scratch, which the next tier overwrites.
+func (t *table) tiers(name string, scratch *[]*rule) iter.Seq[[]*rule] {
 	return func(yield func([]*rule) bool) {
 		if exact := t.exact[name]; len(exact) > 0 && !yield(exact) {
 			return
 		}
-		var tier []*rule
+		tier := (*scratch)[:0]
 		literal := 0
 		for _, g := range t.globs {
 			if len(tier) > 0 && g.literal < literal {
 				if !yield(tier) {
 					return
 				}
-				tier = nil
+				tier = tier[:0]
 			}
 			if g.matches(name) && !slices.Contains(tier, g.rule) {
 				tier, literal = append(tier, g.rule), g.literal
+				*scratch = tier
 			}
 		}
 		if len(tier) > 0 {

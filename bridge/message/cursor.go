@@ -1,0 +1,166 @@
+package message
+
+import (
+	"bytes"
+	"encoding/json"
+	"unicode/utf8"
+)
+
+// Cursor is a place in a JSON text. It checks the text that it crosses, so that one pass both
+// checks a text and finds what is looked for. After its first error it crosses nothing.
+type Cursor struct {
+	s     scanner
+	first []bool // for each level: nothing of the container was crossed yet
+	err   error
+}
+
+// NewCursor returns a cursor at the first value of a text.
+func NewCursor(text []byte) *Cursor {
+	c := &Cursor{s: scanner{b: text, levels: maxDepth}}
+	if !utf8.Valid(text) {
+		c.err = ErrSyntax
+	}
+	c.s.next()
+	return c
+}
+
+// Err returns the first error.
+func (c *Cursor) Err() error { return c.err }
+
+// At returns the place of the cursor, in bytes. If a value is next it is where it starts.
+func (c *Cursor) At() int { return c.s.i }
+
+// Next returns the first byte of the value that is next; 0 after an error.
+func (c *Cursor) Next() byte {
+	if c.err != nil {
+		return 0
+	}
+	return c.s.at()
+}
+
+func (c *Cursor) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+}
+
+// Enter enters the object or array that is next. It is an error if another value is.
+func (c *Cursor) Enter() {
+	kind := c.Next()
+	switch {
+	case c.err != nil:
+		return
+	case kind != '{' && kind != '[':
+		c.fail(ErrShape)
+		return
+	case !c.s.push(kind == '{'):
+		c.fail(ErrDepth)
+		return
+	}
+	c.s.i++
+	c.first = append(c.first, true)
+}
+
+// Member goes to the value of the next member of the object that was entered, and returns its
+// decoded name. It returns false, and leaves the object, if there is none.
+func (c *Cursor) Member() (name []byte, ok bool) {
+	if !c.more() {
+		return nil, false
+	}
+	from := c.s.i
+	if c.s.at() != '"' || !c.s.str() {
+		c.fail(ErrSyntax)
+		return nil, false
+	}
+	quoted := c.s.b[from:c.s.i]
+	if c.s.next() != ':' {
+		c.fail(ErrSyntax)
+		return nil, false
+	}
+	c.s.i++
+	c.s.next()
+	if name = quoted[1 : len(quoted)-1]; bytes.IndexByte(name, '\\') >= 0 {
+		var decoded string
+		if json.Unmarshal(quoted, &decoded) != nil {
+			c.fail(ErrSyntax)
+			return nil, false
+		}
+		name = []byte(decoded)
+	}
+	return name, true
+}
+
+// Element goes to the next value of the array that was entered. It returns false, and leaves
+// the array, if there is none.
+func (c *Cursor) Element() bool { return c.more() }
+
+// more goes to what is next in a container, and leaves it if that is its end.
+func (c *Cursor) more() bool {
+	if c.err != nil {
+		return false
+	}
+	end := byte(']')
+	if c.s.inObject() {
+		end = '}'
+	}
+	top := len(c.first) - 1
+	first := c.first[top]
+	c.first[top] = false
+	switch got := c.s.next(); {
+	case got == end:
+		c.s.i++
+		c.s.depth--
+		c.first = c.first[:top]
+		return false
+	case first:
+		return true
+	case got != ',':
+		c.fail(ErrSyntax)
+		return false
+	}
+	c.s.i++
+	c.s.next()
+	return true
+}
+
+// Skip crosses the value that is next, and returns its text.
+func (c *Cursor) Skip() []byte {
+	if c.err != nil {
+		return nil
+	}
+	from := c.s.i
+	switch {
+	case c.s.values():
+	case c.s.deep:
+		c.fail(ErrDepth)
+		return nil
+	default:
+		c.fail(ErrSyntax)
+		return nil
+	}
+	return c.s.b[from:c.s.i:c.s.i]
+}
+
+// End returns the first error, or an error if there is more than one value.
+func (c *Cursor) End() error {
+	if c.err == nil && (c.s.next() != 0 || c.s.i < len(c.s.b)) {
+		c.fail(ErrSyntax)
+	}
+	return c.err
+}
+
+// Names are the names of an object's members, each of which may stand there once. The names
+// are referred to and not copied.
+type Names struct{ set nameSet }
+
+// Add returns [ErrDuplicate] for a name that was added before, and [ErrMembers] if there are
+// too many.
+func (n *Names) Add(name []byte) error {
+	switch {
+	case n.set.n == maxMembers:
+		return ErrMembers
+	case !n.set.add(name):
+		return ErrDuplicate
+	}
+	return nil
+}
