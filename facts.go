@@ -80,8 +80,10 @@ func (f *facts) notes() notes.Notes {
 func (f *facts) crossing() notes.Notes {
 	n := notes.Of(f.r)
 	switch {
-	case f.asked == nil:
+	case f.asked == nil && f.h.edge == nil:
 		return n
+	case f.asked == nil: // it was refused before its body was read, or because of it
+		return n.Read("", "")
 	case len(f.asked.Operations) == 0:
 		return n.Read("", "")
 	case len(f.asked.Operations) > 1:

@@ -143,10 +143,10 @@ func shorten(text string) string { return safetext.Cut(text, maxShown) }
 // shownName is the name of a tool or a prompt, or the URI of a resource, in a form that can be
 // shown: the query of a URI may be secret.
 func shownName(method, name string) string {
-	if strings.HasPrefix(method, "resources/") || strings.Contains(name, ":") {
-		name = safetext.URL(name)
+	if strings.HasPrefix(method, "resources/") {
+		return shorten(safetext.URL(name))
 	}
-	return shorten(name)
+	return shorten(safetext.Name(name))
 }
 
 func (e *Edge) deny(d Denial) {

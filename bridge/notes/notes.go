@@ -99,6 +99,7 @@ func ShownMethod(method string) string {
 // ShownName returns the name of a tool or prompt as it may be shown: it is cut, and has
 // a question mark for all that is no letter, digit, space or one of "-_./:".
 func ShownName(name string) string {
+	name = safetext.Name(name)
 	if len(name) > maxShownName {
 		name = name[:maxShownName]
 	}

@@ -20,6 +20,14 @@ func URL(s string) string {
 	return s
 }
 
+// Name returns the name of a tool or prompt, which may be a URL, as [URL] shows one.
+func Name(s string) string {
+	if strings.ContainsAny(s, ":/") {
+		return URL(s)
+	}
+	return s
+}
+
 // withoutUser removes the userinfo of an authority that begins at start.
 func withoutUser(s string, start int, ends string) string {
 	authority := s[start:]

@@ -250,6 +250,8 @@ type sinks struct {
 	spans *spans
 	admin string
 	own   []string // answers of the bridge's own
+	// tokens are secrets without a mark.
+	tokens []string
 }
 
 // send makes a request with everything in confidence. The answer is the bridge's own
@@ -277,6 +279,14 @@ func (s *sinks) send(method, url, body string, fields map[string]string, own boo
 		s.own = append(s.own, fmt.Sprintf("%s %s: %d\n%s\n%s", method, req.URL.Path, res.StatusCode, header.String(), raw))
 	}
 	return res
+}
+
+// refused makes a request whose answer is the bridge's own if it is no success.
+func (s *sinks) refused(method, url, body string, fields map[string]string) {
+	s.t.Helper()
+	if s.send(method, url, body, fields, true).StatusCode < 400 {
+		s.own = s.own[:len(s.own)-1]
+	}
 }
 
 // F1: tokens, ids of sessions, query strings and the like are in no log, metric, event,
@@ -375,14 +385,20 @@ func withFields(fields map[string]string, more ...string) map[string]string {
 	return all
 }
 
-// check looks for secrets.
+// check looks for secrets, and that each part of the test has said something.
 func (s *sinks) check() {
 	s.t.Helper()
 	s.spans.await(s.t, "the program", func(e exportedSpan) bool { return e.attributes["network.transport"] == "pipe" })
-	logs := testcaddy.Logs()
 	if !testcaddy.Logged(onStderr) {
 		s.t.Error("what the program says on stderr is not in the log")
 	}
+	s.look(200, 50)
+}
+
+// look looks for secrets where requests and events are reported, at least that many.
+func (s *sinks) look(atLeast, leastEvents int) {
+	s.t.Helper()
+	logs := testcaddy.Logs()
 	n := 0
 	for _, line := range logs {
 		if strings.Contains(line, "request is over") {
@@ -390,7 +406,7 @@ func (s *sinks) check() {
 		}
 		s.clean("the log", line)
 	}
-	if n < 200 {
+	if n < atLeast {
 		s.t.Errorf("the log has the story of %d requests only", n)
 	}
 	s.clean("a trace", s.spans.received())
@@ -400,6 +416,8 @@ func (s *sinks) check() {
 	c := mcptest.NewClient(s.t)
 	_, status := askAdmin(s.t, c, s.admin)
 	s.clean("an answer of the admin API", status)
+	s.clean("mcp status", testcaddy.RunStatus(s.t, s.admin, "--challenges", "100"))
+	s.clean("mcp status --json", testcaddy.RunStatus(s.t, s.admin, "--json"))
 	for _, path := range []string{"/mcp_auth_bridge/sessions", "/metrics"} {
 		got := mcptest.Do(s.t, c, mcptest.NewRequest(s.t, http.MethodGet, "http://"+s.admin+path, ""))
 		if got.Status != http.StatusOK || len(got.Body) < 100 {
@@ -420,7 +438,7 @@ func (s *sinks) check() {
 		events++
 		s.clean("event "+e.Name(), string(raw))
 	}
-	if events < 50 {
+	if events < leastEvents {
 		s.t.Errorf("there were %d events only", events)
 	}
 }
@@ -428,8 +446,18 @@ func (s *sinks) check() {
 // clean reports the secrets in a text.
 func (s *sinks) clean(where, text string) {
 	s.t.Helper()
-	if at := strings.Index(text, mark); at >= 0 {
+	report := func(at int) {
 		s.t.Errorf("%s has a secret: ...%s...\n%.600s", where, text[max(0, at-80):min(len(text), at+60)], text)
+	}
+	if at := strings.Index(text, mark); at >= 0 {
+		report(at)
+	}
+	for _, token := range s.tokens {
+		for part := range strings.SplitSeq(token, ".") { // the header of a JWT is not secret, but no business of a log
+			if at := strings.Index(text, part); len(part) > 16 && at >= 0 {
+				report(at)
+			}
+		}
 	}
 }
 

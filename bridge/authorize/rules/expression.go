@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
@@ -40,14 +41,16 @@ const (
 
 // Errors of an evaluation. Their texts have nothing of the request.
 var (
-	errTooMuch   = errors.New("the expressions of this request cost too much")
-	errArguments = errors.New("the arguments are not an object")
-	errLong      = errors.New("the arguments are too long to be judged")
-	errSameNames = errors.New("two arguments have names that are equal but for case")
+	errTooMuch    = errors.New("the expressions of this request cost too much")
+	errEvaluation = errors.New("the expression cannot be evaluated with these values")
+	errArguments  = errors.New("the arguments are not an object")
+	errLong       = errors.New("the arguments are too long to be judged")
+	errSameNames  = errors.New("two arguments have names that are equal but for case")
 )
 
 // expression is a compiled CEL expression.
 type expression struct {
+	text          string
 	program       cel.Program
 	usesArguments bool
 	usesName      bool
@@ -90,7 +93,7 @@ func newExpression(text string) (*expression, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &expression{program: program}
+	e := &expression{text: text, program: program}
 	unknown := ""
 	ast.PostOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(x ast.Expr) {
 		if x.Kind() == ast.SelectKind && isPrincipal(x.AsSelect().Operand()) && !slices.Contains(principalMembers, x.AsSelect().FieldName()) {
@@ -171,13 +174,38 @@ func (e *expression) holds(v *variables) (holds bool, cost uint64, err error) {
 		return false, cost, v.err // even if the expression goes on without the variable
 	}
 	if err != nil {
-		return false, cost, err
+		return false, cost, e.safeError(err)
 	}
 	holds, ok := out.Value().(bool)
 	if !ok {
 		return false, cost, fmt.Errorf("the expression is of type %s, and must be true or false", out.Type().TypeName())
 	}
 	return holds, cost, nil
+}
+
+// safeError returns an error of an evaluation without the values that CEL puts into some: they
+// may be arguments or claims.
+func (e *expression) safeError(err error) error {
+	text := err.Error()
+	for _, plain := range []string{"no such overload", "division by zero", "modulus by zero", "index out of bounds", "cost limit exceeded"} {
+		if strings.Contains(text, plain) {
+			return errors.New(plain)
+		}
+	}
+	for _, kind := range []string{"no such key", "no such attribute"} {
+		if name, ok := strings.CutPrefix(text, kind+": "); ok {
+			if slices.Contains(words(e.text), name) { // the operator has written it
+				return errors.New(text)
+			}
+			return errors.New(kind)
+		}
+	}
+	return errEvaluation
+}
+
+// words returns the names and texts of an expression.
+func words(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r != '_' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 }
 
 // decodeArguments decodes arguments for an expression. Names that a reader could take for

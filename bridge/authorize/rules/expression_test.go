@@ -105,4 +105,19 @@ func TestErrorsSayNothingOfTheRequest(t *testing.T) {
 			t.Errorf("%s: got %v", arguments, d.Err)
 		}
 	}
+	// CEL puts values into errors of these.
+	for when, want := range map[string]string{
+		`int(arguments.x) > 0`: "", `double(arguments.x) > 0.0`: "", `duration(arguments.x) > duration("1s")`: "", `timestamp(arguments.x) > timestamp("2026-01-01T00:00:00Z")`: "",
+		`bool(arguments.x)`: "", `uint(arguments.x) > 0u`: "", `"a".matches(arguments.x)`: "", `arguments[arguments.x] == 1`: "no such key", `principal.claims[principal.claims.a] == 1`: "no such key",
+		`[1][int(arguments.n)] == 1`: "index out of bounds", `arguments.x.substring(int(arguments.n)) == ""`: "", `arguments.x.charAt(int(arguments.n)) == ""`: "",
+		`principal.claims.groups == 1`: "no such key: groups", `1 / (int(arguments.n) - 734256) > 0`: "division by zero", `arguments.x > 1`: "no such overload", `arguments.n.b.c`: "no such key: b",
+	} {
+		d := must(t, Config{Rules: []Rule{{Tools: []string{"t"}, When: when}}}).Decide(claims("", `{"a":"s3cret"}`), request(t, `tools/call t {"x":"s3cret(","n":734256}`))
+		if want == "" {
+			want = errEvaluation.Error()
+		}
+		if d.Err == nil || d.Err.Error() != want {
+			t.Errorf("%s: got %v, want %s", when, d.Err, want)
+		}
+	}
 }
