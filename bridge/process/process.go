@@ -54,6 +54,7 @@ type Process struct {
 
 // newProcess returns the process of a child that was started. It owns our ends of the pipes.
 func newProcess(cfg Config, proc *os.Process, stdin, stdout, stderr *os.File) *Process {
+	cfg.Env = nil // it was needed for the start alone, and may have secrets
 	p := &Process{
 		cfg:    cfg,
 		proc:   proc,

@@ -42,7 +42,7 @@ type attribution struct {
 	lastOther time.Time
 	// answered are the ids of answered requests, at most maxAnswered. usedNumbers and
 	// usedTexts are set if further ones had a number or a string as id.
-	answered               map[message.Key]struct{}
+	answered               idSet
 	usedNumbers, usedTexts bool
 	// invented are the ids of answers that no request had.
 	invented map[message.Key]struct{}
@@ -76,11 +76,8 @@ func (a *attribution) settle(id message.Key) {
 	delete(a.unanswered, id)
 	delete(a.subscriptions, id)
 	switch {
-	case len(a.answered) < maxAnswered && len(id) <= maxKnownID:
-		if a.answered == nil {
-			a.answered = make(map[message.Key]struct{})
-		}
-		a.answered[id] = struct{}{}
+	case a.answered.size < maxAnswered && len(id) <= maxKnownID:
+		a.answered.add(id)
 	case id[0] == 's':
 		a.usedTexts = true
 	default:
@@ -93,8 +90,7 @@ func (a *attribution) wasUsed(id message.Key) bool {
 	if id == "" {
 		return false
 	}
-	_, known := a.answered[id]
-	return known || id[0] == 's' && a.usedTexts || id[0] == 'n' && a.usedNumbers
+	return a.answered.has(id) || id[0] == 's' && a.usedTexts || id[0] == 'n' && a.usedNumbers
 }
 
 // expire records that a request got no answer with its own id after an answer with another

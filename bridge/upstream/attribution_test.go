@@ -133,8 +133,8 @@ func TestWhatIsRememberedOfRequestsIsBounded(t *testing.T) {
 	if v, ok := a.withID(message.KeyOf([]byte(fmt.Sprint(maxUnanswered+1))), now); !ok || v.id != nil {
 		t.Errorf("one that is not known: got %+v, %t", v, ok)
 	}
-	if len(a.answered) != maxAnswered {
-		t.Errorf("%d answered ids are kept", len(a.answered))
+	if a.answered.size != maxAnswered {
+		t.Errorf("%d answered ids are kept", a.answered.size)
 	}
 	if id := message.KeyOf([]byte("999999")); !a.wasUsed(id) || a.wasUsed(otherKind(id)) {
 		t.Error("past the bound a number may have been an id, and a text not")
