@@ -41,6 +41,10 @@
 // case call has the same token each time, call-new one that was not seen before, and the lists
 // have one tool in ten that is left out.
 //
+// With -endpoints N the first configuration is the bridge with one endpoint ("one"), and the other
+// two are sites with N endpoints, of which the first or the last gets the requests: "last/one"
+// is what the number of endpoints costs a request.
+//
 // With -truncation N it measures nothing: it sends N requests of mixed sizes to
 // the bridge (or to what -through names) at once, among them such that the
 // upstream answers before it has read their body, and counts the answers that
@@ -51,6 +55,7 @@
 //	go run ./bench/proxy -case challenge -profile DIR
 //	go run ./bench/proxy -against /path/to/caddy -limit 1.01
 //	go run ./bench/proxy -authorize
+//	go run ./bench/proxy -endpoints 1000
 //	go run ./bench/proxy -truncation 100000
 package main
 
@@ -76,6 +81,7 @@ type options struct {
 	caddy      string
 	against    string
 	authorize  bool
+	endpoints  int
 	rounds     int
 	cases      string
 	requests   float64
@@ -96,6 +102,7 @@ func main() {
 	flag.StringVar(&o.caddy, "caddy", "", "Caddy `binary` to measure (default: built from ./cmd/caddy)")
 	flag.StringVar(&o.against, "against", "", "Caddy `binary` of another build to compare the bridge with, in place of the lines written by hand")
 	flag.BoolVar(&o.authorize, "authorize", false, "compare the bridge with authorize to the bridge without, in place of the lines written by hand")
+	flag.IntVar(&o.endpoints, "endpoints", 0, "compare the first and the last of `N` endpoints of a site to one alone")
 	flag.IntVar(&o.rounds, "rounds", 9, "measured rounds of each case, beyond the warm-up")
 	flag.StringVar(&o.cases, "case", "", "measure only cases whose name contains one of these, `names` separated by commas")
 	flag.Float64Var(&o.requests, "requests", 1, "`factor` on the number of requests in a round; 1 is about half a second of CPU time")
@@ -137,6 +144,12 @@ func usage() {
 }
 
 func run(ctx context.Context, o *options) error {
+	if o.endpoints > 0 {
+		if o.endpoints < 2 || o.authorize || o.against != "" || o.truncation > 0 {
+			return errors.New("-endpoints has to be 2 or more, and excludes -authorize, -against and -truncation")
+		}
+		compareEndpoints(o.endpoints)
+	}
 	if o.authorize {
 		if o.against != "" || o.truncation > 0 {
 			return errors.New("-authorize excludes -against and -truncation")

@@ -181,8 +181,8 @@ const row = "%-10s %8s  %-18s %-18s %-18s  %-17s %-20s\n"
 
 func printHeading(w io.Writer) {
 	_, _ = fmt.Fprintf(w, row, "", "requests", "CPU time, median of the rounds (lowest-highest)", "", "", "allocations", "bytes allocated")
-	second, third := configurations[byHand].name, configurations[bridge].name
-	_, _ = fmt.Fprintf(w, row, "case", "a round", second+"/plain", third+"/plain", third+"/"+second, "of the three", "of the three")
+	first, second, third := configurations[plain].name, configurations[byHand].name, configurations[bridge].name
+	_, _ = fmt.Fprintf(w, row, "case", "a round", second+"/"+first, third+"/"+first, third+"/"+second, "of the three", "of the three")
 }
 
 func (m *measurement) print(w io.Writer) {
