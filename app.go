@@ -43,6 +43,7 @@ type App struct {
 	endpoints []*Handler
 	metadata  []*MetadataHandler
 	observing bool // the routes are being provisioned
+	took      map[*caddyhttp.Server]bool
 	checked   bool
 	prepared  *sync.Once
 	serves    *atomic.Bool  // prepared without an error
@@ -110,6 +111,9 @@ func (a *App) register(h *Handler) {
 // observe has the app check the configuration when all routes are provisioned. Each handler
 // calls it when it is provisioned.
 func (a *App) observe(ctx caddy.Context) error {
+	if err := a.takeRoutes(ctx); err != nil {
+		return err
+	}
 	if a.observing {
 		return nil
 	}
@@ -119,7 +123,39 @@ func (a *App) observe(ctx caddy.Context) error {
 
 // RoutesProvisioned implements [site.Observer]: `caddy validate` refuses what Start would
 // refuse, and logs the same warnings.
-func (a *App) RoutesProvisioned() error { return a.check() }
+func (a *App) RoutesProvisioned() error {
+	if err := a.check(); err != nil {
+		return err
+	}
+	return a.buildTables()
+}
+
+// takeRoutes has the routes of the server that is being provisioned compiled later.
+func (a *App) takeRoutes(ctx caddy.Context) error {
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if server == nil || a.took[server] {
+		return nil
+	}
+	if a.took == nil {
+		a.took = make(map[*caddyhttp.Server]bool)
+	}
+	a.took[server] = true
+	return endpointTables.Take(ctx, server, (*Handler)(nil).CaddyModule().ID.Name())
+}
+
+// buildTables lets requests find their endpoint among many by one lookup. It is called once, when
+// all routes are provisioned and no server runs.
+func (a *App) buildTables() error {
+	module, err := a.ctx.App("http")
+	if err != nil {
+		return err
+	}
+	httpApp, ok := module.(*caddyhttp.App)
+	if !ok {
+		return nil
+	}
+	return endpointTables.BuildAll(a.ctx, httpApp)
+}
 
 // Start says which endpoints are ready and which cannot be reached.
 func (a *App) Start() error {

@@ -36,31 +36,40 @@ func (d discovery) owns(path string) (suffix string, ok bool) {
 	return d.ownsSuffix(suffix)
 }
 
-// ownsSuffix reports whether suffix, as it follows the well-known path, names
-// the endpoint; the root form stands for the site's only or default one. Old
-// clients look for the metadata below the path of their event stream: it is the
-// endpoint's, and names that.
-func (d discovery) ownsSuffix(suffix string) (string, bool) {
-	own := d.ownSuffix()
-	if suffix == own || suffix == own+"/" {
-		return suffix, true
-	}
-	if d.h.LegacySSE != nil && suffix == legacyPath(d.h, d.h.placed().Prefix, d.h.LegacySSE.Path) {
-		return own, true
-	}
-	if suffix == "" || suffix == "/" {
-		return "", d.h.ownsRoot()
-	}
-	return "", false
+// ownedSuffix follows the well-known path in a URL of an endpoint's metadata.
+type ownedSuffix struct {
+	suffix string
+	// names is the suffix of the resource that the metadata names.
+	names string
 }
 
-// ownSuffix is what follows the well-known path in the endpoint's metadata
-// URL; nothing for an endpoint at the root.
-func (d discovery) ownSuffix() string {
-	if path := d.h.staticPath(); path != "/" {
-		return path
+// ownedSuffixes returns what names the endpoint behind the well-known path, at a place; the root
+// form stands for the site's only or default one. Old clients look for the metadata below the
+// path of their event stream: it is the endpoint's, and names that.
+func ownedSuffixes(h *Handler, p *placement) []ownedSuffix {
+	own := ""
+	if p.path != "/" {
+		own = p.path
 	}
-	return ""
+	owned := []ownedSuffix{{own, own}, {own + "/", own + "/"}}
+	if h.LegacySSE != nil {
+		owned = append(owned, ownedSuffix{legacyPath(h, p.Prefix, h.LegacySSE.Path), own})
+	}
+	if own != "" && p.ownsRoot(h) {
+		owned = append(owned, ownedSuffix{"", ""}, ownedSuffix{"/", ""})
+	}
+	return owned
+}
+
+// ownsSuffix reports whether suffix, as it follows the well-known path, names the endpoint, and
+// returns the suffix of the resource that the metadata names.
+func (d discovery) ownsSuffix(suffix string) (string, bool) {
+	for _, owned := range d.h.placed().suffixes {
+		if suffix == owned.suffix {
+			return owned.names, true
+		}
+	}
+	return "", false
 }
 
 // serve answers a well-known URL.

@@ -11,7 +11,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/table"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
 )
 
@@ -26,6 +28,8 @@ type placement struct {
 	name string
 	// endpoints are those of the same site, with this one; nil if no route leads to it.
 	endpoints []*Handler
+	// suffixes name the endpoint behind the well-known path.
+	suffixes []ownedSuffix
 }
 
 // placed returns where the handler stands in the configuration.
@@ -33,7 +37,9 @@ func (h *Handler) placed() *placement {
 	if p := h.place.Load(); p != nil {
 		return p
 	}
-	return &placement{Place: new(site.Place), path: h.Endpoint, name: h.Endpoint}
+	p := &placement{Place: new(site.Place), path: h.Endpoint, name: h.Endpoint}
+	p.suffixes = ownedSuffixes(h, p)
+	return p
 }
 
 // staticPath is the public path of the endpoint, as far as the configuration tells.
@@ -43,11 +49,14 @@ func (h *Handler) staticPath() string { return h.placed().path }
 func (h *Handler) label() string { return h.placed().name }
 
 // ownsRoot reports whether the endpoint owns the well-known URL without a path.
-func (h *Handler) ownsRoot() bool {
+func (h *Handler) ownsRoot() bool { return h.placed().ownsRoot(h) }
+
+// ownsRoot reports whether an endpoint at the place owns the well-known URL without a path.
+func (p *placement) ownsRoot(h *Handler) bool {
 	if h.RootMetadata != nil {
 		return *h.RootMetadata
 	}
-	return h.placed().Only
+	return p.Only
 }
 
 // ownHandler describes the handlers of this plugin to package site.
@@ -83,6 +92,29 @@ func (h *Handler) describe() *site.Handler {
 	return d
 }
 
+// endpointTables puts endpoints into tables.
+var endpointTables = &table.Config{Describe: inTable, Shared: discoveryPaths}
+
+// inTable describes an endpoint that a request can pass by unnoticed. Others are those of a
+// bridged authorization server, whose paths stand in its metadata, and middleware, which notices
+// what follows it.
+func inTable(handler caddyhttp.MiddlewareHandler) *table.Endpoint {
+	h, ok := handler.(*Handler)
+	if !ok || h.bridgesServer() || h.isMiddleware() {
+		return nil
+	}
+	e := new(table.Endpoint)
+	for _, p := range h.endpoint.Paths() {
+		e.Paths = append(e.Paths, table.Path{Path: p.Path, Below: p.Below})
+	}
+	if !h.metadataOff() {
+		for _, owned := range h.placed().suffixes {
+			e.Metadata = append(e.Metadata, metadata.WellKnownPath+owned.suffix)
+		}
+	}
+	return e
+}
+
 // upstreamName names what stands behind the endpoint, as it is configured.
 func (h *Handler) upstreamName() string {
 	if !h.upstream.proxied {
@@ -106,7 +138,10 @@ func (a *App) place(app *caddyhttp.App) ([]site.Warning, error) {
 	settlePlaces(a.endpoints)
 	for _, h := range a.endpoints {
 		h.endpoint.SetHosts(h.placed().Hosts)
-		if next := h.described.Follows(); next != nil && h.ReverseProxy == nil {
+		if h.ReverseProxy != nil {
+			continue
+		}
+		if next := h.described.Follows(); next != nil {
 			h.follows.Store(&next)
 		}
 	}
@@ -116,8 +151,14 @@ func (a *App) place(app *caddyhttp.App) ([]site.Warning, error) {
 // settlePlaces gives each endpoint its place and its name, which no other endpoint has.
 func settlePlaces(endpoints []*Handler) {
 	names := make(map[string]int)
+	ofSite := make(map[*site.Site][]*Handler) // one list for all endpoints of a site
 	for _, h := range endpoints {
-		p := &placement{Place: h.described.Place(), path: h.described.PublicPath(), endpoints: endpointsOf(h.described)}
+		s := h.described.Site()
+		if ofSite[s] == nil {
+			ofSite[s] = endpointsOf(h.described)
+		}
+		p := &placement{Place: h.described.Place(), path: h.described.PublicPath(), endpoints: ofSite[s]}
+		p.suffixes = ownedSuffixes(h, p)
 		p.name = h.nameAt(p)
 		if names[p.name]++; names[p.name] > 1 {
 			p.name += "#" + strconv.Itoa(names[p.name])
@@ -169,8 +210,8 @@ func checkReachable(endpoints []*Handler) error {
 	for _, h := range endpoints {
 		all = append(all, h.described)
 	}
-	for _, h := range all {
-		other, path := h.TakenBy(all, ownHandler)
+	for _, h := range site.SharingPaths(all) {
+		other, path := h.TakenBy(ownHandler)
 		if other == nil {
 			continue
 		}

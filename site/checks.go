@@ -214,11 +214,8 @@ func (h *Handler) Reached(path string, describe Describe) (reached bool) {
 
 // TakenBy returns another endpoint that answers every request which could reach this one;
 // nil if some request can reach it. If the other one answers only one path of it, for clients
-// of HTTP+SSE, it returns that path too. The others are all endpoints of the configuration.
-func (h *Handler) TakenBy(others []*Handler, describe Describe) (other *Handler, path string) {
-	if !slices.ContainsFunc(others, func(o *Handler) bool { return o != h && o.sharesPath(h) }) {
-		return nil, ""
-	}
+// of HTTP+SSE, it returns that path too. Only an endpoint of [SharingPaths] can be taken.
+func (h *Handler) TakenBy(describe Describe) (other *Handler, path string) {
 	reached, taken := make(map[string]bool), make(map[string]*Handler)
 	for _, p := range h.all {
 		if !p.follow(h, describe, reached, taken) {
@@ -266,14 +263,25 @@ func (p *Place) follow(h *Handler, describe Describe, reached map[string]bool, t
 	return true
 }
 
-// sharesPath reports whether two endpoints answer a path of the same name.
-func (h *Handler) sharesPath(other *Handler) bool {
-	for _, mine := range h.Answered {
-		for _, others := range other.Answered {
-			if mine.Path == others.Path {
-				return true
+// SharingPaths returns those endpoints that answer a path of the same name as another.
+func SharingPaths(all []*Handler) (sharing []*Handler) {
+	first := make(map[string]*Handler)
+	shares := make(map[*Handler]bool)
+	for _, h := range all {
+		for _, a := range h.Answered {
+			switch other := first[a.Path]; other {
+			case nil:
+				first[a.Path] = h
+			case h:
+			default:
+				shares[other], shares[h] = true, true
 			}
 		}
 	}
-	return false
+	for _, h := range all {
+		if shares[h] {
+			sharing = append(sharing, h)
+		}
+	}
+	return sharing
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/table"
 )
 
 // What stands in front of an endpoint or of the status page to guard it, and on
@@ -437,8 +439,9 @@ func refuses(route *caddyhttp.Route) caddyhttp.MiddlewareHandler {
 				return h
 			}
 		case *caddyhttp.Subroute:
-			for i := range h.Routes {
-				if found := refuses(&h.Routes[i]); found != nil && len(h.Routes[i].MatcherSets) == 0 {
+			routes := table.Expand(h.Routes)
+			for i := range routes {
+				if found := refuses(&routes[i]); found != nil && len(routes[i].MatcherSets) == 0 {
 					return found
 				}
 			}

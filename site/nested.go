@@ -8,6 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/table"
 )
 
 // nesting says when a handler runs the routes that it holds.
@@ -69,9 +71,9 @@ func (s scope) nestedIn(handler caddyhttp.MiddlewareHandler) []nestedRoutes {
 	}
 	switch handler := handler.(type) {
 	case *caddyhttp.Subroute:
-		all := []nestedRoutes{{routes: handler.Routes}}
+		all := []nestedRoutes{{routes: table.Expand(handler.Routes)}}
 		if handler.Errors != nil {
-			all = append(all, nestedRoutes{routes: handler.Errors.Routes, when: onError})
+			all = append(all, nestedRoutes{routes: table.Expand(handler.Errors.Routes), when: onError})
 		}
 		return all
 	case *caddyhttp.Invoke:

@@ -3,6 +3,7 @@ package site
 import (
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -12,66 +13,141 @@ import (
 // cleaned.
 type pathEnds struct{ first, last string }
 
-// pathHeads are how the paths begin and end that the matchers of routes let through, by
-// the first of the matcher sets. A site with a thousand endpoints has a thousand routes, which
-// a trial for each endpoint passes by: their matchers need not be asked each time.
-type pathHeads map[*caddyhttp.MatcherSet][]pathEnds
-
-// of returns what is so of a route; nil where that cannot be told.
-func (p pathHeads) of(route *caddyhttp.Route) []pathEnds {
-	if p == nil || len(route.MatcherSets) == 0 {
-		return nil
-	}
-	key := &route.MatcherSets[0]
-	heads, known := p[key]
-	if !known {
-		heads = headsOf(route.MatcherSets)
-		p[key] = heads
-	}
-	return heads
+// listIndex finds the routes of a list that a path may be for. A site with a thousand endpoints
+// has a thousand routes, which a trial for each endpoint passes by: their matchers need not be
+// asked each time. Each list of numbers is in order.
+type listIndex struct {
+	exact map[string][]int   // by whole paths
+	below map[string][]int   // by prefixes that end with a slash
+	ends  map[pathEnds][]int // by patterns of other kinds; many routes have the same few
+	all   []int              // routes whose matchers do not tell
 }
 
-func headsOf(sets caddyhttp.MatcherSets) (heads []pathEnds) {
+// indexes are the indexes of lists by the last of their routes.
+type indexes map[*caddyhttp.Route]*listIndex
+
+// minIndexed is the length of lists that get an index.
+const minIndexed = 16
+
+// of returns the index of a list that routes are the end of; nil if it gets none.
+func (in indexes) of(routes caddyhttp.RouteList) *listIndex {
+	if len(routes) == 0 {
+		return nil
+	}
+	last := &routes[len(routes)-1]
+	index, known := in[last]
+	if !known && len(routes) >= minIndexed && runtime.GOOS != "windows" { // where paths are compared otherwise
+		index = newListIndex(routes)
+		in[last] = index
+	}
+	return index
+}
+
+// newListIndex numbers the routes from the end of the list, because trials ask for what is left of a
+// list.
+func newListIndex(routes caddyhttp.RouteList) *listIndex {
+	index := &listIndex{exact: make(map[string][]int), below: make(map[string][]int), ends: make(map[pathEnds][]int)}
+	for i := range slices.Backward(routes) {
+		n := len(routes) - i
+		patterns, ok := patternsOf(routes[i].MatcherSets)
+		if !ok {
+			index.all = append(index.all, n)
+			continue
+		}
+		for _, pattern := range patterns {
+			first, isPrefix := strings.CutSuffix(pattern, "*")
+			last, isSuffix := strings.CutPrefix(pattern, "*")
+			switch {
+			case isSuffix:
+				enter(index.ends, pathEnds{last: last}, n)
+			case !isPrefix:
+				enter(index.exact, pattern, n)
+			case strings.HasSuffix(first, "/"):
+				enter(index.below, first, n)
+			default:
+				enter(index.ends, pathEnds{first: first}, n)
+			}
+		}
+	}
+	return index
+}
+
+func enter[K comparable](in map[K][]int, key K, n int) {
+	if list := in[key]; len(list) == 0 || list[len(list)-1] != n {
+		in[key] = append(list, n)
+	}
+}
+
+// patternsOf returns the patterns of routes whose path alone can say that they are not for a
+// request; false for others.
+func patternsOf(sets caddyhttp.MatcherSets) (all []string, ok bool) {
 	for _, set := range sets {
 		paths := matcherIn[caddyhttp.MatchPath](set)
 		if len(paths) == 0 {
-			return nil
+			return nil, false
 		}
 		for _, pattern := range paths {
-			var ends pathEnds
-			if last, ok := strings.CutPrefix(pattern, "*"); ok {
-				ends.last = last
-			} else {
-				ends.first = strings.TrimSuffix(pattern, "*")
+			text, isSuffix := strings.CutPrefix(pattern, "*")
+			if !isSuffix {
+				text = strings.TrimSuffix(pattern, "*")
 			}
-			if text := ends.first + ends.last; strings.ContainsAny(text, "*?[]\\{}%") || strings.Contains(text, "//") {
-				return nil
+			if strings.ContainsAny(text, "*?[]\\{}%") || strings.Contains(text, "//") {
+				return nil, false
 			}
-			heads = append(heads, ends)
+			all = append(all, pattern)
 		}
 	}
-	return heads
+	return all, len(all) > 0
 }
 
-// cleaned is a path as path matchers compare it.
-type cleaned struct {
-	of   *url.URL
-	path string
-}
-
-// passesBy reports whether the path of a request alone says that a route is not for it.
-func (t *trial) passesBy(route *caddyhttp.Route, w way) bool {
-	heads := t.heads.of(route)
-	if heads == nil || runtime.GOOS == "windows" { // where paths are compared otherwise
-		return false
-	}
-	if t.cleaned.of != w.url {
-		t.cleaned = cleaned{w.url, caddyhttp.CleanPath(strings.ToLower(w.url.Path), true)}
-	}
-	for _, ends := range heads {
-		if strings.HasPrefix(t.cleaned.path, ends.first) && strings.HasSuffix(t.cleaned.path, ends.last) {
-			return false
+// mayMatch returns lists of the routes that may match a path, as path matchers compare it.
+func (index *listIndex) mayMatch(path string) (lists [][]int) {
+	add := func(list []int) {
+		if len(list) > 0 {
+			lists = append(lists, list)
 		}
 	}
-	return true
+	add(index.all)
+	add(index.exact[path])
+	for i := range len(path) {
+		if path[i] == '/' {
+			add(index.below[path[:i+1]])
+		}
+	}
+	for ends, list := range index.ends {
+		if strings.HasPrefix(path, ends.first) && strings.HasSuffix(path, ends.last) {
+			add(list)
+		}
+	}
+	return lists
+}
+
+// candidates are the routes of a list that a path may be for.
+type candidates struct {
+	index *listIndex
+	url   *url.URL
+	lists [][]int
+}
+
+// skip leaves out the routes at the begin of a list that the path of a request alone says are
+// not for it.
+func (t *trial) skip(routes caddyhttp.RouteList, w way) caddyhttp.RouteList {
+	index := t.indexes.of(routes)
+	if index == nil {
+		return routes
+	}
+	if c := &t.candidates; c.index != index || c.url != w.url {
+		*c = candidates{index, w.url, index.mayMatch(caddyhttp.CleanPath(strings.ToLower(w.url.Path), true))}
+	}
+	next := 0 // the greatest number that is left
+	for _, list := range t.candidates.lists {
+		i, found := slices.BinarySearch(list, len(routes))
+		if found {
+			return routes
+		}
+		if i > 0 {
+			next = max(next, list[i-1])
+		}
+	}
+	return routes[len(routes)-next:]
 }

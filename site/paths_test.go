@@ -27,8 +27,9 @@ func TestTrialPassesRoutesBy(t *testing.T) {
 		if err := paths0.Provision(caddy.Context{}); err != nil {
 			t.Fatal(err)
 		}
-		route := &caddyhttp.Route{MatcherSets: caddyhttp.MatcherSets{{paths0}}}
-		trial := newTrial(&hostRoutes{scope: scope{server: new(caddyhttp.Server)}, heads: make(pathHeads)}, nil)
+		route := caddyhttp.Route{MatcherSets: caddyhttp.MatcherSets{{paths0}}}
+		routes := among(route)
+		trial := newTrial(&hostRoutes{scope: scope{server: new(caddyhttp.Server)}, indexes: make(indexes)}, nil)
 		for _, path := range paths {
 			u, err := url.ParseRequestURI(path)
 			if err != nil {
@@ -39,7 +40,7 @@ func TestTrialPassesRoutesBy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			switch passes := trial.passesBy(route, w); {
+			switch passes := len(trial.skip(routes, w)) < len(routes); {
 			case passes && matches:
 				t.Errorf("%s: the route of %s is passed by, and matches", path, pattern)
 			case i < len(told) && !passes && !matches && strings.Contains(pattern, "*"):
@@ -47,9 +48,49 @@ func TestTrialPassesRoutesBy(t *testing.T) {
 			}
 		}
 		// Any other set, and one without a path, may let it through.
-		route = &caddyhttp.Route{MatcherSets: caddyhttp.MatcherSets{{paths0}, {caddyhttp.MatchMethod{"POST"}}}}
-		if trial.passesBy(route, way{url: &url.URL{Path: "/other"}}) {
+		routes = among(caddyhttp.Route{MatcherSets: caddyhttp.MatcherSets{{paths0}, {caddyhttp.MatchMethod{"POST"}}}})
+		if len(trial.skip(routes, way{url: &url.URL{Path: "/other"}})) < len(routes) {
 			t.Errorf("%s: a route with a set for all paths is passed by", pattern)
+		}
+	}
+}
+
+// among returns a list, long enough for an index, that begins with a route.
+func among(route caddyhttp.Route) caddyhttp.RouteList {
+	routes := caddyhttp.RouteList{route}
+	for len(routes) < minIndexed {
+		routes = append(routes, caddyhttp.Route{MatcherSets: caddyhttp.MatcherSets{{caddyhttp.MatchPath{"/never"}}}})
+	}
+	return routes
+}
+
+// Rule A10: from every place in a list a trial goes on at the next route that may match.
+func TestTrialFindsTheNextRoute(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("paths are compared otherwise")
+	}
+	var routes caddyhttp.RouteList
+	for i := range 5 {
+		for _, pattern := range []string{"/a", "/a/*", "/b*", "*/c", "/d", "/a/b/*"} {
+			routes = append(routes, caddyhttp.Route{MatcherSets: caddyhttp.MatcherSets{{caddyhttp.MatchPath{pattern}}}})
+		}
+		if i == 2 {
+			routes = append(routes, caddyhttp.Route{})
+		}
+	}
+	trial := newTrial(&hostRoutes{scope: scope{server: new(caddyhttp.Server)}, indexes: make(indexes)}, nil)
+	for _, path := range []string{"/a", "/a/", "/a/b/c", "/bc", "/d", "/none", "/A//b/x"} {
+		w := way{method: http.MethodPost, url: &url.URL{Path: path}}
+		for i := range routes {
+			want := i
+			for ; want < len(routes); want++ {
+				if v, _ := matchesAny(routes[want].MatcherSets, trial.at(w)); v != no {
+					break
+				}
+			}
+			if got := len(routes) - len(trial.skip(routes[i:], w)); got != want {
+				t.Fatalf("%s: from route %d the next is %d, want %d", path, i, got, want)
+			}
 		}
 	}
 }

@@ -33,9 +33,11 @@ type Place struct {
 	paths []caddyhttp.MatcherSets // the matchers of the enclosing routes, outermost first
 	// stripped is what was stripped from the path that each of them sees.
 	stripped []string
-	behind   bool                // an earlier route answers every request
-	before   caddyhttp.RouteList // in the same list
-	rest     *rest               // what follows; in the place of a list, what follows the list
+	behind   bool  // an earlier route answers every request
+	rest     *rest // what follows; in the place of a list, what follows the list
+	// unguarded is a guard for some paths that an earlier route of the same list has, if a
+	// rewrite between it and the handler makes paths that depend on the request.
+	unguarded caddyhttp.MiddlewareHandler
 }
 
 // isForAddresses reports whether a matcher around the handler lets only clients at some

@@ -29,6 +29,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/table"
 )
 
 // Role says what a handler of this plugin does at its place.
@@ -112,7 +114,9 @@ type Site struct {
 	Endpoints []*Handler
 
 	metadata []*Handler
-	heads    pathHeads // of its routes
+	has      map[*Handler]bool        // of Endpoints
+	indexes  indexes                  // of its lists of routes
+	tried    map[string][]*hostRoutes // by hosts
 }
 
 // Place returns where the handler stands. A handler that several routes invoke has several
@@ -164,7 +168,7 @@ func Find(app *caddyhttp.App, describe Describe) ([]Warning, error) {
 	w := &walker{describe: describe, sites: make(map[string]*Site), seen: make(map[*Handler]bool), left: maxRoutes}
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		server := app.Servers[name]
-		w.routes(server.Routes, name, Place{Server: server}, true, nil)
+		w.routes(table.ServerRoutes(server), name, Place{Server: server}, true, nil)
 		if server.Errors != nil {
 			w.routes(server.Errors.Routes, name, Place{Server: server}, true, nil)
 		}

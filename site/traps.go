@@ -280,27 +280,18 @@ func (p *Place) alwaysGuarded(hosts []*hostRoutes, method, path string) (met *tr
 // unguardsByRewrite warns of a guard for some paths that stands before a rewrite whose result
 // depends on the request: another path may become the endpoint's behind the guard.
 func (p *Place) unguardsByRewrite(h *Handler) Warning {
-	var guarding caddyhttp.MiddlewareHandler
-	for i := range p.before {
-		route := &p.before[i]
-		for _, handler := range route.Handlers {
-			if r, ok := handler.(*rewrite.Rewrite); ok && guarding != nil && isOpen(r) {
-				met := &tried{ways: []way{{met: []guard{{guarding, asksLogin}}}}}
-				name := guardName(met, asksLogin)
-				if directive := guardDirective(met, asksLogin); directive != "" {
-					name = "`" + directive + "`"
-				}
-				return Warning{
-					"a rewrite behind a guard may lead past it", h.PublicPath(), h.Path,
-					"the guard sees the path before the rewrite: write the rewrite before " + name,
-				}
-			}
-			if len(pathsIn(route.MatcherSets, nil)) > 0 && isLogin(handler) {
-				guarding = handler
-			}
-		}
+	if p.unguarded == nil {
+		return Warning{}
 	}
-	return Warning{}
+	met := &tried{ways: []way{{met: []guard{{p.unguarded, asksLogin}}}}}
+	name := guardName(met, asksLogin)
+	if directive := guardDirective(met, asksLogin); directive != "" {
+		name = "`" + directive + "`"
+	}
+	return Warning{
+		"a rewrite behind a guard may lead past it", h.PublicPath(), h.Path,
+		"the guard sees the path before the rewrite: write the rewrite before " + name,
+	}
 }
 
 // isLogin reports whether a handler asks for a login.

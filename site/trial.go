@@ -23,11 +23,11 @@ import (
 // the trial goes both ways. So one request may arrive several times.
 type trial struct {
 	*hostRoutes
-	r       *http.Request // its URL and method are set before each use
-	repl    *caddy.Replacer
-	left    int // steps
-	cleaned cleaned
-	gaveUp  bool // there are more ways than it has looked at
+	r          *http.Request // its URL and method are set before each use
+	repl       *caddy.Replacer
+	left       int // steps
+	candidates candidates
+	gaveUp     bool // there are more ways than it has looked at
 	// discovery is set if a request looks for metadata: the first endpoint, or handler of
 	// metadata, is its end.
 	discovery bool
@@ -158,14 +158,7 @@ func (t *trial) at(w way) *http.Request {
 }
 
 func (t *trial) run(routes caddyhttp.RouteList, w way, next then) {
-	for len(routes) > 0 && t.passesBy(&routes[0], w) {
-		routes = routes[1:]
-		if t.left--; t.left < 0 {
-			t.gaveUp = true
-			return
-		}
-	}
-	if len(routes) == 0 {
+	if routes = t.skip(routes, w); len(routes) == 0 {
 		next(w)
 		return
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/table"
 )
 
 // guardedMethods are the methods that a guard has to cover: those of MCP, HEAD, which
@@ -55,7 +57,7 @@ func coverageOfPage(h *Handler, p *Place, describe Describe) *coverage {
 			}
 		}
 	}
-	c.try(triedHosts(p, describe), append(plain, literalPaths(routesFor(scope{p.Server, describe}, "", nil))...), odd, literalPaths)
+	c.try(triedHosts(p, describe), append(plain, literalPaths(routesFor(scope{p.Server, describe}, "", make(indexes)))...), odd, literalPaths)
 	for _, t := range c.asked {
 		c.paths = []string{strings.TrimSuffix(t.path, "/")}
 		break
@@ -188,12 +190,13 @@ type hostRoutes struct {
 	scope
 	host           string
 	routes, errors caddyhttp.RouteList
-	heads          pathHeads
+	indexes        indexes
+	guards         *bool // whether hasGuard has found one
 }
 
 // routesFor leaves out the routes for other hosts, which may be many.
-func routesFor(in scope, host string, heads pathHeads) *hostRoutes {
-	v := &hostRoutes{scope: in, host: host, heads: heads}
+func routesFor(in scope, host string, known indexes) *hostRoutes {
+	v := &hostRoutes{scope: in, host: host, indexes: known}
 	r := newTrialRequest(in.server, host, caddy.NewReplacer())
 	own := func(routes caddyhttp.RouteList) (own caddyhttp.RouteList) {
 		for _, route := range routes {
@@ -203,7 +206,7 @@ func routesFor(in scope, host string, heads pathHeads) *hostRoutes {
 		}
 		return own
 	}
-	v.routes = own(in.server.Routes)
+	v.routes = own(table.ServerRoutes(in.server))
 	if in.server.Errors != nil {
 		v.errors = own(in.server.Errors.Routes)
 	}
@@ -231,15 +234,23 @@ func mayMatchHost(sets caddyhttp.MatcherSets, r *http.Request) bool {
 // triedHosts are the hosts that requests for a place are tried with, each with its
 // routes: those that matchers inside of these routes name, the place's own, and one
 // that none names.
-func triedHosts(p *Place, describe Describe) (all []*hostRoutes) {
-	in := scope{p.Server, describe}
-	var heads pathHeads
-	if p.site != nil {
-		if p.site.heads == nil {
-			p.site.heads = make(pathHeads)
-		}
-		heads = p.site.heads
+func triedHosts(p *Place, describe Describe) []*hostRoutes {
+	if p.site == nil {
+		return newTriedHosts(p, describe, make(indexes))
 	}
+	s := p.site
+	if s.tried == nil {
+		s.indexes, s.tried = make(indexes), make(map[string][]*hostRoutes)
+	}
+	key := strings.Join(SortedKeys(p.Hosts), " ")
+	if s.tried[key] == nil { // the same for a thousand endpoints
+		s.tried[key] = newTriedHosts(p, describe, s.indexes)
+	}
+	return s.tried[key]
+}
+
+func newTriedHosts(p *Place, describe Describe, known indexes) (all []*hostRoutes) {
+	in := scope{p.Server, describe}
 	var names []string
 	add := func(host string) {
 		host = strings.Replace(caddy.NewReplacer().ReplaceAll(host, ""), "*", "x", 1)
@@ -247,11 +258,11 @@ func triedHosts(p *Place, describe Describe) (all []*hostRoutes) {
 			names = append(names, host)
 		}
 	}
-	other := routesFor(in, anyHost, heads)
+	other := routesFor(in, anyHost, known)
 	own := SortedKeys(p.Hosts)
 	views := []*hostRoutes{other}
 	if len(own) > 0 {
-		views = append(views, routesFor(in, strings.Replace(own[0], "*", "x", 1), heads))
+		views = append(views, routesFor(in, strings.Replace(own[0], "*", "x", 1), known))
 	}
 	for _, v := range views {
 		v.each(func(route *caddyhttp.Route, depth int) {
@@ -269,7 +280,7 @@ func triedHosts(p *Place, describe Describe) (all []*hostRoutes) {
 		add(host)
 	}
 	for _, host := range names[:min(len(names), maxTriedHosts)] {
-		all = append(all, routesFor(in, host, heads))
+		all = append(all, routesFor(in, host, known))
 	}
 	return append(all, other)
 }
@@ -353,7 +364,11 @@ func negated(sets caddyhttp.MatcherSets) (all []caddyhttp.MatcherSets) {
 
 // hasGuard reports whether the routes have anything that a trial counts as a guard.
 func (v *hostRoutes) hasGuard() bool {
+	if v.guards != nil {
+		return *v.guards
+	}
 	found := false
+	v.guards = &found
 	v.each(func(route *caddyhttp.Route, _ int) {
 		found = found || len(route.MatcherSets) > 0 && refuses(route) != nil
 		for _, handler := range route.Handlers {

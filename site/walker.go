@@ -9,6 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/table"
 )
 
 // walker goes through the routes of all servers.
@@ -33,6 +35,8 @@ const maxRoutes = 100_000
 // routes walks through a list of routes. at is the place of the list, and key the name of its
 // site. top is set for the routes of a server itself.
 func (w *walker) routes(routes caddyhttp.RouteList, key string, at Place, top bool, invoked invocations) {
+	var guarding caddyhttp.MiddlewareHandler // for some paths, in an earlier route
+	at.unguarded = nil
 	for i, route := range routes {
 		if w.left--; w.left < 0 {
 			return
@@ -46,7 +50,6 @@ func (w *walker) routes(routes caddyhttp.RouteList, key string, at Place, top bo
 				routeKey = key + " " + strings.Join(SortedKeys(hosts), " ")
 			}
 		}
-		here.before = routes[:i]
 		here.paths = append(slices.Clip(at.paths), route.MatcherSets)
 		here.stripped = append(slices.Clip(at.stripped), at.Prefix)
 		later := here.Ahead
@@ -76,12 +79,20 @@ func (w *walker) routes(routes caddyhttp.RouteList, key string, at Place, top bo
 			}
 		}
 		at.behind = at.behind || len(route.MatcherSets) == 0 && answers(route)
+		for _, handler := range route.Handlers {
+			if r, ok := handler.(*rewrite.Rewrite); ok && guarding != nil && at.unguarded == nil && isOpen(r) {
+				at.unguarded = guarding
+			}
+			if isLogin(handler) && len(pathsIn(route.MatcherSets, nil)) > 0 {
+				guarding = handler
+			}
+		}
 	}
 }
 
 func (w *walker) site(key string) *Site {
 	if w.sites[key] == nil {
-		w.sites[key] = new(Site)
+		w.sites[key] = &Site{has: make(map[*Handler]bool)}
 	}
 	return w.sites[key]
 }
@@ -108,7 +119,8 @@ func (w *walker) found(h *Handler, key string, here Place) {
 		s.metadata = append(s.metadata, h)
 		return
 	}
-	if !slices.Contains(s.Endpoints, h) {
+	if !s.has[h] {
+		s.has[h] = true
 		s.Endpoints = append(s.Endpoints, h)
 	}
 	if first {
@@ -132,7 +144,7 @@ func answers(route caddyhttp.Route) bool {
 		case *caddyhttp.StaticResponse:
 			return true
 		case *caddyhttp.Subroute:
-			for _, inner := range handler.Routes {
+			for _, inner := range table.Expand(handler.Routes) {
 				if len(inner.MatcherSets) == 0 && answers(inner) {
 					return true
 				}
@@ -154,7 +166,7 @@ func HasErrorRoutes(server *caddyhttp.Server) bool {
 			return true
 		}
 	}
-	return subrouteHasErrorRoutes(server.Routes, &left)
+	return subrouteHasErrorRoutes(table.ServerRoutes(server), &left)
 }
 
 func subrouteHasErrorRoutes(routes caddyhttp.RouteList, left *int) bool {
@@ -164,7 +176,7 @@ func subrouteHasErrorRoutes(routes caddyhttp.RouteList, left *int) bool {
 		}
 		for _, handler := range route.Handlers {
 			sub, ok := handler.(*caddyhttp.Subroute)
-			if ok && (sub.Errors != nil && len(sub.Errors.Routes) > 0 || subrouteHasErrorRoutes(sub.Routes, left)) {
+			if ok && (sub.Errors != nil && len(sub.Errors.Routes) > 0 || subrouteHasErrorRoutes(table.Expand(sub.Routes), left)) {
 				return true
 			}
 		}
