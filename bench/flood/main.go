@@ -157,16 +157,19 @@ func logins(i *benchkit.Issuer) ([]shape, error) {
 		return nil, err
 	}
 	var mu sync.Mutex
-	tokens := make(map[int]string)
+	var tokens []string
+	next := 0
 	return []shape{
-		{"tokens of users", "200", body, func(k int) string {
+		{"tokens of users", "200", body, func(int) string { // not all numbers are of this shape
 			mu.Lock()
 			defer mu.Unlock()
-			user := k % users
-			if tokens[user] == "" {
-				if tokens[user], err = i.Token(fmt.Sprintf("user-%d", user), loginURL, "mcp"); err != nil {
+			user := next % users
+			if next++; user == len(tokens) {
+				token, err := i.Token(fmt.Sprintf("user-%d", user), loginURL, "mcp")
+				if err != nil {
 					return err.Error() // is no request
 				}
+				tokens = append(tokens, token)
 			}
 			return post(tokens[user])
 		}},
