@@ -182,13 +182,13 @@ func OwnerOf(r *http.Request) (string, bool) {
 // has answered the request. Otherwise the writer and the request that it returns are those to
 // go on with: the request has no credentials of the client, and a body that was read.
 func (e *Edge) Admit(w http.ResponseWriter, r *http.Request, f Facts) (http.ResponseWriter, *http.Request, *Admission) {
-	scheme, challenger := schemeOf(r), e.challenger(f)
+	scheme := schemeOf(r)
 	res, refusal := e.auth.Authenticate(r.Context(), e.requestOf(r, f))
 	if res.Nonce != "" {
 		w.Header().Set("DPoP-Nonce", res.Nonce)
 	}
 	if refusal != nil {
-		a := challenger.Credentials(refusal, scheme)
+		a := e.challenger(f).Credentials(refusal, scheme)
 		e.refused(r, a.Status, refusal)
 		a.Write(w)
 		return nil, nil, nil
@@ -205,7 +205,7 @@ func (e *Edge) Admit(w http.ResponseWriter, r *http.Request, f Facts) (http.Resp
 	decision := e.policy.Decide(res.Principal, admission.Request)
 	e.decided(r, admission, decision)
 	if !decision.Allowed {
-		challenger.Denial(decision, admission.Request, scheme).Write(w)
+		e.challenger(f).Denial(decision, admission.Request, scheme).Write(w)
 		return nil, nil, nil
 	}
 	e.identify(r, admission)

@@ -188,7 +188,9 @@ func (e *editor) one() {
 
 func (e *editor) skipString() { e.pos = SkipString(e.raw, e.pos) }
 
-// decode returns the value of a quoted string.
+// Decode returns the value of a quoted string of a valid text.
+func Decode(quoted []byte) string { return decode(quoted) }
+
 func decode(quoted []byte) string {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return string(quoted[1 : len(quoted)-1])

@@ -16,7 +16,8 @@ var ErrTooMany = errors.New("has too many members")
 // Unique returns [ErrDuplicate] if an object of a valid JSON text has a member twice, at any
 // depth. Names are compared decoded.
 func Unique(raw []byte) error {
-	u := unique{raw: raw}
+	var open [16][]byte // enough for most
+	u := unique{raw: raw, names: open[:0]}
 	_, err := u.value(SkipSpace(raw, 0))
 	return err
 }
@@ -24,10 +25,10 @@ func Unique(raw []byte) error {
 // few is how many names of an object are compared one by one.
 const few = 8
 
-// unique is a walk over a text. Its names are those of the objects that are open.
+// unique is a walk over a text. Its names are those of the objects that are open, decoded.
 type unique struct {
 	raw   []byte
-	names []string
+	names [][]byte
 }
 
 // value returns the index after the value at i.
@@ -69,20 +70,20 @@ func (u *unique) object(i int) (int, error) {
 		if many == nil && len(u.names)-first == few {
 			many = make(map[string]struct{})
 			for _, other := range u.names[first:] {
-				many[other] = struct{}{}
+				many[string(other)] = struct{}{}
 			}
 		}
 		if many == nil {
 			for _, other := range u.names[first:] {
-				if other == name {
+				if bytes.Equal(other, name) {
 					return i, ErrDuplicate
 				}
 			}
 		} else {
-			if _, twice := many[name]; twice {
+			if _, twice := many[string(name)]; twice {
 				return i, ErrDuplicate
 			}
-			many[name] = struct{}{}
+			many[string(name)] = struct{}{}
 		}
 		u.names = append(u.names, name)
 		if i, err = u.value(SkipSpace(u.raw, SkipSpace(u.raw, end)+1)); err != nil {
@@ -92,14 +93,14 @@ func (u *unique) object(i int) (int, error) {
 	return i + 1, nil
 }
 
-// text decodes a quoted string.
-func text(quoted []byte) (string, error) {
+// text decodes a quoted string. It is copied only if it has escapes.
+func text(quoted []byte) ([]byte, error) {
 	if bytes.IndexByte(quoted, '\\') < 0 {
-		return string(quoted[1 : len(quoted)-1]), nil
+		return quoted[1 : len(quoted)-1], nil
 	}
 	var s string
 	if err := json.Unmarshal(quoted, &s); err != nil {
-		return "", ErrNotJSON
+		return nil, ErrNotJSON
 	}
-	return s, nil
+	return []byte(s), nil
 }

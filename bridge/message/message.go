@@ -193,7 +193,10 @@ func parse(raw []byte) (Message, error) {
 	case string(version) != `"2.0"`:
 		return Message{}, ErrShape
 	case method != nil:
-		if method[0] != '"' || json.Unmarshal(method, &m.Method) != nil || result != nil || m.Failed {
+		if method[0] == '"' {
+			m.Method = jsontext.Decode(method)
+		}
+		if method[0] != '"' || result != nil || m.Failed {
 			return Message{}, ErrShape
 		}
 		m.Kind = Notification

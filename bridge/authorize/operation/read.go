@@ -1,7 +1,6 @@
 package operation
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -148,5 +147,5 @@ func str(value []byte) (text string, ok bool) {
 	if len(value) == 0 || value[0] != '"' {
 		return "", false
 	}
-	return text, json.Unmarshal(value, &text) == nil
+	return jsontext.Decode(value), true
 }
