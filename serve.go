@@ -160,6 +160,7 @@ func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target br
 			return nil
 		}
 	}
+	dropTrailers(r)
 	if target == bridge.TargetUnknownMessage {
 		return caddyhttp.Error(http.StatusNotFound, errors.New("message path was not announced by the upstream"))
 	}
@@ -192,6 +193,14 @@ func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target br
 		return proxyError(err, &q.Record)
 	}
 	return nil
+}
+
+// dropTrailers removes the trailers of a client. MCP has none, and a recipient may discard them
+// (RFC 9110 section 6.5.1). Some servers add them to the header, where they could tell another
+// user than the fields that guards have set and that the owner of the request is made of (D5a).
+func dropTrailers(r *http.Request) {
+	r.Trailer = nil
+	delete(r.Header, "Trailer")
 }
 
 // carriesOver reports whether the request is carried over to another transport, in place of

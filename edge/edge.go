@@ -319,9 +319,6 @@ func (e *Edge) identify(r *http.Request, a *Admission) {
 		removeField(r.Header, "Authorization")
 	}
 	removeField(r.Header, "DPoP")
-	// Trailers could have each of these fields again, and some servers add them to the header.
-	r.Trailer = nil
-	removeField(r.Header, "Trailer")
 	if e.cfg.KeyHeader != "" {
 		removeField(r.Header, e.cfg.KeyHeader)
 	}
