@@ -26,6 +26,7 @@ func (h *Handler) compileEdge() error {
 	}
 	e, err := edge.New(h.Authorize, edge.Options{
 		Endpoint: h.Endpoint, Logger: h.logger.Named("authorize").With(zap.String("endpoint", h.Endpoint)),
+		Shared:  h.upstream.proxied,
 		Reports: edge.Reports{Denied: h.observer.denied, Accepted: func() { h.observer.memory.Load().Accepted() }, Issuer: h.observer.issuerAsked},
 		NonceKey: func() ([]byte, error) {
 			sealer, err := h.app.sealer()

@@ -122,6 +122,11 @@ const (
 	pass  = "pass"
 )
 
+// tellsWho reports whether the MCP server is told who asks.
+func (c *Config) tellsWho() bool {
+	return len(c.Identity) > 0 || c.Token != "" && c.Token != strip
+}
+
 // CheckIssuer checks the URL of an issuer.
 func CheckIssuer(issuer string) error {
 	if meant := origin.MeantIssuer(issuer); meant != "" {

@@ -48,6 +48,8 @@ type Options struct {
 	NonceKey func() ([]byte, error)
 	Logger   *zap.Logger
 	Reports  Reports
+	// Shared is set if one MCP server answers several principals.
+	Shared bool
 }
 
 // Reports are called on the goroutines of requests, several at a time. Each may be nil.
@@ -76,6 +78,9 @@ func New(cfg *Config, opts Options) (*Edge, error) {
 	}
 	if e.policy, err = rules.New(cfg.Config); err != nil {
 		return nil, fmt.Errorf("authorize %w", err)
+	}
+	if opts.Shared && !cfg.tellsWho() {
+		e.policy = e.policy.WithoutTaskLists()
 	}
 	if cfg.DPoPNonce {
 		if credentials.NonceKey, err = opts.NonceKey(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -84,6 +85,46 @@ func TestTasksBelongToTheirPrincipal(t *testing.T) {
 			}
 			if got := ask(issuer.Token(url, map[string]any{"jti": "next"}), "tasks/get", "one", `"taskId":"one",`); !strings.Contains(got, "sesame") {
 				t.Errorf("the owner, with a refreshed token: got %s", got)
+			}
+		})
+	}
+}
+
+// E7: a server over HTTP that is not told who asks would list the tasks of all. The list is
+// denied, and nothing reaches the server, unless the operator has it told, or allows the method.
+func TestTaskListsOfAServerThatAllShare(t *testing.T) {
+	issuer := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
+	up := newPlain(t)
+	for options, want := range map[string]int{
+		"":                                 http.StatusForbidden,
+		"token strip":                      http.StatusForbidden,
+		"default deny":                     http.StatusForbidden,
+		"methods tasks/get":                http.StatusForbidden,
+		"identity X-User id":               http.StatusOK,
+		"token pass":                       http.StatusOK,
+		"methods tasks/list":               http.StatusOK,
+		"methods tasks/*":                  http.StatusOK,
+		"methods tasks/* {\n\t\tdeny\n\t}": http.StatusForbidden,
+	} {
+		t.Run(options, func(t *testing.T) {
+			port := testcaddy.FreePort(t)
+			testcaddy.Run(t, site(port, "/mcp "+up.URL+"/mcp", authorize(issuer, options)))
+			url := fmt.Sprintf("http://127.0.0.1:%d/mcp", port)
+			ask := func(body string) (int, bool) {
+				before := len(up.reached(t))
+				got := post(t, url, body, "Authorization", "Bearer "+issuer.Token(url, nil))
+				if got.Status == http.StatusForbidden && len(got.Header["Www-Authenticate"]) > 0 {
+					t.Errorf("got the challenge %q, which no scope answers", got.Header["Www-Authenticate"])
+				}
+				return got.Status, len(up.reached(t)) > before
+			}
+			for _, body := range []string{rpc("tasks/list", `{}`), "[" + rpc("ping", `{}`) + "," + rpc("tasks/list", `{}`) + "]"} {
+				if got, reached := ask(body); got != want || reached != (want == http.StatusOK) {
+					t.Errorf("%s: got %d, reached the server: %t; want %d", body, got, reached, want)
+				}
+			}
+			if got, _ := ask(rpc("tasks/get", `{"taskId":"one"}`)); got != http.StatusOK && !strings.Contains(options, "deny\n") {
+				t.Errorf("tasks/get: got %d", got)
 			}
 		})
 	}

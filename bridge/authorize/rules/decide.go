@@ -21,6 +21,7 @@ const (
 	ExpressionFalse Reason = "expression"       // an expression is false
 	ExpressionError Reason = "expression_error" // an expression could not be evaluated
 	NoRule          Reason = "no_rule"          // default deny
+	SharedTasks     Reason = "shared_tasks"     // the MCP server cannot tell whose tasks to list
 	AmbiguousURI    Reason = "ambiguous_uri"    // a URI has no form that all readers agree on
 )
 
@@ -123,7 +124,11 @@ func (e *evaluation) judge(op operation.Operation) verdict {
 	e.begin(op)
 	if len(op.Names) == 0 {
 		e.need(&v, e.policy.base, "")
-		if !e.decide(&v, &e.policy.methods, op.Method, "") && e.policy.denyRest && !exempt(op) {
+		switch {
+		case e.decide(&v, &e.policy.methods, op.Method, ""):
+		case e.policy.noTasks && op.Method == "tasks/list":
+			v.deny(SharedTasks, ruleDefault, "", nil)
+		case e.policy.denyRest && !exempt(op):
 			v.deny(NoRule, ruleDefault, "", nil)
 		}
 		return v

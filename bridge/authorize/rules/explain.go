@@ -30,6 +30,8 @@ func (d Decision) Explain() string {
 		return of + fmt.Sprintf("refused, because the expression could not be evaluated: %v", d.Err) + by
 	case NoRule:
 		return of + "refused, because no rule allows it and the default is deny" + by
+	case SharedTasks:
+		return of + "refused, because the MCP server is not told who asks and would list the tasks of all; tell it with identity, or allow it with a rule for this method" + by
 	case AmbiguousURI:
 		return of + "refused, because the URI is encoded too often or has control characters" + by
 	}

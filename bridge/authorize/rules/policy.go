@@ -28,6 +28,15 @@ type Policy struct {
 	denyRest  bool // default deny
 	hide      bool // lists hide
 	askHeld   bool // challenge_scopes held
+	noTasks   bool // see WithoutTaskLists
+}
+
+// WithoutTaskLists returns a policy that denies `tasks/list` unless a rule names the method. It
+// is for an MCP server that is not told who asks: it would list the tasks of all.
+func (p *Policy) WithoutTaskLists() *Policy {
+	other := *p
+	other.noTasks = true
+	return &other
 }
 
 // views are the rules of a target, by patterns as they are written, and in the form that
