@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -109,6 +110,9 @@ func (d discovery) varyByHost(w http.ResponseWriter) {
 
 // bodyNothing is the answer if nothing is served at a path.
 const bodyNothing = `{"error":"not_found","error_description":"` + metadata.NothingServed + `."}`
+
+// bodyNoLogin is the answer at the well-known URL of an endpoint that accepts no issuer.
+const bodyNoLogin = `{"error":"not_found","error_description":"` + metadata.NoLogin + `: its operator hands out keys, or accounts of the site."}`
 
 // discoveryPaths are the paths of a site at which clients of MCP look for metadata and
 // authorization servers, as patterns of Caddy's path matcher. The route of each endpoint has
@@ -250,13 +254,34 @@ func (d discovery) answerNothing(w http.ResponseWriter, r *http.Request) {
 		cors.OpenHeaders(w.Header())
 		cors.SetVary(w.Header())
 	}
+	body := bodyNothing
+	if d.isOfNoLogin(r) {
+		body = bodyNoLogin
+	}
 	header := w.Header()
 	header["Content-Type"], header["Cache-Control"] = []string{"application/json"}, []string{"no-store"}
-	header["Content-Length"] = []string{strconv.Itoa(len(bodyNothing))}
+	header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(http.StatusNotFound)
 	if r.Method != http.MethodHead {
-		_, _ = io.WriteString(w, bodyNothing)
+		_, _ = io.WriteString(w, body)
 	}
+}
+
+// isOfNoLogin reports whether a request is for the well-known URL of an endpoint of the site
+// that has `authorize` without an issuer.
+func (d discovery) isOfNoLogin(r *http.Request) bool {
+	suffix, ok := strings.CutPrefix(r.URL.Path, metadata.WellKnownPath)
+	if !ok || strippedPrefix(r) != "" {
+		return false
+	}
+	endpoints := d.h.placed().endpoints
+	if endpoints == nil {
+		endpoints = []*Handler{d.h}
+	}
+	return slices.ContainsFunc(endpoints, func(h *Handler) bool {
+		_, own := discovery{h}.ownsSuffix(suffix)
+		return own && h.edge != nil && len(h.Authorize.Issuers) == 0
+	})
 }
 
 // reportRefused reports a path that is not served and is likely a page of the bridged

@@ -64,6 +64,8 @@ Exit codes: 0 clients can use the server or log in, perhaps with warnings;
 	flags.StringArrayVarP(&fields, "header", "H", nil, "header \"Name: value\" for the MCP server; can be repeated")
 	flags.StringVar(&opts.Upstream, "upstream", "", "URL of the server behind the proxy, to compare")
 	flags.BoolVar(&opts.Login, "login", false, "test the login in a browser")
+	flags.StringVar(&opts.Call, "call", "", "call this tool, without arguments")
+	flags.BoolVar(&opts.StepUp, "step-up", false, "with --login, log in again if the server asks for more scopes")
 	flags.BoolVar(&open, "open", true, "with --login, open the browser; the URL is printed in any case")
 	flags.StringVar(&opts.ClientID, "client-id", "", "ID of a registered client")
 	flags.StringVar(&opts.ClientSecret, "client-secret", "", "secret of that client; @file reads it from a file")

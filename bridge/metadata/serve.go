@@ -13,6 +13,10 @@ import (
 // metadata nor a page of an authorization server.
 const NothingServed = "Nothing is served at this path"
 
+// NoLogin begins the error_description at the well-known URL of an endpoint that has no
+// authorization server by intention. The doctor reads it.
+const NoLogin = "This endpoint has no login"
+
 // The beginnings of error_description in answers without a document.
 const (
 	noneHere         = "There is no such metadata here"

@@ -88,6 +88,11 @@ type Options struct {
 	Header http.Header
 	// Login logs in with a browser.
 	Login bool
+	// Call is a tool that is called once, without arguments, after the tools are listed.
+	Call string
+	// StepUp logs in again, once, if a request after the login needs more scopes. It needs
+	// Login.
+	StepUp bool
 	// ClientID and ClientSecret are those of a registered client. Default: the login
 	// registers a client.
 	ClientID, ClientSecret string
@@ -124,6 +129,9 @@ func Run(ctx context.Context, opts Options) (*report.Report, error) {
 	}
 	if opts.Login && opts.Token != "" {
 		return nil, usage("--login and --token exclude each other")
+	}
+	if opts.StepUp && !opts.Login {
+		return nil, usage("--step-up needs --login")
 	}
 	if strings.ContainsFunc(opts.Token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return nil, usage("--token holds a character that no token has")
@@ -162,7 +170,7 @@ func upstreamOf(ctx context.Context, w *walk, known *report.Secrets) (*walk, err
 	if opts.Upstream == "" {
 		return nil, nil
 	}
-	opts.Login = false
+	opts.Login, opts.StepUp = false, false
 	g, err := parseGiven(opts.Upstream)
 	if err != nil {
 		return nil, err

@@ -53,12 +53,18 @@ type issuerStage struct {
 	doc    serverDocument
 }
 
+// noLogin is why steps are skipped if the server says that it has no login.
+const noLogin = "the server has no login"
+
 // findServer finds the metadata of the first authorization server. Clients from before
 // 2025-06-18 look at the origin of the MCP server.
 func (i *issuerStage) findServer(ctx context.Context, s *report.Step) {
 	switch {
 	case i.endpoint.refused == nil:
 		s.Skip("no login is required")
+		return
+	case i.resource.noLogin:
+		s.Skip(noLogin)
 		return
 	case i.resource.doc.Document == nil:
 		i.findOldServer(ctx, s)

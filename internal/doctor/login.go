@@ -33,9 +33,15 @@ type loginStage struct {
 	issuer    *issuerStage
 	opts      Options
 
-	token    string // token of the caller, or of the login
-	loggedIn bool   // the token is from the login
+	token     string // token of the caller, or of the login
+	loggedIn  bool   // the token is from the login
+	asked     string // the scopes that the login has asked for
+	steppedUp bool   // there was a second login
+	client    registered
 }
+
+// registered is the client of the last login.
+type registered struct{ id, secret, addr string }
 
 // run does the authorization code flow with PKCE in the browser of the user, with a redirect
 // URI on loopback (RFC 8252 section 7.3).
@@ -47,19 +53,45 @@ func (l *loginStage) run(ctx context.Context, s *report.Step) {
 	case l.endpoint.refused == nil:
 		s.Skip("no login is required")
 		return
+	case l.resource.noLogin:
+		s.Skip(noLogin)
+		return
 	case l.issuer.doc.authorize == nil || l.issuer.doc.token == nil || l.stopped():
 		s.Skip("clients stop before the login")
 		return
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	f := l.logIn(ctx, s, l.scope())
+	if f != nil && l.issuer.doc.device != nil && ctx.Err() == nil {
+		f.askDevice(ctx)
+	}
+}
+
+// stepUp logs in again, for the scopes of the first login and those that a challenge names. It
+// reports whether there is a new token.
+func (l *loginStage) stepUp(ctx context.Context, s *report.Step, needed string) bool {
+	l.steppedUp = true
+	old := l.token
+	scopes := strings.Fields(l.asked)
+	scopes = append(scopes, lacking(needed, scopes)...)
+	_, _ = fmt.Fprintf(l.opts.Log, "\nThe server asks for more scopes: %s. A client logs in a second time.\n", l.Secrets.Text(needed))
+	return l.logIn(ctx, s, strings.Join(scopes, " ")) != nil && l.token != old
+}
+
+// logIn does one login for scopes. It returns nil if there was none.
+func (l *loginStage) logIn(ctx context.Context, s *report.Step, scope string) *flow {
+	l.asked = scope
+	listener, err := l.listen(ctx)
 	if err != nil {
 		s.Skip("cannot listen on 127.0.0.1: " + safetext.Printable(err.Error()))
-		return
+		return nil
 	}
 	f := &flow{
-		loginStage: l, s: s, redirect: "http://" + listener.Addr().String() + callbackPath,
-		state: rand.Text(), verifier: rand.Text() + rand.Text(), id: l.opts.ClientID, secret: l.opts.ClientSecret,
+		loginStage: l, s: s, redirect: "http://" + listener.Addr().String() + callbackPath, asks: scope,
+		state: rand.Text(), verifier: rand.Text() + rand.Text(), id: l.client.id, secret: l.client.secret,
 		back: make(chan url.Values, 1),
+	}
+	if f.id == "" {
+		f.id, f.secret = l.opts.ClientID, l.opts.ClientSecret
 	}
 	l.Secrets.Add(f.state)
 	l.Secrets.Add(f.verifier)
@@ -67,15 +99,26 @@ func (l *loginStage) run(ctx context.Context, s *report.Step) {
 	go func() { _ = server.Serve(listener) }()
 	defer func() { _ = server.Close() }()
 	if f.id == "" && !f.register(ctx) {
-		return
+		return nil
 	}
+	l.client = registered{f.id, f.secret, listener.Addr().String()}
 	f.ask()
 	if code, ok := f.wait(ctx); ok {
 		f.exchange(ctx, code)
 	}
-	if l.issuer.doc.device != nil && ctx.Err() == nil {
-		f.askDevice(ctx)
+	return f
+}
+
+// listen listens where the last client has its redirect URI. If that is not possible, the client
+// has to be another one.
+func (l *loginStage) listen(ctx context.Context) (net.Listener, error) {
+	if l.client.addr != "" {
+		if listener, err := new(net.ListenConfig).Listen(ctx, "tcp", l.client.addr); err == nil {
+			return listener, nil
+		}
+		l.client = registered{}
 	}
+	return new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 }
 
 // stopped reports whether a client that follows the specification stops before the login.
@@ -93,6 +136,7 @@ type flow struct {
 	*loginStage
 	s               *report.Step
 	redirect        string
+	asks            string // the scopes
 	state, verifier string
 	id, secret      string // of the client
 	back            chan url.Values
@@ -167,7 +211,7 @@ func (f *flow) authorizationURL() string {
 	for name, value := range map[string]string{
 		"response_type": "code", "client_id": f.id, "redirect_uri": f.redirect, "state": f.state,
 		"code_challenge": base64.RawURLEncoding.EncodeToString(sum[:]), "code_challenge_method": "S256",
-		"resource": f.resource.doc.resource, "scope": f.scope(),
+		"resource": f.resource.doc.resource, "scope": f.asks,
 	} {
 		if value != "" {
 			q.Set(name, value)

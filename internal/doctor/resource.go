@@ -36,6 +36,7 @@ type resourceStage struct {
 
 	doc     resourceDocument
 	unfound []unfound
+	noLogin bool // the server says that it has no login
 }
 
 // resourcePlaces returns where clients look, in their order (RFC 9728 section 3.1;
@@ -75,6 +76,11 @@ func (m *resourceStage) findResource(ctx context.Context, s *report.Step) {
 	var first, faulty *record.Fetched // the first place that failed, and the first document without a resource
 	for _, p := range m.resourcePlaces() {
 		f := m.Fetch(ctx, s, p.name, p.at)
+		if f.Answer.HasNoLogin() {
+			m.noLogin = true
+			m.Pass(s, "metadata.found", "the server says that it has no login; clients need a key, or an account of the site")
+			return
+		}
 		if f.Document != nil {
 			if f.Without(schema.Resource, "resource") == "" {
 				if p.at == m.challenge.link {

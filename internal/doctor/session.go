@@ -20,6 +20,7 @@ type sessions struct {
 	reach    *reach
 	resource *resourceStage
 	login    *loginStage
+	call     string // the tool to call, or ""
 }
 
 // useWithoutToken uses the server if it answered without a login.
@@ -48,9 +49,20 @@ func (u *sessions) use(ctx context.Context, s *report.Step, credentials http.Hea
 // useStateless sends one message as a stateless client.
 func (u *sessions) useStateless(ctx context.Context, s *report.Step, credentials http.Header) {
 	u.Report.Proven.Revision = probe.StatelessRevision
-	r := u.statelessPost("tools/list", "tools/list", probe.StatelessListMessage, probe.ListID)
-	add(r.Header, credentials)
-	u.judgeList(s, u.Send(ctx, s, r))
+	with := func(method, body, id string) probe.Request {
+		r := u.statelessPost(method, method, body, id)
+		add(r.Header, credentials)
+		return r
+	}
+	list := func() probe.Request { return with("tools/list", probe.StatelessListMessage, probe.ListID) }
+	if !u.judgeList(s, u.sendSteppingUp(ctx, s, credentials, list)) {
+		return
+	}
+	u.callTool(ctx, s, credentials, func() probe.Request {
+		r := with("tools/call", probe.CallMessage(true, u.call), probe.CallID)
+		r.Header.Set("Mcp-Name", u.call)
+		return r
+	})
 }
 
 func add(h, more http.Header) {
@@ -73,14 +85,15 @@ func (u *sessions) useSession(ctx context.Context, s *report.Step, credentials h
 		}
 		return r
 	}
-	notified := u.Send(ctx, s, with("initialized", probe.InitializedMessage, ""))
+	notified := u.sendSteppingUp(ctx, s, credentials, func() probe.Request { return with("initialized", probe.InitializedMessage, "") })
 	if !notified.OK() && !u.judgeSession(s, notified, session) {
 		return
 	}
-	listed := u.Send(ctx, s, with("tools/list", probe.ListMessage, probe.ListID))
+	listed := u.sendSteppingUp(ctx, s, credentials, func() probe.Request { return with("tools/list", probe.ListMessage, probe.ListID) })
 	if !u.judgeSession(s, listed, session) || !u.judgeList(s, listed) {
 		return
 	}
+	u.callTool(ctx, s, credentials, func() probe.Request { return with("tools/call", probe.CallMessage(false, u.call), probe.CallID) })
 	if session == "" {
 		u.Pass(s, "session.kept", "the server has no sessions")
 		return

@@ -250,6 +250,8 @@ func speak(w http.ResponseWriter, r *http.Request) {
 		return
 	case "tools/list":
 		result["tools"] = []any{map[string]any{"name": "one"}, map[string]any{"name": "two"}}
+	case "tools/call":
+		result["content"] = []any{}
 	case "ping":
 	default:
 		writeJSON(w, http.StatusBadRequest, map[string]any{"jsonrpc": "2.0", "id": message.ID, "error": map[string]any{"code": -32601, "message": "no such method"}})
@@ -288,7 +290,7 @@ func (s *site) token(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant", "error_description": "no such code"})
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"access_token": jwtFor(asked.Get("resource"), time.Hour), "token_type": "bearer", "refresh_token": "refresh-s3cr3t"})
+	writeJSON(w, http.StatusOK, map[string]any{"access_token": jwtWith(fmt.Sprintf(`{"aud":%q,"exp":%d,"scope":%q}`, asked.Get("resource"), time.Now().Add(time.Hour).Unix(), asked.Get("scope"))), "token_type": "bearer", "refresh_token": "refresh-s3cr3t"})
 }
 
 // jwtFor returns an unsigned token for an audience.

@@ -24,9 +24,11 @@ func (u *sessions) useToken(ctx context.Context, s *report.Step) {
 		defer u.explain(s)
 	}
 	credentials := http.Header{"Authorization": {"Bearer " + u.login.token}}
-	r := u.post("initialize", probe.InitializeMessage, probe.InitializeID)
-	add(r.Header, credentials)
-	a := u.Send(ctx, s, r)
+	a := u.sendSteppingUp(ctx, s, credentials, func() probe.Request {
+		r := u.post("initialize", probe.InitializeMessage, probe.InitializeID)
+		add(r.Header, credentials)
+		return r
+	})
 	reply, ok := a.Reply()
 	switch {
 	case u.tokenRefused(s, a):
@@ -80,7 +82,7 @@ func (u *sessions) tokenRefused(s *report.Step, a *probe.Answer) bool {
 		return true
 	}
 	if a.Status == http.StatusForbidden {
-		u.Fail(s, "token.scope", "the token has too few scopes (%s); required: %s%s", strings.TrimSpace("403 "+u.Secrets.Text(code)), report.OrWord(u.Secrets.Text(scope), "not said"), said)
+		u.NoteWith(s, report.Fail, "token.scope", u.couldStepUp(scope), "the token has too few scopes (%s); required: %s%s", strings.TrimSpace("403 "+u.Secrets.Text(code)), report.OrWord(u.Secrets.Text(scope), "not said"), said)
 		return true
 	}
 	c, isJWT := readClaims(u.login.token)
@@ -98,4 +100,78 @@ func (u *sessions) tokenRefused(s *report.Step, a *probe.Answer) bool {
 		u.Fail(s, "token.accepted", "the server refuses the token (%s)%s", strings.TrimSpace("401 "+u.Secrets.Text(code)), said)
 	}
 	return true
+}
+
+// scopesNeeded returns the scopes that the challenge of a 403 asks for (RFC 6750 section 3.1;
+// MCP 2026-07-28 Authorization, Scope Challenge Handling).
+func scopesNeeded(a *probe.Answer) (scopes string, insufficient bool) {
+	one, ok := parseChallenge(a.Header).first()
+	if a.Status != http.StatusForbidden || !ok {
+		return "", false
+	}
+	code, _ := one.Param("error")
+	scopes, _ = one.Param("scope")
+	return scopes, code == "insufficient_scope" || scopes != ""
+}
+
+// sendSteppingUp sends a request. If it needs more scopes, and the caller wants that, it logs
+// in once for these and sends the request again in the same session, as clients do.
+func (u *sessions) sendSteppingUp(ctx context.Context, s *report.Step, credentials http.Header, request func() probe.Request) *probe.Answer {
+	r := request()
+	a := u.Send(ctx, s, r)
+	needed, insufficient := scopesNeeded(a)
+	if !insufficient || needed == "" || !u.login.opts.StepUp || !u.login.loggedIn || u.login.steppedUp {
+		return a
+	}
+	if !u.login.stepUp(ctx, s, needed) {
+		return a
+	}
+	credentials.Set("Authorization", "Bearer "+u.login.token)
+	again := request()
+	again.Name += ", with more scopes"
+	a = u.Send(ctx, s, again)
+	if _, insufficient := scopesNeeded(a); !insufficient && a.Err == nil && a.Status != http.StatusUnauthorized {
+		u.Report.Proven.SteppedUp = strings.Fields(u.Secrets.Text(needed))
+		u.Pass(s, "token.stepup", "%s needed more scopes (%s), and is answered after a second login", r.Name, u.Secrets.Text(needed))
+	}
+	return a
+}
+
+// couldStepUp are the facts about a refusal for too little scope.
+func (u *sessions) couldStepUp(needed string) report.Facts {
+	if u.login.loggedIn && !u.login.steppedUp && needed != "" {
+		return report.Facts{rules.StepUp: "yes"}
+	}
+	return report.Facts{}
+}
+
+// callTool calls the tool that the caller has named.
+func (u *sessions) callTool(ctx context.Context, s *report.Step, credentials http.Header, request func() probe.Request) {
+	if u.call == "" {
+		return
+	}
+	a := u.sendSteppingUp(ctx, s, credentials, request)
+	tool := u.Secrets.Text(u.call)
+	r, isReply := a.Reply()
+	needed, insufficient := scopesNeeded(a)
+	switch {
+	case insufficient && needed == "":
+		u.Fail(s, "token.stepup", "tool %s needs more scopes (403), but the challenge does not say which: clients cannot log in for them", tool)
+	case insufficient && u.login.steppedUp:
+		u.Fail(s, "token.stepup", "tool %s still needs more scopes after the second login: %s", tool, u.Secrets.Text(needed))
+	case insufficient:
+		u.NoteWith(s, report.Warn, "token.stepup", u.couldStepUp(needed), "tool %s needs more scopes: %s; clients log in a second time for them, or fail if they cannot", tool, u.Secrets.Text(needed))
+	case a.Status == http.StatusForbidden:
+		u.Warn(s, "token.stepup", "tool %s is refused (403), and no challenge says that more scopes would help", tool)
+	case u.tokenRefused(s, a):
+	case a.Err != nil:
+		u.Fail(s, "endpoint.answer", "the call of tool %s gets no response: %s", tool, a.Error)
+	case isReply && r.Error != nil:
+		u.Pass(s, "endpoint.answer", "the call of tool %s is answered with an error: %s", tool, u.excerpt(a, r))
+	case isReply:
+		u.Report.Proven.Called = tool
+		u.Pass(s, "endpoint.answer", "tool %s is called", tool)
+	default:
+		u.Fail(s, "endpoint.answer", "the call of tool %s gets no JSON-RPC response: %d with %s", tool, a.Status, u.form(a))
+	}
 }

@@ -30,12 +30,16 @@ func (w *walk) judge() {
 func (w *walk) works() string {
 	p := w.Report.Proven
 	switch {
+	case p.SignedIn && p.Session && len(p.SteppedUp) > 0:
+		return "Login works: signed in, " + w.opened() + ". Step-up works: a second login got " + strings.Join(p.SteppedUp, " ") + "."
 	case p.SignedIn && p.Session:
 		return "Login works: signed in, " + w.opened() + "."
 	case p.SignedIn:
 		return "Login works: signed in, and the server accepts the token."
 	case w.login.token != "" && p.Session:
 		return "The token works: " + w.opened() + "."
+	case w.resource.noLogin:
+		return "No login, by intention: clients need a key, or an account of the site. Test a key with `--token`."
 	case w.endpoint.refused != nil:
 		return "Clients can start the login."
 	case p.Session:
@@ -63,13 +67,17 @@ func (w *walk) opened() string {
 	}
 	switch {
 	case p.Tools == nil:
-		return text
 	case p.More:
-		return fmt.Sprintf("%s, %d tools and more", text, *p.Tools)
+		text = fmt.Sprintf("%s, %d tools and more", text, *p.Tools)
 	case *p.Tools == 1:
-		return text + ", 1 tool"
+		text += ", 1 tool"
+	default:
+		text = fmt.Sprintf("%s, %d tools", text, *p.Tools)
 	}
-	return fmt.Sprintf("%s, %d tools", text, *p.Tools)
+	if p.Called != "" {
+		text += ", called " + p.Called
+	}
+	return text
 }
 
 // effect says what clients do because of the first failure.
@@ -90,7 +98,10 @@ func (w *walk) effect(v *report.Verdict) string {
 	case stepDPoP:
 		return "Clients with DPoP are refused"
 	case stepToken:
-		if w.login.loggedIn {
+		switch {
+		case w.login.steppedUp:
+			return "Login works, but step-up does not"
+		case w.login.loggedIn:
 			return "Login works, but the token does not"
 		}
 		return "The token does not work"

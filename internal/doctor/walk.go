@@ -72,7 +72,7 @@ func newWalk(opts Options, raw string, known *report.Secrets) (*walk, error) {
 	w.issuer = &issuerStage{Recorder: r, endpoint: w.endpoint, challenge: w.challenge, resource: w.resource, clientID: opts.ClientID, secret: opts.ClientSecret}
 	w.proof = &proofStage{Recorder: r, endpoint: w.endpoint, challenge: w.challenge, resource: w.resource, upstream: opts.Upstream}
 	w.login = &loginStage{Recorder: r, endpoint: w.endpoint, challenge: w.challenge, resource: w.resource, issuer: w.issuer, opts: opts, token: opts.Token}
-	w.sessions = &sessions{endpoint: w.endpoint, reach: w.reach, resource: w.resource, login: w.login}
+	w.sessions = &sessions{endpoint: w.endpoint, reach: w.reach, resource: w.resource, login: w.login, call: opts.Call}
 	return w, nil
 }
 
@@ -123,6 +123,9 @@ type plannedStep struct {
 func (w *walk) run(ctx context.Context) {
 	limit := walkTimeouts * w.opts.Timeout
 	if w.opts.Login {
+		limit += loginTimeout
+	}
+	if w.opts.StepUp {
 		limit += loginTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)

@@ -48,6 +48,8 @@ type setting struct {
 	login bool
 }
 
+const keysSite = "http://SITE {\n\tmcp_auth_bridge UPSTREAM {\n\t\tauthorize {\n\t\t\tkey backup 0123456789abcdef\n\t\t}\n\t}\n}"
+
 const bridgeSite = "http://SITE {\n\tmcp_auth_bridge UPSTREAM\n}"
 
 // plainly serves an MCP server without login over Streamable HTTP.
@@ -151,6 +153,10 @@ func without(name string) func(*testing.T) string {
 
 var settings = []setting{
 	{name: "mcp_auth_bridge, with --login", demo: demo.Options{AutoConsent: true}, site: bridgeSite, login: true},
+	{name: "a tool that needs more scopes", demo: demo.Options{AutoConsent: true}, site: bridgeSite, login: true, opts: doctor.Options{Call: "admin_secret"}},
+	{name: "a tool that needs more scopes, with --step-up", demo: demo.Options{AutoConsent: true}, site: bridgeSite, login: true, opts: doctor.Options{Call: "admin_secret", StepUp: true}},
+	{name: "authorize with keys only", server: plainly, site: keysSite},
+	{name: "authorize with keys only, with a key", server: plainly, site: keysSite, opts: doctor.Options{Token: "0123456789abcdef"}},
 	{name: "mcp_auth_bridge", site: bridgeSite},
 	{name: "mcp_auth_bridge, only the host given", site: bridgeSite, url: "SITE"},
 	{name: "plain reverse_proxy", site: "http://SITE {\n\treverse_proxy UPSTREAM\n}"},
@@ -289,13 +295,16 @@ func (s setting) verdict(t *testing.T) string {
 // flagsOf returns the flags of the command for options.
 func flagsOf(opts doctor.Options) string {
 	flags := ""
-	for _, f := range []struct{ name, value string }{{"--origin", opts.Origin}, {"--upstream", opts.Upstream}, {"--token", opts.Token}} {
+	for _, f := range []struct{ name, value string }{{"--origin", opts.Origin}, {"--upstream", opts.Upstream}, {"--token", opts.Token}, {"--call", opts.Call}} {
 		if f.value != "" {
 			flags += " " + f.name + " " + f.value
 		}
 	}
 	if opts.Login {
 		flags += " --login"
+	}
+	if opts.StepUp {
+		flags += " --step-up"
 	}
 	if opts.Insecure {
 		flags += " --insecure"

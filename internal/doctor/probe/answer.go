@@ -153,6 +153,11 @@ func (a *Answer) Description() string {
 // metadata.
 func (a *Answer) IsOwn() bool { return metadata.IsFailure(a.Description()) }
 
+// HasNoLogin reports whether the answer says that the server has no login by intention.
+func (a *Answer) HasNoLogin() bool {
+	return a.Status == http.StatusNotFound && strings.HasPrefix(a.Description(), metadata.NoLogin)
+}
+
 // TextOf returns a member that is a string, or "".
 func TextOf(document map[string]json.RawMessage, name string) string {
 	var s string

@@ -23,6 +23,7 @@ const (
 	DiscoverID   = "doctor-discover"
 	ListID       = "doctor-list"
 	PingID       = "doctor-ping"
+	CallID       = "doctor-call"
 
 	InitializeMessage    = `{"jsonrpc":"2.0","id":"` + InitializeID + `","method":"initialize","params":{"protocolVersion":"` + HandshakeRevision + `","capabilities":{},"clientInfo":{"name":"caddy-mcp-doctor","version":"1"}}}`
 	DiscoverMessage      = `{"jsonrpc":"2.0","id":"` + DiscoverID + `","method":"server/discover","params":{` + statelessMeta + `}}`
@@ -53,6 +54,19 @@ func ListMessageFrom(stateless bool, cursor string) string {
 		more += ","
 	}
 	return strings.Replace(message, `"params":{`, `"params":{`+more, 1)
+}
+
+// CallMessage returns a call of a tool without arguments.
+func CallMessage(stateless bool, tool string) string {
+	name, err := json.Marshal(tool)
+	if err != nil {
+		return "" // a string has JSON
+	}
+	params := `"name":` + string(name) + `,"arguments":{}`
+	if stateless {
+		params += "," + statelessMeta
+	}
+	return `{"jsonrpc":"2.0","id":"` + CallID + `","method":"tools/call","params":{` + params + `}}`
 }
 
 // Reply is a JSON-RPC response.

@@ -51,7 +51,7 @@ func (r *Recorder) recognize(a *probe.Answer) {
 	if cors.IsRefusal(a.Body) {
 		r.Bridged, r.RefusedOrigin = true, true
 	}
-	r.Bridged = r.Bridged || cors.IsPolicys(a.Header) || a.IsOwn() || strings.HasPrefix(a.Description(), metadata.NothingServed)
+	r.Bridged = r.Bridged || cors.IsPolicys(a.Header) || a.IsOwn() || strings.HasPrefix(a.Description(), metadata.NothingServed) || a.HasNoLogin()
 	r.Caddy = r.Caddy || r.Bridged || a.FromCaddy()
 }
 

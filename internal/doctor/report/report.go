@@ -93,6 +93,10 @@ type Proven struct {
 	// if there are more. Tools is absent if the server did not list tools.
 	Tools *int `json:"tools,omitempty"`
 	More  bool `json:"more_tools,omitempty"`
+	// SteppedUp are the scopes that a second login was for, and Called is the tool that was
+	// called.
+	SteppedUp []string `json:"stepped_up,omitempty"`
+	Called    string   `json:"called,omitempty"`
 	// AuthorizationServer is its issuer.
 	AuthorizationServer string `json:"authorization_server,omitempty"`
 	// PKCE is true if the authorization server supports S256. Registration lists how

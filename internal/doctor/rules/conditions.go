@@ -20,6 +20,7 @@ const (
 	Own         = "own"         // mcp_auth_bridge wrote the answer
 	BadRedirect = "redirect"    // the redirect URI was refused
 	Misdirected = "misdirected" // the token is for another audience
+	StepUp      = "stepup"      // a second login may help, and was not tried
 	Untrusted   = "untrusted"   // the certificate is signed by an unknown CA
 	Expired     = "expired"     // the certificate is not valid now
 	Misnamed    = "misnamed"    // the certificate is for other names
@@ -66,6 +67,7 @@ var (
 	ownMetadata     = is(Own)
 	redirectRefused = is(BadRedirect)
 	misdirected     = is(Misdirected)
+	stepUp          = is(StepUp)
 	isUntrusted     = is(Untrusted)
 	isExpired       = is(Expired)
 	misnamed        = is(Misnamed)

@@ -61,8 +61,13 @@ var logins = []Rule{
 	{"token.time", "the token is not valid now", "RFC 9068 section 4", []Remedy{
 		{onCommand, "use a token that is valid now; if it is, correct the server's clock", always},
 	}},
+	{"token.stepup", "a tool needs a second login", mcpAuthorization + ", Scope Challenge Handling; RFC 6750 section 3.1", []Remedy{
+		{onCommand, "test the second login with `--step-up`", stepUp},
+		{atServer, "name all scopes of the request in `scope` of the 403; if no scope would help, the client's user needs other rights", not(stepUp)},
+	}},
 	{"token.scope", "the token has too few scopes", mcpAuthorization + ", Scope Challenge Handling; RFC 6750 section 3.1", []Remedy{
-		{onCommand, "log in with the scopes that the challenge names", always},
+		{onCommand, "test with `--step-up` whether a second login helps, as clients try", stepUp},
+		{onCommand, "log in with the scopes that the challenge names", not(stepUp)},
 		{atServer, "list all scopes for the first messages in the challenge of the 401", always},
 	}},
 }
