@@ -120,13 +120,17 @@ func runBehindBridge(program, server string) error {
 	if err != nil {
 		return err
 	}
+	options := func(string) (string, error) { return os.Getenv(conformanceOptions), nil }
+	if os.Getenv(conformanceOptions) == authorizeOfSuite {
+		options = func(public string) (string, error) { return edgeOfSuite(server, public) }
+	}
 	path := at.Path
 	if path == "" {
 		path = "/"
 	}
 	var public string
 	for range 5 { // another program may take the port first
-		if public, err = bridge(at.Host, path); err == nil {
+		if public, err = bridge(at.Host, path, options); err == nil {
 			break
 		}
 	}
@@ -138,14 +142,19 @@ func runBehindBridge(program, server string) error {
 	return errors.Join(cmd.Run(), caddy.Stop())
 }
 
-// bridge runs a bridge on a port of its own and returns its host.
-func bridge(upstream, path string) (host string, err error) {
+// bridge runs a bridge on a port of its own and returns its host. options are those of its
+// directive, for the public URL of the endpoint.
+func bridge(upstream, path string, options func(public string) (string, error)) (host string, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
 	host = fmt.Sprintf("localhost:%d", l.Addr().(*net.TCPAddr).Port)
 	_ = l.Close()
+	chosen, err := options("http://" + host + path)
+	if err != nil {
+		return "", err
+	}
 	config, err := testcaddy.Adapt(fmt.Sprintf(`{
 	auto_https off
 	admin off
@@ -159,7 +168,7 @@ http://%s {
 	mcp_auth_bridge %s http://%s%[2]s {
 		%[4]s
 	}
-}`, host, path, upstream, os.Getenv(conformanceOptions)))
+}`, host, path, upstream, chosen))
 	if err != nil {
 		return "", err
 	}
