@@ -27,6 +27,7 @@ type step struct{ State, Text string }
 type walk struct {
 	Before, After    map[string]map[string]step
 	Consents         map[string]struct{ Origin, Text string }
+	Refused          step // what the tool for admins came to before the second login
 	Last             step
 	Cookies          []string
 	Requests, Errors []string
@@ -79,7 +80,7 @@ func (got walk) check(t *testing.T, private string) {
 			}
 		}
 		want := "whoami: alice"
-		if column == "stdio" {
+		if column == "stdio" || column == "edge" { // a program is not told
 			want = "whoami: somebody"
 		}
 		if g := states["tool"].Text; g != want {
@@ -113,9 +114,10 @@ func TestPageInChromium(t *testing.T) {
 	if len(got.Violations) > 0 {
 		t.Errorf("axe finds\n%s", strings.Join(got.Violations, "\n"))
 	}
-	if len(got.After) != 3 || got.Consents["sse"].Origin != s.Issuer() || !strings.Contains(got.Consents["sse"].Text, s.SSE) {
+	if len(got.After) != 4 || got.Consents["sse"].Origin != s.Issuer() || !strings.Contains(got.Consents["sse"].Text, s.SSE) {
 		t.Errorf("after the logins: %v, consent %v", got.After, got.Consents["sse"])
 	}
+	got.checkStepUp(t, s)
 	wellKnown := strings.TrimSuffix(s.Bridge, "/mcp") + "/.well-known/oauth-protected-resource/mcp"
 	if g := got.Before["bridge"]["request"].Text; g != "HTTP 401" {
 		t.Errorf("first request: got %q, want HTTP 401", g)
@@ -128,6 +130,25 @@ func TestPageInChromium(t *testing.T) {
 	}
 	if got.Consents["bridge"].Origin != s.Issuer() || !strings.Contains(got.Consents["bridge"].Text, s.Bridge) {
 		t.Errorf("consent page at %s says %q, want it at %s and for %s", got.Consents["bridge"].Origin, got.Consents["bridge"].Text, s.Issuer(), s.Bridge)
+	}
+}
+
+// checkStepUp asserts what the page shows of the program behind `authorize`: the script reads
+// the challenge of the 403, and the second login is for the scopes in it.
+func (got walk) checkStepUp(t *testing.T, s *stage.Stage) {
+	t.Helper()
+	const scopes = demo.ScopeRead + " " + demo.ScopeAdmin
+	if g := got.Refused; g.State != "waiting" || !strings.Contains(g.Text, `error="insufficient_scope"`) || !strings.Contains(g.Text, `scope="`+scopes+`"`) {
+		t.Errorf("tool for admins before the second login: got %q (%s), want the challenge", g.State, g.Text)
+	}
+	if g := got.After["edge"]["stepup"]; g.State != "ok" || g.Text != "admin_secret: "+secret {
+		t.Errorf("tool for admins after the second login: got %q (%s), want the secret", g.State, g.Text)
+	}
+	if g := got.Consents["edge"]; g.Origin != s.Issuer() || !strings.Contains(g.Text, s.Edge) || strings.Contains(g.Text, demo.ScopeAdmin) {
+		t.Errorf("consent page at %s says %q, want it at %s for %s without %s", g.Origin, g.Text, s.Issuer(), s.Edge, demo.ScopeAdmin)
+	}
+	if g := got.Consents["stepup"]; g.Origin != s.Issuer() || !strings.Contains(g.Text, scopes) {
+		t.Errorf("second consent page at %s says %q, want it at %s for %s", g.Origin, g.Text, s.Issuer(), scopes)
 	}
 }
 

@@ -75,7 +75,7 @@ func runStage(ctx context.Context, port int, cohosted bool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("An MCP server that requires a login listens on %s. The same server over stdio requires none.\n", s.Private())
+	fmt.Printf("An MCP server that requires a login listens on %s. The same server over stdio requires none, except behind authorize.\n", s.Private())
 	fmt.Printf("Caddy runs in front of both with this Caddyfile:\n\n%s\n", s.Caddyfile)
 	origin := strings.TrimSuffix(s.Page, "/")
 	err = errors.Join(

@@ -3,8 +3,8 @@
 //
 // Usage: node page.mjs <chromium> <page URL> <profile folder> [until-refreshed]
 //
-// It logs in at the column "bridge", then at "sse" if there is one; what a column
-// came to after its own login is reported under its name.
+// It logs in at the column "bridge", then at "sse" and "edge" if there are such; what a
+// column came to after its own login is reported under its name. At "edge" it steps up.
 //
 // With until-refreshed it calls the tool until the token has expired and the page
 // has refreshed it.
@@ -37,7 +37,7 @@ try {
 	if (before.bridge.login.state !== "waiting") {
 		throw new Error(JSON.stringify({ before, errors }));
 	}
-	for (const column of ["sse", "stdio"].filter((name) => before[name])) {
+	for (const column of ["sse", "stdio", "edge"].filter((name) => before[name])) {
 		await tab.waitForSelector(`[data-column=${column}] [data-step=login]:is([data-state=waiting],[data-state=unasked],[data-state=failed],[data-state=skipped])`);
 	}
 	for (const width of [360, 1280]) {
@@ -46,15 +46,27 @@ try {
 	}
 	const consents = {};
 	const after = {};
-	const logins = ["bridge", "sse"].filter((name) => before[name]).reverse();
-	for (const column of logins) {
-		await tab.click(`[data-column=${column}] [data-step=login] button`);
+	const logins = ["bridge", "sse", "edge"].filter((name) => before[name]).reverse();
+	const agree = async (column, step) => {
+		await tab.click(`[data-column=${column}] [data-step=${step}] button`);
 		await tab.waitForSelector("button[value=yes]");
 		violations.push(...(await looks(tab, "consent")));
-		consents[column] = await tab.evaluate(() => ({ origin: location.origin, text: document.querySelector("main").innerText }));
+		const consent = await tab.evaluate(() => ({ origin: location.origin, text: document.querySelector("main").innerText }));
 		await tab.click("button[value=yes]");
+		return consent;
+	};
+	let refused;
+	for (const column of logins) {
+		consents[column] = await agree(column, "login");
 		await tab.waitForSelector(`[data-column=${column}] [data-step=tool]:is([data-state=ok],[data-state=failed],[data-state=skipped])`);
 		after[column] = (await states(tab))[column];
+		if (after[column].stepup) {
+			await tab.waitForSelector(`[data-column=${column}] [data-step=stepup]:is([data-state=waiting],[data-state=failed],[data-state=ok])`);
+			refused = (await states(tab))[column].stepup;
+			consents.stepup = await agree(column, "stepup");
+			await tab.waitForSelector(`[data-column=${column}] [data-step=stepup]:is([data-state=ok],[data-state=failed])`);
+			after[column] = (await states(tab))[column];
+		}
 	}
 	if (before.stdio) {
 		await tab.waitForSelector("[data-column=stdio] [data-step=tool]:is([data-state=ok],[data-state=failed],[data-state=skipped])");
@@ -67,7 +79,7 @@ try {
 		last = (await states(tab)).bridge.tool;
 	}
 	const cookies = (await context.cookies()).map((c) => c.name);
-	console.log(JSON.stringify({ violations, before, consents, after, last, cookies, requests, errors }));
+	console.log(JSON.stringify({ violations, before, consents, after, refused, last, cookies, requests, errors }));
 } finally {
 	await context.close();
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -49,6 +50,10 @@ type Stage struct {
 	// SSE is the URL of the same server, spoken to over HTTP+SSE, and Program that
 	// of the program, behind the bridge; the latter is empty where there is none.
 	SSE, Program string
+	// Edge is the URL of the program behind `authorize`, with the authorization server of the
+	// MCP server; empty where there is no program, or no authorization server on its own
+	// origin.
+	Edge string
 	// Caddyfile is what Caddy runs, beside global options that keep it from leaving files.
 	Caddyfile string
 
@@ -92,18 +97,28 @@ func Start(ctx context.Context, opts Options) (_ *Stage, err error) {
 			program += " " + command.Quote(word)
 		}
 		program += "\n\t}\n"
+		if !opts.Demo.SameOrigin {
+			s.Edge = "http://" + addr(ports[0]) + "/edge"
+			targets = append(targets, page.Target{ID: "edge", Title: "mcp_auth_bridge, stdio server behind authorize", URL: s.Edge, StepUp: true})
+		}
 	}
 	s.page = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: page.Handler(targets...)}
 	go func() { _ = s.page.Serve(l) }()
 
 	if !opts.Demo.SameOrigin { // else its tokens are for its own, private URLs
 		opts.Demo.Public = []string{s.Bridge, s.SSE}
+		if s.Edge != "" {
+			opts.Demo.Public = append(opts.Demo.Public, s.Edge)
+		}
 	}
 	if s.demo, err = demo.Start(ctx, opts.Demo); err != nil {
 		return nil, err
 	}
 	if s.storage, err = os.MkdirTemp("", "mcp-auth-bridge-demo-"); err != nil {
 		return nil, err
+	}
+	if s.Edge != "" {
+		program += edgeOf(opts.Program, s.demo.Issuer())
 	}
 	server := ""
 	if opts.Demo.SameOrigin {
@@ -128,6 +143,25 @@ http://%[2]s {
 		return nil, fmt.Errorf("starting Caddy: %w", err)
 	}
 	return s, nil
+}
+
+// edgeOf is a program behind `authorize`.
+func edgeOf(words []string, issuer string) string {
+	var quoted []string
+	for _, word := range words {
+		quoted = append(quoted, command.Quote(word))
+	}
+	return fmt.Sprintf(`	mcp_auth_bridge /edge {
+		stdio %s
+		authorize {
+			issuer %s
+			scope %s
+			tools admin_* {
+				scope %s
+			}
+		}
+	}
+`, strings.Join(quoted, " "), issuer, demo.ScopeRead, demo.ScopeAdmin)
 }
 
 // load runs Caddy with nothing that outlives the process: no admin API, no

@@ -17,6 +17,8 @@ type Target struct {
 	Title string `json:"title"`
 	URL   string `json:"url"`            // of the endpoint
 	Open  bool   `json:"open,omitempty"` // it asks for no login
+	// StepUp adds a step: a tool that needs more scopes than the login asks for.
+	StepUp bool `json:"step_up,omitempty"`
 }
 
 // Handler serves the page with a column for each target.

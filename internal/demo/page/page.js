@@ -7,6 +7,7 @@ const steps = [
 	["login", "Login"],
 	["tool", "Tool call"],
 ];
+const stepUp = ["stepup", "Tool for admins: more scopes, by a second login"];
 const states = {
 	pending: "…", ok: "✓ works", failed: "✗ fails", waiting: "ready", skipped: "not reached", unasked: "not required",
 };
@@ -17,6 +18,7 @@ const saved = "login";
 class Column {
 	constructor(target) {
 		this.target = target;
+		this.steps = target.step_up ? [...steps, stepUp] : steps;
 		this.root = document.createElement("section");
 		this.root.dataset.column = target.id;
 		const title = document.createElement("h2");
@@ -31,7 +33,7 @@ class Column {
 		const list = document.createElement("ol");
 		list.setAttribute("role", "list");
 		this.items = {};
-		for (const [name, text] of steps) {
+		for (const [name, text] of this.steps) {
 			const item = document.createElement("li");
 			item.dataset.step = name;
 			const label = document.createElement("b");
@@ -54,9 +56,10 @@ class Column {
 		item.querySelector(".state").textContent = states[state];
 		item.querySelector("pre").replaceChildren(...breakable(text));
 		item.querySelector("button")?.remove();
-		if (state === "failed") this.judge("fails", `Stops at: ${steps.find(([name]) => name === step)[1].split(",")[0].toLowerCase()}`);
-		if (state === "waiting") this.judge("works", "Login can start");
+		if (state === "failed") this.judge("fails", `Stops at: ${this.steps.find(([name]) => name === step)[1].split(/[,:]/)[0].toLowerCase()}`);
+		if (state === "waiting") this.judge("works", step === "stepup" ? "Login works, step-up can start" : "Login can start");
 		if (step === "tool" && state === "ok") this.judge("works", this.target.open ? "Works, without a login" : "Login works");
+		if (step === "stepup" && state === "ok") this.judge("works", "Login and step-up work");
 	}
 
 	judge(verdict, text) {
@@ -82,7 +85,7 @@ class Column {
 			return value;
 		} catch (err) {
 			this.show(name, "failed", String(err.message || err));
-			for (const [other] of steps.slice(steps.findIndex(([s]) => s === name) + 1)) {
+			for (const [other] of this.steps.slice(this.steps.findIndex(([s]) => s === name) + 1)) {
 				this.show(other, "skipped", "");
 			}
 			throw err;
@@ -124,7 +127,7 @@ class Column {
 		if (this.target.open) {
 			await this.end(first.headers.get("Mcp-Session-Id"));
 			for (const name of ["challenge", "metadata", "login"]) this.show(name, "unasked", "");
-			await this.step("tool", () => this.call(initialize, {}));
+			await this.step("tool", () => this.call(initialize, {}, "whoami"));
 			return;
 		}
 		const metadataURL = await this.step("challenge", async () => {
@@ -147,21 +150,29 @@ class Column {
 		});
 		const tokens = await this.step("login", async () => {
 			if (answer) return this.redeem(answer);
-			await this.offer(server);
-			return new Promise(() => {}); // the page is left by the login
+			const asked = /scope="([^"]+)"/.exec(first.headers.get("WWW-Authenticate"));
+			return this.offer(server, "login", asked ? asked[1] : server.scopes[0], "Log in");
 		});
 		const callTool = async () => {
-			await this.step("tool", () => this.call(initialize, tokens));
+			await this.step("tool", () => this.call(initialize, tokens, "whoami"));
 			this.offerButton("tool", "Call again", false, () => {
 				this.show("tool", "pending", "");
 				callTool().catch(() => {}); // it is shown
 			});
 		};
 		await callTool();
+		if (!this.target.step_up) return;
+		await this.step("stepup", async () => {
+			const called = await this.call(initialize, tokens, "admin_secret").catch((err) => err);
+			const asked = /scope="([^"]+)"/.exec(called.challenge);
+			if (asked) return this.offer(server, "stepup", asked[1], "Log in for more", called.challenge);
+			if (called instanceof Error) throw called;
+			return called;
+		});
 	}
 
-	// offer shows the button that leads to the authorization server.
-	async offer({ as, scopes }) {
+	// offer shows the button that leads to the authorization server, by which the page is left.
+	async offer({ as }, step, scope, label, why) {
 		const client = await json(as.registration_endpoint, {
 			client_name: "The page",
 			redirect_uris: [redirectURI],
@@ -177,17 +188,18 @@ class Column {
 			response_type: "code",
 			client_id: login.client,
 			redirect_uri: redirectURI,
-			scope: scopes[0],
+			scope,
 			state: login.state,
 			code_challenge: base64url(digest),
 			code_challenge_method: "S256",
 			resource: this.target.url,
 		});
-		this.show("login", "waiting", `registered at ${as.issuer}`);
-		this.offerButton("login", "Log in", true, () => {
+		this.show(step, "waiting", why ?? `registered at ${as.issuer}`);
+		this.offerButton(step, label, true, () => {
 			sessionStorage.setItem(saved, JSON.stringify(login));
 			location.assign(to);
 		});
+		return new Promise(() => {});
 	}
 
 	// redeem exchanges the code for a token.
@@ -218,7 +230,8 @@ class Column {
 		tokens.refresh = grant.refresh_token ?? tokens.refresh;
 	}
 
-	async call(initialize, tokens) {
+	// call calls a tool in a session of its own. The error of a 403 has its challenge.
+	async call(initialize, tokens, tool) {
 		let note = "";
 		const send = async (message, session) => {
 			const res = await this.post(message, tokens.access, session);
@@ -232,11 +245,15 @@ class Column {
 		await message(started);
 		const session = started.headers.get("Mcp-Session-Id");
 		await send({ method: "notifications/initialized" }, session);
-		const res = await send({ id: 2, method: "tools/call", params: { name: "whoami", arguments: {} } }, session);
-		if (!res.ok) throw new Error(`tools/call: HTTP ${res.status} ${res.headers.get("WWW-Authenticate")}`);
+		const res = await send({ id: 2, method: "tools/call", params: { name: tool, arguments: {} } }, session);
+		if (!res.ok) {
+			const challenge = res.headers.get("WWW-Authenticate");
+			await this.end(session, tokens.access);
+			throw Object.assign(new Error(`tools/call: HTTP ${res.status} ${challenge}`), { challenge: res.status === 403 ? challenge : "" });
+		}
 		const answer = await message(res);
 		await this.end(session, tokens.access);
-		const text = `${note}whoami: ${answer.result.content[0].text}`;
+		const text = `${note}${tool}: ${answer.result.content[0].text}`;
 		return { text, value: text };
 	}
 }
