@@ -88,7 +88,7 @@ func (s *StatusHandler) isKnown(r *http.Request) bool {
 	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
 		return true
 	}
-	host := strings.ToLower(hostname(r.Host))
+	host := strings.ToLower(origin.Hostname(r.Host))
 	if origin.IsLoopback(host) || origin.IsIP(host) || s.described.Place().Has(host) {
 		return true
 	}

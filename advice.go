@@ -168,7 +168,7 @@ const maxHost = 256
 // hostsLine is the line that configures the host of a request. It is empty if the host, which
 // any client may have written, cannot be configured.
 func hostsLine(host string) string {
-	name := hostname(host)
+	name := origin.Hostname(host)
 	if _, err := compileHosts([]string{name}); err != nil || len(name) > maxHost {
 		return ""
 	}

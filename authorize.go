@@ -83,7 +83,7 @@ func (q *request) authorize(w http.ResponseWriter, target bridge.Target) (http.R
 	client := q.Client()
 	public, ok := h.endpoint.Public(&client)
 	facts := edge.Facts{Metadata: public.WellKnown(), MaxBody: int64(h.Limits.message()), Scope: h.scope}
-	if ok && (public.Fixed || origin.IsLoopback(hostname(originHost(public.Origin)))) {
+	if ok && (public.Fixed || origin.IsLoopback(origin.HostnameOf(public.Origin))) {
 		// The host of another request could be that of another resource, whose tokens would
 		// then count here.
 		facts.Endpoint = public.URL()
@@ -122,10 +122,7 @@ func (q *request) ownMessage(w http.ResponseWriter, r *http.Request, target brid
 	if target != bridge.TargetMessage {
 		return r, true
 	}
-	inner, u := *r, *r.URL
-	u.RawQuery = query
-	inner.URL, inner.RequestURI = &u, u.RequestURI()
-	return &inner, true
+	return origin.WithQuery(r, query), true
 }
 
 // endAuthorized completes the answer of a request that the edge has let through.
@@ -143,10 +140,11 @@ func originalPath(r *http.Request) string {
 	return r.URL.EscapedPath()
 }
 
-// ownerOf is whom Caddy, or the edge, has found a request to be from.
+// ownerOf returns the user of a request: the owner that the edge has found, or the user that an
+// authentication handler in front has found.
 func ownerOf(r *http.Request) string {
 	if owner, ok := edge.OwnerOf(r); ok {
 		return owner
 	}
-	return authenticatedUser(r)
+	return edge.UserOf(r)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authserver"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
 )
@@ -277,7 +278,7 @@ func shareHost(a, b *Handler) bool {
 // hostsOf returns a place with the hosts that clients use for an endpoint.
 func hostsOf(h *Handler) *site.Place {
 	if h.base.origin != "" {
-		return &site.Place{Hosts: map[string]bool{originHost(h.base.origin): true}}
+		return &site.Place{Hosts: map[string]bool{origin.HostnameOf(h.base.origin): true}}
 	}
 	return &site.Place{Hosts: h.placed().Hosts}
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/table"
@@ -268,7 +269,7 @@ func (u *endpointUpstream) crosses(r *http.Request) bool {
 		return true
 	}
 	// A GET without a session is the event stream of HTTP+SSE itself.
-	return u.sse && r.Method == http.MethodGet && len(r.Header["Mcp-Session-Id"]) == 0
+	return u.sse && r.Method == http.MethodGet && len(r.Header[mcp.SessionHeader]) == 0
 }
 
 // name is what logs, events and errors call a server that no proxy dials.

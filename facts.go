@@ -13,6 +13,7 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
@@ -67,7 +68,7 @@ func (f *facts) notes() notes.Notes {
 		return notes.Notes{}
 	}
 	if n.Session == "" && f.w != nil { // an initialize is given one
-		if ids := f.w.Header()["Mcp-Session-Id"]; len(ids) == 1 {
+		if ids := f.w.Header()[mcp.SessionHeader]; len(ids) == 1 {
 			n.Session = safetext.HashID(ids[0])
 		}
 	}

@@ -38,7 +38,7 @@ func clientOf(h *Handler, r *http.Request) bridge.Client {
 		}
 	}
 	if !c.Trusted && r.TLS == nil && last(r.Header["X-Forwarded-Proto"]) == "https" {
-		c.ClaimsHTTPS, c.Peer = true, hostname(r.RemoteAddr)
+		c.ClaimsHTTPS, c.Peer = true, origin.Hostname(r.RemoteAddr)
 	}
 	return c
 }
@@ -133,27 +133,13 @@ func last(lines []string) string {
 	return strings.TrimSpace(line)
 }
 
-// originHost is the host of a normalized origin.
-func originHost(origin string) string {
-	_, hostport, _ := strings.Cut(origin, "://")
-	return hostname(hostport)
-}
-
-// hostname is the host of a normalized host with or without a port.
-func hostname(hostport string) string {
-	if host, _, err := net.SplitHostPort(hostport); err == nil {
-		return host
-	}
-	return strings.Trim(hostport, "[]")
-}
-
 // compileHosts returns the host names of the option hosts in normal form.
 func compileHosts(names []string) (map[string]bool, error) {
 	hosts := make(map[string]bool, len(names))
 	var errs []error
 	for _, name := range names {
 		normal, err := metadata.NormalizeOrigin("https://" + name)
-		switch host := hostname(strings.TrimPrefix(normal, "https://")); {
+		switch host := origin.Hostname(strings.TrimPrefix(normal, "https://")); {
 		case err != nil || strings.Contains(name, "/"):
 			errs = append(errs, fmt.Errorf("hosts: %q must be a host name%s", name, instead(origin.MeantHost(name), "mcp.example.com")))
 		case portOf(name) != "":

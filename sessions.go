@@ -206,17 +206,6 @@ func newHub(h *Handler) *pooledHub {
 	return p
 }
 
-// authenticatedUser is whom an authentication handler of Caddy's has found a request to
-// be from.
-func authenticatedUser(r *http.Request) string {
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return ""
-	}
-	user, _ := repl.GetString("http.auth.user.id")
-	return user
-}
-
 // exitHandler ends the sessions of a configuration when Caddy is about to exit. Caddy's
 // servers wait for streams to end before they stop, and before modules are cleaned up: a
 // session would keep its stream open for the whole grace period.

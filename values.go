@@ -60,7 +60,7 @@ func publicHost(h *Handler) string {
 	var hosts []string
 	switch {
 	case h.base.origin != "":
-		hosts = []string{originHost(h.base.origin)}
+		hosts = []string{origin.HostnameOf(h.base.origin)}
 	default:
 		hosts = slices.Concat(site.SortedKeys(h.hosts), site.SortedKeys(h.placed().Hosts))
 	}
@@ -171,7 +171,7 @@ func otherPublicPath(h *Handler) []oddValue {
 	if h.base.path == "" || p.Server == nil {
 		return nil
 	}
-	host := originHost(h.base.origin)
+	host := origin.HostnameOf(h.base.origin)
 	if !p.Has(host) || p.OriginOf(host) != h.base.origin || h.described.Reached(h.base.path, ownHandler) {
 		return nil
 	}

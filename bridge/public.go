@@ -1,10 +1,10 @@
 package bridge
 
 import (
-	"net"
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
 // Client is what the web server knows of the client of a request. The web server fills it
@@ -38,30 +38,21 @@ type Site struct {
 // has reports whether a host, in lower case and without port, is configured for the
 // endpoint.
 func (s *Site) has(host string) bool {
-	if s.Listed[host] || s.Hosts[host] || s.Origin != "" && host == hostOfOrigin(s.Origin) {
+	if s.Listed[host] || s.Hosts[host] || s.Origin != "" && host == origin.HostnameOf(s.Origin) {
 		return true
 	}
 	_, parent, ok := strings.Cut(host, ".")
 	return ok && s.Hosts["*."+parent]
 }
 
-// isSibling reports whether origin is that of another host which the site names in full. In
+// isSibling reports whether from is the origin of another host which the site names in full. In
 // all but the host it has to equal public, the origin of a request for host.
-func (s *Site) isSibling(origin, public, host string) bool {
-	if !strings.Contains(origin, "://") || !s.Hosts[host] {
+func (s *Site) isSibling(from, public, host string) bool {
+	if !strings.Contains(from, "://") || !s.Hosts[host] {
 		return false
 	}
-	other := hostOfOrigin(origin)
-	return s.Hosts[other] && origin == strings.Replace(public, host, other, 1)
-}
-
-// hostOfOrigin is the host of a normalized origin, without port.
-func hostOfOrigin(origin string) string {
-	_, authority, _ := strings.Cut(origin, "://")
-	if host, _, err := net.SplitHostPort(authority); err == nil {
-		return host
-	}
-	return strings.Trim(authority, "[]")
+	other := origin.HostnameOf(from)
+	return s.Hosts[other] && from == strings.Replace(public, host, other, 1)
 }
 
 // SetHosts sets the hosts of the endpoint's site. It has to be called before the first
@@ -92,9 +83,9 @@ func (o *clientOrigin) find(c *Client) {
 		return
 	}
 	o.known = true
-	origin, err := metadata.NormalizeOrigin(c.Scheme + "://" + c.Host)
+	used, err := metadata.NormalizeOrigin(c.Scheme + "://" + c.Host)
 	if err == nil {
-		o.origin, o.host, o.ok = origin, hostOfOrigin(origin), true
+		o.origin, o.host, o.ok = used, origin.HostnameOf(used), true
 	}
 }
 

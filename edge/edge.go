@@ -247,7 +247,7 @@ func (e *Edge) challenger(f Facts) answer.Challenger {
 func (e *Edge) requestOf(r *http.Request, f Facts) credential.Request {
 	req := credential.Request{
 		Authorization: r.Header["Authorization"], DPoP: r.Header["Dpop"], Query: r.URL.RawQuery,
-		Method: r.Method, URL: f.PublicURL, User: userOf(r),
+		Method: r.Method, URL: f.PublicURL, User: UserOf(r),
 	}
 	if endpoint := strings.TrimSuffix(f.Endpoint, "/"); endpoint != "" {
 		req.Audiences = []string{endpoint, endpoint + "/"}
@@ -368,8 +368,9 @@ func isStream(r *http.Request, req operation.Request) bool {
 	return false
 }
 
-// userOf is whom an authentication handler of Caddy has found a request to be from.
-func userOf(r *http.Request) string {
+// UserOf returns the user of a request, as an authentication handler of Caddy in front has found
+// it; empty if there is none.
+func UserOf(r *http.Request) string {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return ""

@@ -136,7 +136,7 @@ func hostsOf(sets caddyhttp.MatcherSets) map[string]bool {
 		}
 		for _, host := range found {
 			if !strings.Contains(host, "{") {
-				hosts[strings.ToLower(strings.Trim(hostname(host), "[]"))] = true
+				hosts[strings.ToLower(origin.Hostname(host))] = true
 			}
 		}
 	}
@@ -175,12 +175,4 @@ func (p *Place) OriginOf(host string) string {
 		return scheme + "://" + host
 	}
 	return scheme + "://" + net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(port))
-}
-
-// hostname is the name in a host with or without a port.
-func hostname(hostport string) string {
-	if host, _, err := net.SplitHostPort(hostport); err == nil {
-		return host
-	}
-	return strings.Trim(hostport, "[]")
 }

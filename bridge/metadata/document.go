@@ -244,12 +244,36 @@ func (m *mapper) withoutPrivateURLs(raw []byte, pub Public, sentHost string, srv
 	own := func(u origin.URL) bool {
 		return !u.SameOrigin(seen.Public) && m.up.names.Own(u, seen, origin.Document)
 	}
+	keep := func(top string) bool {
+		return top == "resource" || top == "authorization_servers" || top == "signed_metadata" || m.sets(top)
+	}
+	return replacePrivateURLs(raw, pub.Origin, own, keep, func(_ jsontext.At, u origin.URL, mapped string) (string, bool) {
+		path, err := url.PathUnescape(u.Path)
+		switch {
+		case err != nil:
+			return "", false
+		case m.up.isEndpoint(u):
+			return pub.URL(), true
+		}
+		return mapped, srv != nil && srv.Route(path) != RouteNone
+	}, report)
+}
+
+// replacePrivateURLs replaces the private URLs in the strings of a document, but for members for
+// which keep returns true. private reports whether an origin is private, and public is the origin
+// that takes its place. If a string or the name of a member is a URL, replacement returns what
+// takes its place; if it returns false, the whole member is removed, and reported. URLs inside a
+// longer text are mapped to public.
+func replacePrivateURLs(
+	raw []byte, public string, private func(origin.URL) bool, keep func(top string) bool,
+	replacement func(at jsontext.At, u origin.URL, mapped string) (string, bool), report func(Event),
+) []byte {
 	var gone []string
 	out, ok := jsontext.EditStrings(raw, func(at jsontext.At, value string) (string, jsontext.Action) {
-		if at.Top == "resource" || at.Top == "authorization_servers" || at.Top == "signed_metadata" || m.sets(at.Top) {
+		if keep(at.Top) {
 			return value, jsontext.Keep
 		}
-		mapped, found := origin.MapText(value, pub.Origin, own)
+		mapped, found := origin.MapText(value, public, private)
 		if !found {
 			return value, jsontext.Keep
 		}
@@ -257,12 +281,9 @@ func (m *mapper) withoutPrivateURLs(raw []byte, pub Public, sentHost string, srv
 		if err != nil && !at.Name {
 			return mapped, jsontext.Replace
 		}
-		if path, err := url.PathUnescape(u.Path); !at.Name && err == nil {
-			switch {
-			case strings.TrimSuffix(u.Path, "/") == m.up.path && u.Query == "": // the MCP server itself
-				return pub.URL(), jsontext.Replace
-			case srv != nil && srv.Route(path) != RouteNone:
-				return mapped, jsontext.Replace
+		if !at.Name {
+			if to, ok := replacement(at, u, mapped); ok {
+				return to, jsontext.Replace
 			}
 		}
 		gone = append(gone, at.Top)

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
@@ -158,37 +156,19 @@ func (d *search) forgetResource(srv *Server) {
 // member is removed. URLs inside a longer text are mapped.
 func (d *search) withoutPrivateURLs(srv *Server, raw []byte, sentHost string) []byte {
 	private := d.up.privateOrigins(srv, d.pub, sentHost)
-	var gone []string
-	out, ok := jsontext.EditStrings(raw, func(at jsontext.At, value string) (string, jsontext.Action) {
-		mapped, found := origin.MapText(value, srv.public, private.Has)
-		if !found {
-			return value, jsontext.Keep
-		}
-		u, err := origin.Parse(value)
-		if err != nil && !at.Name {
-			return mapped, jsontext.Replace
-		}
-		if !at.Name && isEndpointMember(at.Member) {
+	keep := func(string) bool { return false }
+	return replacePrivateURLs(raw, srv.public, private.Has, keep, func(at jsontext.At, u origin.URL, mapped string) (string, bool) {
+		if isEndpointMember(at.Member) {
 			srv.addRoute(at.Member, u)
-			return mapped, jsontext.Replace
+			return mapped, true
 		}
-		if path, err := url.PathUnescape(u.Path); !at.Name && err == nil {
-			switch {
-			case at.Top == "issuer" || srv.Route(path) != RouteNone || srv.closed[path]:
-				return mapped, jsontext.Replace
-			case strings.TrimSuffix(u.Path, "/") == d.up.path && u.Query == "": // the MCP server itself
-				return d.pub.URL(), jsontext.Replace
-			}
+		path, err := url.PathUnescape(u.Path)
+		switch {
+		case err != nil:
+			return "", false
+		case at.Top == "issuer" || srv.Route(path) != RouteNone || srv.closed[path]:
+			return mapped, true
 		}
-		gone = append(gone, at.Top)
-		return mapped, jsontext.Drop
-	})
-	if !ok {
-		return raw
-	}
-	if len(gone) > 0 {
-		slices.Sort(gone)
-		d.event(Event{Kind: PrivateURLDropped, Value: strings.Join(slices.Compact(gone), " ")})
-	}
-	return out
+		return d.pub.URL(), d.up.isEndpoint(u)
+	}, d.event)
 }

@@ -20,6 +20,11 @@ func newUpstream(c *Config) (*upstream, error) {
 	return &upstream{names: names, path: strings.TrimSuffix(c.UpstreamPath, "/"), tls: c.TLS}, err
 }
 
+// isEndpoint reports whether u, a URL of the upstream, is that of the MCP server itself.
+func (up *upstream) isEndpoint(u origin.URL) bool {
+	return strings.TrimSuffix(u.Path, "/") == up.path && u.Query == ""
+}
+
 // namesResource reports whether u, the resource of a document, is the upstream's own MCP
 // server ([origin.Document]): its path, or a prefix of it. On the public host the endpoint's
 // path counts as well. This is stricter than for a metadata URL, because clients use

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -19,6 +20,20 @@ type Host struct {
 	Name string     // lower case, no trailing dot, no brackets
 	Addr netip.Addr // valid if the host is an IP literal; never IPv6-mapped
 	Port uint16     // 0 if none was written and no default is known
+}
+
+// Hostname returns the host of host[:port], without brackets. It does not check or normalize it.
+func Hostname(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.Trim(hostport, "[]")
+}
+
+// HostnameOf returns the host of a normalized origin, without port and brackets.
+func HostnameOf(origin string) string {
+	_, hostport, _ := strings.Cut(origin, "://")
+	return Hostname(hostport)
 }
 
 // ParseHost parses host[:port]. port is the default if none is written.

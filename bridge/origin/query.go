@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 )
@@ -23,6 +24,14 @@ func WithoutParam(query, name string) (rest string, values []string) {
 		kept = append(kept, pair)
 	}
 	return strings.Join(kept, "&"), values
+}
+
+// WithQuery returns a copy of a request with another query, in RequestURI, too.
+func WithQuery(r *http.Request, query string) *http.Request {
+	other, u := *r, *r.URL
+	u.RawQuery = query
+	other.URL, other.RequestURI = &u, u.RequestURI()
+	return &other
 }
 
 // AddMissing returns a query with those parameters of another one that it does not name.

@@ -33,7 +33,7 @@ func (t *Table) ServeSSE(w http.ResponseWriter, r *http.Request, messages string
 		return
 	}
 	query, _ := origin.WithoutParam(r.URL.RawQuery, sessionParam)
-	r = withQuery(r, query)
+	r = origin.WithQuery(r, query)
 	ctx, cancel := context.WithTimeout(r.Context(), t.servers.Config.StartTimeout)
 	s, err := t.begin(ctx, r, true)
 	cancel()
@@ -86,7 +86,7 @@ func (t *Table) ServeMessage(w http.ResponseWriter, r *http.Request) {
 	}
 	id := all[0].RawID
 	query, ids := origin.WithoutParam(r.URL.RawQuery, sessionParam)
-	r = withQuery(r, query)
+	r = origin.WithQuery(r, query)
 	if len(ids) != 1 || ids[0] == "" {
 		if !t.refuseWithoutSession(w, r, id) {
 			mcp.Refuse(w, http.StatusBadRequest, id, message.CodeServer, "the request needs one "+sessionParam+", as the event stream gives it")
@@ -121,12 +121,4 @@ func (t *Table) boundInitialize(s *session, m message.Message) {
 			t.servers.EndWith(s, stats.EndServer, servers.TextNoAnswer)
 		}
 	})
-}
-
-// withQuery returns a copy of a request with another query, in RequestURI, too.
-func withQuery(r *http.Request, query string) *http.Request {
-	other, u := *r, *r.URL
-	u.RawQuery = query
-	other.URL, other.RequestURI = &u, u.RequestURI()
-	return &other
 }
