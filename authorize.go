@@ -24,6 +24,11 @@ func (h *Handler) compileEdge() error {
 	if err := h.checkBesideAuthorize(); err != nil {
 		return err
 	}
+	if !h.upstream.proxied {
+		if err := errTokenForProgram(h.Authorize, h.upstream.Transport()); err != nil {
+			return err
+		}
+	}
 	e, err := edge.New(h.Authorize, edge.Options{
 		Endpoint: h.Endpoint, Logger: h.logger.Named("authorize").With(zap.String("endpoint", h.Endpoint)),
 		Shared:  h.upstream.proxied,
@@ -59,6 +64,14 @@ func (h *Handler) checkBesideAuthorize() error {
 		return errors.New("metadata authorization_servers: excludes authorize, because the metadata names its issuers; remove authorization_servers, and write each server as an `issuer`")
 	}
 	return nil
+}
+
+// errTokenForProgram refuses a token for a server that gets no header fields.
+func errTokenForProgram(c *edge.Config, kind string) error {
+	if c == nil || !c.GivesToken() {
+		return nil
+	}
+	return fmt.Errorf("authorize token %s: excludes %s, because such a server gets no token; remove it", c.Token, kind)
 }
 
 // documentOfEdge makes the metadata that of the edge: its issuers, and the scopes that its
@@ -129,6 +142,14 @@ func (q *request) ownMessage(w http.ResponseWriter, r *http.Request, target brid
 func (q *request) endAuthorized() {
 	if err := q.admission.End(); err != nil {
 		q.h.logger.Warn("answer of the server was not passed on", zap.String("endpoint", q.h.staticPath()), zap.Error(err))
+	}
+}
+
+// answered takes the answer of the upstream to a request.
+func (h *Handler) answered(x *bridge.Exchange) {
+	h.observer.answered(x)
+	if x.Status == http.StatusUnauthorized {
+		h.edge.TokenRefused(x.Request())
 	}
 }
 

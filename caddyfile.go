@@ -86,6 +86,7 @@ type directive struct {
 //				introspect  [<url>] {
 //					client_id     <id>
 //					client_secret <secret>
+//					auth_method   client_secret_basic|client_secret_post
 //				}
 //			}
 //			key         <name> <value> [<scope>...]
@@ -108,6 +109,15 @@ type directive struct {
 //			challenge_scopes needed|held
 //			user_claims <claim>...
 //			token       strip|pass
+//			token       exchange [<url>] {
+//				audience      <audience>...
+//				resource      <url>...
+//				scope         <scope>...
+//				requested_token_type access_token|jwt
+//				client_id     <id>
+//				client_secret <secret>
+//				auth_method   client_secret_basic|client_secret_post
+//			}
 //			identity    <name> <claim>|id
 //		}
 //		message_path    <path>
@@ -283,6 +293,9 @@ func (dir *directive) finish() error {
 	kind, path, proxyArgs, err := dir.splitAddresses()
 	if err == nil {
 		err = dir.h.checkBesideAuthorize()
+	}
+	if err == nil && dir.stdio != nil {
+		err = errTokenForProgram(dir.h.Authorize, "stdio")
 	}
 	if err != nil {
 		return h.WrapErr(err)

@@ -43,7 +43,7 @@ func init() { // since the options name each other in errors
 		{name: "lists", example: "hide", read: func(s setting, c *edge.Config) error { return s.one(&c.Lists) }},
 		{name: "challenge_scopes", example: "held", read: func(s setting, c *edge.Config) error { return s.one(&c.ChallengeScopes) }},
 		{name: "user_claims", example: "email groups", read: func(s setting, c *edge.Config) error { return s.list(&c.UserClaims) }},
-		{name: "token", example: "strip", read: func(s setting, c *edge.Config) error { return s.one(&c.Token) }},
+		{name: "token", example: "strip", read: readToken},
 		{name: "identity", example: "X-User id", read: readIdentity, repeats: true},
 	}
 	issuerOptions = []blockOption[edge.Issuer]{
@@ -53,9 +53,22 @@ func init() { // since the options name each other in errors
 	}
 }
 
-var introspectOptions = []blockOption[edge.Introspect]{
-	{name: "client_id", example: "caddy", read: func(s setting, i *edge.Introspect) error { return s.one(&i.ClientID) }},
-	{name: "client_secret", example: "{env.CLIENT_SECRET}", read: func(s setting, i *edge.Introspect) error { return s.one(&i.ClientSecret) }},
+var introspectOptions = clientOptions(func(i *edge.Introspect) *edge.Client { return &i.Client })
+
+var exchangeOptions = append([]blockOption[edge.Exchange]{
+	{name: "audience", example: "files-api", read: known(func(s setting, x *edge.Exchange) error { return s.words(&x.Audience) })},
+	{name: "resource", example: "https://files.internal/mcp", read: known(func(s setting, x *edge.Exchange) error { return s.words(&x.Resource) })},
+	{name: "scope", example: "files:read", read: known(func(s setting, x *edge.Exchange) error { return s.list(&x.Scope) })},
+	{name: "requested_token_type", example: "jwt", read: func(s setting, x *edge.Exchange) error { return s.one(&x.RequestedTokenType) }},
+}, clientOptions(func(x *edge.Exchange) *edge.Client { return &x.Client })...)
+
+// clientOptions are those of what Caddy is at an authorization server.
+func clientOptions[T any](of func(*T) *edge.Client) []blockOption[T] {
+	return []blockOption[T]{
+		{name: "client_id", example: "caddy", read: func(s setting, to *T) error { return s.one(&of(to).ClientID) }},
+		{name: "client_secret", example: "{env.CLIENT_SECRET}", read: func(s setting, to *T) error { return s.one(&of(to).ClientSecret) }},
+		{name: "auth_method", example: "client_secret_post", read: func(s setting, to *T) error { return s.one(&of(to).AuthMethod) }},
+	}
 }
 
 var ruleOptions = []blockOption[rules.Rule]{
@@ -197,6 +210,26 @@ func readIntrospect(s setting, i *edge.Issuer) error {
 		return s.Errf("%s: takes one value, remove %q", s.label, s.Val())
 	}
 	return readBlock(s.Dispenser, introspectBlock, introspectOptions, i.Introspect, nil)
+}
+
+// readToken reads what becomes of the client's token.
+func readToken(s setting, c *edge.Config) error {
+	ahead := *s.Dispenser // which does not move that of the option
+	if !ahead.NextArg() || ahead.Val() != edge.ExchangeToken {
+		return s.one(&c.Token)
+	}
+	s.NextArg()
+	c.Token, c.Exchange = edge.ExchangeToken, new(edge.Exchange)
+	if s.NextArg() {
+		c.Exchange.URL = s.Val()
+		if placeholder.In(s.Val()) {
+			return s.Errf("%s: %q: %s", exchangeBlock, s.Val(), atLoad(s.Val()))
+		}
+	}
+	if s.NextArg() {
+		return s.Errf("%s: takes one URL, remove %q", exchangeBlock, s.Val())
+	}
+	return readBlock(s.Dispenser, exchangeBlock, exchangeOptions, c.Exchange, nil)
 }
 
 func readKey(s setting, c *edge.Config) error {

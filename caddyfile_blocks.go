@@ -74,6 +74,7 @@ func blocks() map[string][]string {
 		"authorize issuer":     namesOf(issuerOptions),
 		"authorize rule":       namesOf(ruleOptions),
 		introspectBlock:        namesOf(introspectOptions),
+		exchangeBlock:          namesOf(exchangeOptions),
 		"stdio":                namesOf(stdioOptions),
 		"sessions":             namesOf(sessionsOptions),
 		"limits":               namesOf(limitsOptions),
@@ -103,24 +104,31 @@ func homeOf(name, not string) string {
 	slices.SortStableFunc(names, func(a, b string) int { // the nearest first
 		return cmp.Compare(strings.Index(b, family), strings.Index(a, family))
 	})
+	var nested []string
 	for _, block := range names {
 		if block == not || !slices.Contains(blocks()[block], name) {
 			continue
 		}
-		if home := homes[block]; home != "" {
-			return home
+		home := homes[block]
+		if home == "" && len(nested) == 0 {
+			return "the block `" + block + "`"
 		}
-		return "the block `" + block + "`"
+		if home != "" {
+			nested = append(nested, home)
+		}
 	}
-	return ""
+	return strings.Join(nested, ", or in ")
 }
 
 // introspectBlock is the block with the credentials for an issuer that is asked about tokens.
 const introspectBlock = "authorize issuer introspect"
 
+// exchangeBlock is the block with what a token is exchanged for.
+const exchangeBlock = "authorize token exchange"
+
 // blockNames are the blocks in the order in which an option is looked for.
 var blockNames = []string{
-	"cors", "metadata", "challenge", "authorization_server", "authorize", "authorize issuer", "authorize rule", introspectBlock,
+	"cors", "metadata", "challenge", "authorization_server", "authorize", "authorize issuer", "authorize rule", introspectBlock, exchangeBlock,
 	"stdio", "sessions", "limits",
 }
 
@@ -129,6 +137,7 @@ var homes = map[string]string{
 	"authorize issuer": "the block of an `issuer`",
 	"authorize rule":   "the block of a rule, such as `tools write_*`",
 	introspectBlock:    "the block `introspect` of an `issuer`",
+	exchangeBlock:      "the block `token exchange`",
 }
 
 // wordsOfRules has what to write in place of words that other programs have in rules.

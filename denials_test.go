@@ -13,12 +13,15 @@ import (
 func TestKindsOfDenials(t *testing.T) {
 	var got []stats.DenialKind
 	for _, code := range []principal.Code{
-		principal.Missing, principal.InvalidRequest, principal.InvalidToken, principal.InvalidProof, principal.UseNonce, principal.Unavailable,
+		principal.Missing, principal.InvalidRequest, principal.InvalidToken, principal.InvalidProof, principal.UseNonce, principal.Unavailable, principal.IssuerFault,
 	} {
 		got = append(got, denialKind(edge.Denial{Check: edge.CheckCredentials, Code: code}))
 	}
 	got = append(got, denialKind(edge.Denial{Check: edge.CheckMessage}), denialKind(edge.Denial{Check: edge.CheckRules, Fixable: true}),
 		denialKind(edge.Denial{Check: edge.CheckRules}), denialKind(edge.Denial{Check: edge.CheckSession}))
+	if kind := denialKind(edge.Denial{Check: edge.CheckExchange, Code: principal.Forbidden}); kind != stats.DenialForever {
+		t.Errorf("what the issuer does not give is counted as %q", kind)
+	}
 	if !slices.Equal(got, stats.DenialKinds) {
 		t.Errorf("got %q, want %q", got, stats.DenialKinds)
 	}

@@ -94,18 +94,16 @@ func denialKind(d edge.Denial) stats.DenialKind {
 	return stats.DenialForever
 }
 
-// issuerAsked takes that an issuer could not be asked for its keys, or about a token, or that
-// it can again.
-func (o *observer) issuerAsked(issuer string, tokens bool, err error) {
-	use := stats.IssuerKeys
-	if tokens {
-		use = stats.IssuerTokens
-	}
+// usesOfIssuers are the uses of issuers as they are shown.
+var usesOfIssuers = map[edge.Use]stats.IssuerUse{edge.Keys: stats.IssuerKeys, edge.Introspection: stats.IssuerTokens, edge.Exchanging: stats.IssuerExchange}
+
+// issuerAsked takes that an issuer could not be asked for something, or that it can again.
+func (o *observer) issuerAsked(issuer string, use edge.Use, err error) {
 	if err == nil {
-		o.memory.Load().IssuerBack(issuer, use)
+		o.memory.Load().IssuerBack(issuer, usesOfIssuers[use])
 		return
 	}
-	o.memory.Load().IssuerFailed(issuer, use, err.Error())
+	o.memory.Load().IssuerFailed(issuer, usesOfIssuers[use], err.Error())
 }
 
 // notice remembers a notice, and logs it if it is due.

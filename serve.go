@@ -108,7 +108,7 @@ type request struct {
 // roundTrip implements exchange.
 func (q *request) roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
 	res, err := q.RoundTrip(req, rt.RoundTrip)
-	q.h.observer.answered(&q.Exchange)
+	q.h.answered(&q.Exchange)
 	return res, err
 }
 

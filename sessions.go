@@ -345,7 +345,7 @@ func (q *bridgeRequest) notes() notes.Notes {
 // roundTrip implements exchange.
 func (q *bridgeRequest) roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
 	res, err := q.RoundTrip(req, rt.RoundTrip)
-	q.h.observer.answered(&q.Exchange)
+	q.h.answered(&q.Exchange)
 	return res, err
 }
 

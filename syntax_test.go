@@ -78,6 +78,9 @@ func optionsOf(syntax string) map[string][]string {
 		if rule := "authorize tools|"; strings.HasPrefix(block, rule) {
 			block = "authorize rule"
 		}
+		if block == "authorize token" {
+			block = exchangeBlock
+		}
 		for one := range strings.SplitSeq(name, "|") {
 			if !slices.Contains(all[block], one) {
 				all[block] = append(all[block], one)

@@ -341,7 +341,7 @@ func (w *middlewareWriter) editHeader(status int) int {
 	res := &http.Response{StatusCode: status, Header: h, Body: http.NoBody, Request: w.q.r}
 	w.q.Status, w.q.Challenge = status, h["Www-Authenticate"]
 	w.q.Edit(&w.q.Record, res)
-	w.q.h.observer.answered(&w.q.Exchange)
+	w.q.h.answered(&w.q.Exchange)
 	for _, name := range []string{"Access-Control-Allow-Origin", "Access-Control-Expose-Headers"} {
 		if v := w.own[name]; v != nil {
 			h[name] = v

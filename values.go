@@ -200,6 +200,7 @@ func oddAuthorize(h *Handler) (all []oddValue) {
 	for i := range c.Issuers {
 		all = append(all, oddIssuer(&c.Issuers[i])...)
 	}
+	all = append(all, oddExchange(h)...)
 	all = append(all, unknownAudience(h)...)
 	return append(all, oddRules(&c.Config)...)
 }
@@ -261,17 +262,51 @@ func oddIssuer(i *edge.Issuer) (all []oddValue) {
 	if in == nil {
 		return all
 	}
-	switch {
-	case in.ClientSecret == "" || in.ClientID == "":
+	if in.ClientSecret == "" || in.ClientID == "" {
 		all = append(all, oddValue{
 			message: "introspection has no credentials", option: "authorize introspect", value: i.Issuer,
 			advice: "an issuer does not answer everyone: write `client_id caddy` and `client_secret {env.CLIENT_SECRET}` into a block of introspect",
 		})
-	case !strings.Contains(in.ClientSecret, "{"):
+	}
+	return append(all, oddClient(in.URL, &in.Client, "introspect")...)
+}
+
+// oddClient warns of what is seldom meant of the credentials for a URL of an issuer, in the block
+// of an option.
+func oddClient(at string, c *edge.Client, option string) (all []oddValue) {
+	if u, err := origin.Parse(at); err == nil && !u.HTTPS && !u.Local() {
 		all = append(all, oddValue{
-			message: "secret is written in the configuration", option: "authorize introspect client_secret", value: in.ClientID,
+			message: "tokens and the secret are sent without TLS", option: "authorize " + option, value: at,
+			advice: "who reads along can use them: write `" + option + " https" + strings.TrimPrefix(at, "http") + "`",
+		})
+	}
+	if c.ClientSecret != "" && !strings.Contains(c.ClientSecret, "{") {
+		all = append(all, oddValue{
+			message: "secret is written in the configuration", option: "authorize " + option + " client_secret", value: c.ClientID,
 			advice: "the admin API shows it: put it into a variable or a file, and write `client_secret {env.CLIENT_SECRET}`",
 		})
+	}
+	return all
+}
+
+// oddExchange warns of what is seldom meant of a token that is exchanged.
+func oddExchange(h *Handler) (all []oddValue) {
+	x := h.Authorize.Exchange
+	if x == nil {
+		return nil
+	}
+	all = oddClient(x.URL, &x.Client, "token exchange")
+	if p := h.ReverseProxy; p != nil && p.Headers != nil && p.Headers.Request != nil {
+		for _, fields := range []map[string][]string{p.Headers.Request.Set, p.Headers.Request.Add} {
+			for name := range fields {
+				if strings.EqualFold(name, "Authorization") {
+					all = append(all, oddValue{
+						message: "the server does not get the new token", option: "header_up", value: name,
+						advice: "header_up takes its place: remove that line, or `token exchange` if the server wants a credential of yours",
+					})
+				}
+			}
+		}
 	}
 	return all
 }

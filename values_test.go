@@ -115,6 +115,7 @@ func TestGoldenCaddyfilesLoad(t *testing.T) {
 	}
 	t.Setenv("PATH", dir+":/usr/bin:/bin")
 	t.Setenv("BACKUP_KEY", "0123456789abcdef-backup")
+	t.Setenv("CLIENT_SECRET", "0123456789abcdef-secret")
 	files, err := filepath.Glob("testdata/caddyfile_adapt/*.txt")
 	if err != nil {
 		t.Fatal(err)

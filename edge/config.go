@@ -52,9 +52,13 @@ type Config struct {
 	UserClaims []string `json:"user_claims,omitempty"`
 
 	// What becomes of the client's token: `strip` removes it, `pass` hands it to
-	// the MCP server. `pass` is refused with `audience`: such a token was issued
-	// for something else. Default: `strip`.
+	// the MCP server, `exchange` hands over one that it is exchanged for. `pass`
+	// is refused with `audience`: such a token was issued for something else.
+	// Default: `strip`.
 	Token string `json:"token,omitempty"`
+
+	// What the client's token is exchanged for, with the token `exchange`.
+	Exchange *Exchange `json:"exchange,omitempty"`
 
 	// Header fields that tell the MCP server who asks. The same fields of a
 	// client are removed.
@@ -88,10 +92,7 @@ type Introspect struct {
 	// metadata.
 	URL string `json:"url,omitempty"`
 
-	// The client id and secret that the endpoint asks with. Placeholders such
-	// as `{env.SECRET}` and `{file./run/secret}` are replaced.
-	ClientID     string `json:"client_id,omitempty"`
-	ClientSecret string `json:"client_secret,omitempty"`
+	Client
 }
 
 // Key is a static key.
@@ -120,12 +121,17 @@ type IdentityField struct {
 const (
 	strip = "strip"
 	pass  = "pass"
+	// ExchangeToken exchanges it.
+	ExchangeToken = "exchange"
 )
 
 // tellsWho reports whether the MCP server is told who asks.
 func (c *Config) tellsWho() bool {
 	return len(c.Identity) > 0 || c.Token != "" && c.Token != strip
 }
+
+// GivesToken reports whether the MCP server gets a token.
+func (c *Config) GivesToken() bool { return c.Token == pass || c.Token == ExchangeToken }
 
 // CheckIssuer checks the URL of an issuer.
 func CheckIssuer(issuer string) error {
@@ -168,6 +174,7 @@ func (c *Config) Validate() error {
 		checkURL("issuer jwks", i.JWKS)
 		if i.Introspect != nil {
 			checkURL("issuer introspect", i.Introspect.URL)
+			errs = append(errs, i.Introspect.Client.check("authorize issuer introspect"))
 		}
 	}
 	if c.KeyHeader != "" && len(c.Keys) == 0 {
@@ -187,8 +194,13 @@ func (c *Config) Validate() error {
 		if slices.ContainsFunc(c.Issuers, func(i Issuer) bool { return len(i.Audience) > 0 }) {
 			add("token pass: excludes `audience`, because such a token was issued for another service; remove one of them")
 		}
+	case ExchangeToken:
+		errs = append(errs, c.checkExchange()...)
 	default:
-		add("token: %q must be strip or pass", c.Token)
+		add("token: %q must be strip, pass or exchange", c.Token)
+	}
+	if c.Exchange != nil && c.Token != ExchangeToken {
+		add("exchange: needs the token `exchange`; set it, or remove exchange")
 	}
 	if c.KeyHeader != "" && !usableField(c.KeyHeader) {
 		add("key_header: %q cannot carry a key; write a name such as X-API-Key", c.KeyHeader)
@@ -236,6 +248,10 @@ func (c *Config) literals() []literal {
 			all = append(all, literal{"issuer introspect", []string{i.Introspect.URL}})
 		}
 	}
+	if x := c.Exchange; x != nil {
+		all = append(all, literal{"token exchange", []string{x.URL}}, literal{"token exchange audience", x.Audience},
+			literal{"token exchange resource", x.Resource}, literal{"token exchange scope", x.Scope})
+	}
 	return all
 }
 
@@ -267,12 +283,11 @@ func (c *Config) credentials() (credential.Config, error) {
 	for _, i := range c.Issuers {
 		one := credential.Issuer{Issuer: i.Issuer, JWKS: i.JWKS, Audiences: i.Audience}
 		if in := i.Introspect; in != nil {
-			secret, err := repl.ReplaceOrErr(in.ClientSecret, true, true)
-			id, err2 := repl.ReplaceOrErr(in.ClientID, true, true)
-			if err != nil || err2 != nil {
-				return cfg, fmt.Errorf("authorize introspect: the placeholder of the client id or secret has no value: set the environment variable, or name a file that exists")
+			as, err := in.Client.credentials("introspect")
+			if err != nil {
+				return cfg, err
 			}
-			one.Introspect = &credential.Introspect{URL: in.URL, ClientID: id, ClientSecret: strings.TrimSpace(secret)}
+			one.Introspect = &credential.Introspect{URL: in.URL, Credentials: as}
 		}
 		cfg.Issuers = append(cfg.Issuers, one)
 	}

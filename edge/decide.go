@@ -28,6 +28,8 @@ const (
 	CheckMessage Check = "message"
 	// CheckRules: may the principal do that?
 	CheckRules Check = "rules"
+	// CheckExchange: does the issuer exchange the token for one for the MCP server?
+	CheckExchange Check = "exchange"
 	// CheckSession: has the principal such a session, or such a message path of HTTP+SSE?
 	CheckSession Check = "session"
 )

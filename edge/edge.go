@@ -19,6 +19,8 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/answer"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/credential"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/exchange"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/fetch"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/filter"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/keyset"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
@@ -33,9 +35,11 @@ type Edge struct {
 	cfg    *Config
 	auth   *credential.Authenticator
 	policy *rules.Policy
-	logger *zap.Logger
-	report Reports
-	tools  operation.Tools
+	// exchanger gets the tokens for the MCP server; nil if it gets none.
+	exchanger *exchange.Exchanger
+	logger    *zap.Logger
+	report    Reports
+	tools     operation.Tools
 	// qualified is true if ids of users have their issuer in front.
 	qualified bool
 }
@@ -58,10 +62,19 @@ type Reports struct {
 	Denied func(Denial)
 	// Accepted is called for each request whose credentials are accepted.
 	Accepted func()
-	// Issuer is called if an issuer cannot be asked for its keys, or about a token, and with
-	// nil if it can again.
-	Issuer func(issuer string, tokens bool, err error)
+	// Issuer is called if an issuer cannot be asked, and with nil if it can again.
+	Issuer func(issuer string, use Use, err error)
 }
+
+// Use is what an issuer is asked for.
+type Use int
+
+// What issuers are asked for.
+const (
+	Keys          Use = iota // the keys of tokens
+	Introspection            // whether a token is valid
+	Exchanging               // a token for the MCP server
+)
 
 // New compiles a configuration.
 func New(cfg *Config, opts Options) (*Edge, error) {
@@ -87,7 +100,12 @@ func New(cfg *Config, opts Options) (*Edge, error) {
 			return nil, fmt.Errorf("authorize dpop_nonce: %w", err)
 		}
 	}
-	credentials.Endpoint, credentials.Report, credentials.ReportTokens = opts.Endpoint, e.reportKeys, e.reportTokens
+	client := fetch.New(nil)
+	if e.exchanger, err = cfg.exchanger(client, func(issuer string, err error) { e.reportIssuer(issuer, Exchanging, err) }); err != nil {
+		return nil, err
+	}
+	credentials.Client, credentials.Endpoint, credentials.Report = client, opts.Endpoint, e.reportKeys
+	credentials.ReportTokens = func(issuer string, err error) { e.reportIssuer(issuer, Introspection, err) }
 	if e.auth, err = credential.New(credentials); err != nil {
 		return nil, fmt.Errorf("authorize %w", err)
 	}
@@ -109,9 +127,7 @@ func (e *Edge) Close() {
 
 // reportKeys logs that the keys of an issuer cannot be had, and that they can again.
 func (e *Edge) reportKeys(issuer string, err error) {
-	if e.report.Issuer != nil {
-		e.report.Issuer(issuer, false, err)
-	}
+	e.reportIssuer(issuer, Keys, err)
 	if err != nil {
 		e.logger.Error("keys of the issuer cannot be fetched", zap.String("issuer", issuer), zap.Error(err),
 			zap.String("advice", "tokens of the issuer get 503 once no known key fits; see whether this machine reaches the issuer, and that its metadata names exactly this issuer"))
@@ -120,11 +136,18 @@ func (e *Edge) reportKeys(issuer string, err error) {
 	e.logger.Info("keys of the issuer can be fetched again", zap.String("issuer", issuer))
 }
 
-// reportTokens reports that an issuer cannot be asked about a token, and that it can again. The
-// log has the cause with each request that is refused because of it.
-func (e *Edge) reportTokens(issuer string, err error) {
+// reportIssuer reports that an issuer cannot be asked for something, and that it can again. For
+// all but keys the log has the cause with each request that is refused because of it.
+func (e *Edge) reportIssuer(issuer string, use Use, err error) {
 	if e.report.Issuer != nil {
-		e.report.Issuer(issuer, true, err)
+		e.report.Issuer(issuer, use, err)
+	}
+}
+
+// accepted reports a request whose credentials are accepted.
+func (e *Edge) accepted() {
+	if e.report.Accepted != nil {
+		e.report.Accepted()
 	}
 }
 
@@ -198,8 +221,8 @@ func (e *Edge) Admit(w http.ResponseWriter, r *http.Request, f Facts) (http.Resp
 		a.Write(w)
 		return nil, nil, nil
 	}
-	if e.report.Accepted != nil {
-		e.report.Accepted()
+	if e.exchanger == nil {
+		e.accepted() // otherwise the issuer has to exchange the token, too
 	}
 	admission := &Admission{Principal: res.Principal}
 	admission.owner, _ = res.Principal.Owner()
@@ -213,7 +236,21 @@ func (e *Edge) Admit(w http.ResponseWriter, r *http.Request, f Facts) (http.Resp
 		e.challenger(f).Denial(decision, admission.Request, scheme).Write(w)
 		return nil, nil, nil
 	}
+	token, refusal := e.exchange(r, res, admission)
+	if refusal != nil {
+		a := e.challenger(f).Exchange(refusal, admission.Request, scheme)
+		e.notExchanged(r, a.Status, refusal, admission)
+		a.Write(w)
+		return nil, nil, nil
+	}
+	if e.exchanger != nil {
+		e.accepted()
+	}
 	e.identify(r, admission)
+	if token != "" {
+		keepField(r.Header, "Authorization")
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	r, ok := e.openSession(w, r, f, admission)
 	if !ok {
 		return nil, nil, nil

@@ -67,7 +67,7 @@ func (s *endpointState) issuerProblems(now time.Time) (problems []problem) {
 	late := now.Add(-closedAfter)
 	if s.Accepted == nil || s.Accepted.Before(late) {
 		for _, d := range s.Denials {
-			if d.Kind == stats.DenialIssuer && d.Last.After(late) {
+			if (d.Kind == stats.DenialIssuer || d.Kind == stats.DenialFault) && d.Last.After(late) {
 				text := "no credentials were accepted in the last hour, because the issuer cannot be asked (" + cmp.Or(d.Cause, d.Reason) + ")"
 				return []problem{{State: failing, Text: text, Advice: issuerAdvice}}
 			}
@@ -81,8 +81,11 @@ func (s *endpointState) issuerProblems(now time.Time) (problems []problem) {
 
 // what says what the issuer cannot be asked for, and why.
 func (i *issuerState) what() string {
-	if i.Use == stats.IssuerTokens {
+	switch i.Use {
+	case stats.IssuerTokens:
 		return fmt.Sprintf("issuer %s cannot be asked about opaque tokens (%s)", i.Issuer, i.Error)
+	case stats.IssuerExchange:
+		return fmt.Sprintf("issuer %s does not exchange tokens (%s)", i.Issuer, i.Error)
 	}
 	return fmt.Sprintf("the keys of issuer %s cannot be fetched (%s)", i.Issuer, i.Error)
 }

@@ -45,6 +45,8 @@ func TestHealth(t *testing.T) {
 		"denies":            {endpointState{Denials: []denialState{{Last: now, Kind: stats.DenialForever}, {Last: now, Kind: stats.DenialToken}}}, healthy, nil},
 		"no issuer":         {endpointState{Denials: []denialState{{Last: now, Kind: stats.DenialScope}, {Last: now, Kind: stats.DenialIssuer, Cause: "refused"}}, Issuers: []issuerState{{Issuer: "i"}}}, failing, []string{"no credentials were accepted in the last hour, because the issuer cannot be asked (refused)"}},
 		"none for long":     {endpointState{Denials: []denialState{{Last: now, Kind: stats.DenialIssuer, Reason: "too_busy"}}, Accepted: &old}, failing, []string{"no credentials were accepted in the last hour, because the issuer cannot be asked (too_busy)"}},
+		"issuer's fault":    {endpointState{Denials: []denialState{{Last: now, Kind: stats.DenialFault, Cause: "invalid_client"}}}, failing, []string{"no credentials were accepted in the last hour, because the issuer cannot be asked (invalid_client)"}},
+		"no exchange":       {endpointState{Accepted: &now, Issuers: []issuerState{{Issuer: "i", Use: stats.IssuerExchange, Error: "away"}}}, attention, []string{"issuer i does not exchange tokens (away)"}},
 		"some get in":       {endpointState{Denials: []denialState{{Last: now, Kind: stats.DenialIssuer}}, Accepted: &now}, healthy, nil},
 		"no keys":           {endpointState{Accepted: &now, Issuers: []issuerState{{Issuer: "i", Use: stats.IssuerKeys, Error: "away"}, {Issuer: "i", Use: stats.IssuerTokens, Error: "away"}}}, attention, []string{"the keys of issuer i cannot be fetched (away)", "issuer i cannot be asked about opaque tokens (away)"}},
 		"no issuer, before": {endpointState{Denials: []denialState{{Last: old, Kind: stats.DenialIssuer}}}, healthy, nil},

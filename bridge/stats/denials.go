@@ -42,8 +42,9 @@ type IssuerUse string
 
 // What issuers are asked for.
 const (
-	IssuerKeys   IssuerUse = "keys"
-	IssuerTokens IssuerUse = "introspection"
+	IssuerKeys     IssuerUse = "keys"
+	IssuerTokens   IssuerUse = "introspection"
+	IssuerExchange IssuerUse = "exchange"
 )
 
 // IssuerState describes an issuer that cannot be asked.

@@ -77,6 +77,7 @@ const (
 	DenialProof   DenialKind = "invalid_dpop_proof" // a proof of DPoP that does not count
 	DenialNonce   DenialKind = "use_dpop_nonce"     // a proof without the nonce that is asked for
 	DenialIssuer  DenialKind = "issuer_unavailable" // the issuer could not be asked
+	DenialFault   DenialKind = "issuer_fault"       // the issuer has refused the edge, or its answer cannot be used
 	DenialMessage DenialKind = "invalid_message"    // the body, or a header field with it, cannot be decided on
 	DenialScope   DenialKind = "insufficient_scope" // more scopes would open the request
 	DenialForever DenialKind = "forbidden"          // no scope would
@@ -84,7 +85,7 @@ const (
 )
 
 // DenialKinds has all kinds.
-var DenialKinds = []DenialKind{DenialMissing, DenialRequest, DenialToken, DenialProof, DenialNonce, DenialIssuer, DenialMessage, DenialScope, DenialForever, DenialSession}
+var DenialKinds = []DenialKind{DenialMissing, DenialRequest, DenialToken, DenialProof, DenialNonce, DenialIssuer, DenialFault, DenialMessage, DenialScope, DenialForever, DenialSession}
 
 // Failure is why an upstream gave no answer. The set is closed.
 type Failure string

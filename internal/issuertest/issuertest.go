@@ -14,6 +14,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -159,6 +161,9 @@ type Server struct {
 	down   bool
 	opaque map[string]map[string]any
 	asked  map[string]int
+	// exchanged are the forms of token exchanges, and script answers these; it may be nil.
+	exchanged []url.Values
+	script    http.HandlerFunc
 }
 
 // Start starts an issuer with keys.
@@ -214,6 +219,22 @@ func (s *Server) Asked(path string) int {
 	return s.asked[path]
 }
 
+// SetExchange has token exchanges answered by a function; nil ends that. Without it the client
+// edge with the secret edge-secret gets a JWT for the first audience or resource and the
+// subject of its token.
+func (s *Server) SetExchange(script http.HandlerFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.script = script
+}
+
+// Exchanged returns the forms of token exchanges.
+func (s *Server) Exchanged() []url.Values {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.exchanged)
+}
+
 // Claims returns the claims of a usable access token. Others replace them; nil removes one.
 func (s *Server) Claims(audience string, others map[string]any) map[string]any {
 	now := time.Now().Unix()
@@ -256,6 +277,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(Set(s.tb, keys...))
 	case r.URL.Path == "/introspect" && r.Method == http.MethodPost:
 		s.introspect(w, r)
+	case r.URL.Path == "/token" && r.Method == http.MethodPost:
+		s.exchange(w, r)
 	default:
 		http.NotFound(w, r)
 	}
@@ -274,4 +297,51 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 		answer[name] = value
 	}
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// exchange answers a token exchange (RFC 8693). It verifies no token.
+func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
+	_ = r.ParseForm()
+	s.mu.Lock()
+	s.exchanged = append(s.exchanged, r.PostForm)
+	script := s.script
+	s.mu.Unlock()
+	if script != nil {
+		script(w, r)
+		return
+	}
+	user, secret, ok := r.BasicAuth()
+	if !ok {
+		user, secret = r.PostFormValue("client_id"), r.PostFormValue("client_secret")
+	}
+	refuse := func(status int, code string) {
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]any{"error": code})
+	}
+	if user != "edge" || secret != "edge-secret" {
+		refuse(http.StatusUnauthorized, "invalid_client")
+		return
+	}
+	subject := s.subject(r.PostFormValue("subject_token"))
+	targets := append(r.PostForm["audience"], r.PostForm["resource"]...)
+	if subject == "" || len(targets) == 0 {
+		refuse(http.StatusBadRequest, "invalid_request")
+		return
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"access_token": s.Token(targets[0], map[string]any{"sub": subject, "client_id": user, "scope": r.PostFormValue("scope")}),
+		"token_type":   "Bearer", "expires_in": 300, "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+	})
+}
+
+// subject returns the subject of a token of this issuer.
+func (s *Server) subject(raw string) string {
+	s.mu.Lock()
+	claims := s.opaque[raw]
+	s.mu.Unlock()
+	if jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}); err == nil {
+		_ = json.Unmarshal(jws.UnsafePayloadWithoutVerification(), &claims)
+	}
+	subject, _ := claims["sub"].(string)
+	return subject
 }

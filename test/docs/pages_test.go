@@ -325,7 +325,7 @@ func anchors(t *testing.T, file string) []string {
 // options of this module.
 var others = strings.Fields(`
 	file_server hung_up no_answer not_mcp
-	signed_in stepped_up tls_trust_pool try_files delete_all jwks_uri introspection_endpoint
+	signed_in stepped_up tls_trust_pool try_files delete_all jwks_uri introspection_endpoint token_endpoint expires_in invalid_grant invalid_scope access_denied not_exchanged client_secret_basic access_token
 	mcp_auth_bridge
 	rate_limit proxy_protocol connection_policy basic_auth forward_auth reverse_proxy handle_path try_files trusted_proxies header_up request_header grace_period
 	proxy_buffering enable_full_duplex health_uri caddy_data

@@ -10,18 +10,19 @@ import (
 
 // around is what an example of docs/reference.md stands in, by the heading of its table.
 var around = map[string]string{
-	"Options of an endpoint": "%s",
-	"challenge":              "challenge {\n%s\n}",
-	"cors":                   "cors {\n%s\n}",
-	"metadata":               "metadata {\n%s\n}",
-	"authorization_server":   "authorization_server bridge {\n%s\n}",
-	"authorize":              "authorize {\nkey script 0123456789abcdef0123\n%s\n}",
-	"authorize issuer":       "authorize {\nissuer https://login.example.com {\n%s\n}\n}",
-	"authorize introspect":   "authorize {\nissuer https://login.example.com {\nintrospect {\n%s\n}\n}\n}",
-	"authorize rules":        "authorize {\nissuer https://login.example.com\ntools write_* {\n%s\n}\n}",
-	"stdio":                  "stdio /bin/sh {\n%s\n}",
-	"sessions":               "legacy_sse\nsessions {\n%s\n}",
-	"limits":                 "limits {\n%s\n}",
+	"Options of an endpoint":   "%s",
+	"challenge":                "challenge {\n%s\n}",
+	"cors":                     "cors {\n%s\n}",
+	"metadata":                 "metadata {\n%s\n}",
+	"authorization_server":     "authorization_server bridge {\n%s\n}",
+	"authorize":                "authorize {\nkey script 0123456789abcdef0123\n%s\n}",
+	"authorize issuer":         "authorize {\nissuer https://login.example.com {\n%s\n}\n}",
+	"authorize introspect":     "authorize {\nissuer https://login.example.com {\nintrospect {\n%s\n}\n}\n}",
+	"authorize token exchange": "authorize {\nissuer https://login.example.com\ntoken exchange {\n%s\n}\n}",
+	"authorize rules":          "authorize {\nissuer https://login.example.com\ntools write_* {\n%s\n}\n}",
+	"stdio":                    "stdio /bin/sh {\n%s\n}",
+	"sessions":                 "legacy_sse\nsessions {\n%s\n}",
+	"limits":                   "limits {\n%s\n}",
 }
 
 // Each option of the syntax has a row in docs/reference.md with an example that loads.
@@ -55,6 +56,13 @@ func TestReferenceExamples(t *testing.T) {
 				}
 				if row[1] == "dpop_nonce" {
 					example = "dpop required\n" + example
+				}
+				if heading == "authorize token exchange" {
+					for _, needed := range []string{"audience files-api", "client_id caddy", "client_secret {env.CLIENT_SECRET}"} {
+						if !strings.HasPrefix(needed, row[1]+" ") {
+							example += "\n" + needed
+						}
+					}
 				}
 				withSecrets(t, example)
 				lines := strings.Replace(block, "%s", strings.ReplaceAll(example, "user nobody", "user 0"), 1)

@@ -50,7 +50,7 @@ func newTattler(t *testing.T) *tattler {
 // leaks are the shapes of challenges; %s is the server's origin.
 var leaks = map[string][]string{
 	"token68":   {"Negotiate " + secret("token68") + "=="},
-	"described": {`Bearer error="invalid_token", error_description="token ` + secret("authorization") + ` or ` + secret("describedtoken123") + ` expired", resource_metadata="%s/.well-known/oauth-protected-resource/mcp"`},
+	"described": {`Bearer error="invalid_token", error_description="token ` + secret("authorization") + ` or ` + secret("exchanged") + ` or ` + secret("describedtoken123") + ` expired", resource_metadata="%s/.well-known/oauth-protected-resource/mcp"`},
 	"nonce":     {`DPoP nonce="` + secret("nonce") + `", resource_metadata="%s/.well-known/oauth-protected-resource/mcp?t=` + secret("metadataquery") + `"`},
 	"userinfo":  {`Bearer resource_metadata="http://user:` + secret("userinfo") + `@127.0.0.1/x?token=` + secret("metadataquery") + `"`},
 	"unparsed":  {`Bearer error="` + secret("unterminatedtoken1")},
@@ -319,9 +319,16 @@ func TestRedaction(t *testing.T) {
 	at := func(name, path string) string {
 		return "http://" + testcaddy.Addr(ports[name]) + path + "?q=" + secret("query") + "&access_token=" + secret("querytoken")
 	}
+	t.Setenv("MCP_AUTH_BRIDGE_TEST_SECRET", secret("clientsecret"))
+	issuer, guarded := newIndiscreet(t), make(map[string]int)
+	for answer := range indiscretions {
+		guarded[answer] = testcaddy.FreePort(t)
+		sites.WriteString(redactionSite(guarded[answer], fmt.Sprintf("mcp_auth_bridge %s/mcp {\n\tauthorize {\n\t\tissuer %s {\n\t\t\tintrospect\n\t\t}\n\t\ttoken exchange {\n\t\t\taudience %s\n"+
+			"\t\t\tclient_id edge\n\t\t\tclient_secret {env.MCP_AUTH_BRIDGE_TEST_SECRET}\n\t\t}\n\t}\n}", up.URL, issuer.URL, answer)))
+	}
 	s.admin = testcaddy.Addr(testcaddy.FreePort(t))
 	testcaddy.Run(t, "{\n\tauto_https off\n\tadmin "+s.admin+"\n\tevents {\n\t\ton mcp_challenge test_subscriber\n\t\ton mcp_session_end test_subscriber\n"+
-		"\t\ton mcp_upstream_down test_subscriber\n\t\ton mcp_upstream_up test_subscriber\n\t}\n"+logFilter(t)+"}\n"+sites.String())
+		"\t\ton mcp_denied test_subscriber\n\t\ton mcp_upstream_down test_subscriber\n\t\ton mcp_upstream_up test_subscriber\n\t}\n"+logFilter(t)+"}\n"+sites.String())
 
 	call := `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"add","arguments":{"password":"` + secret("argument") + `"}}}`
 	stateless := strings.Replace(call, `"name":"add"`, `"name":"add","requestState":"`+secret("requeststate")+
@@ -374,7 +381,54 @@ func TestRedaction(t *testing.T) {
 	s.send("POST", at("cross", "/token"), form.Encode()+strings.Repeat("&x="+secret("large"), 1000), posts, true)
 	s.send("POST", at("cross", "/register"), `{"software_statement":"`+secret("statement")+`"}`, confidential(), false)
 
+	for answer, port := range guarded {
+		for _, do := range append(slices.Sorted(maps.Keys(leaks)), "", "500", "abort") {
+			endpoint := "http://" + testcaddy.Addr(port) + "/mcp?q=" + secret("query")
+			s.send("POST", endpoint, call, confidential("X-Do", do, "Mcp-Session-Id", ""), answer != "good")
+		}
+	}
+	if !testcaddy.Logged("token of the client is not exchanged") || !testcaddy.Logged("was quoted") {
+		t.Error("the log has no refused exchange, or not what the issuer says of it")
+	}
+
 	s.check()
+}
+
+// indiscretions are answers to token exchanges that quote secrets, by the audience.
+var indiscretions = map[string]struct {
+	status int
+	body   string
+}{
+	"good":    {200, `{"access_token":"` + secret("exchanged") + `","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer"}`},
+	"revoked": {400, `{"error":"invalid_grant","error_description":"` + secret("authorization") + ` was quoted"}`},
+	"denied":  {403, `{"error":"access_denied","error_description":"` + secret("authorization") + `"}`},
+	"client":  {401, `{"error":"` + secret("clientsecret") + `","error_description":"edge:` + secret("clientsecret") + `"}`},
+	"odd":     {200, `{"access_token":"` + secret("exchanged") + `","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"N_A"}`},
+	"away":    {503, secret("clientsecret")},
+}
+
+// newIndiscreet starts an authorization server that answers so.
+func newIndiscreet(t *testing.T) *httptest.Server {
+	t.Helper()
+	var s *httptest.Server
+	s = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch r.URL.Path {
+		case "/.well-known/oauth-authorization-server":
+			_, _ = fmt.Fprintf(w, `{"issuer":"%[1]s","token_endpoint":"%[1]s/token?t=%[2]s","introspection_endpoint":"%[1]s/introspect?t=%[2]s"}`, s.URL, secret("endpointquery"))
+		case "/introspect":
+			_, _ = io.WriteString(w, `{"active":true,"sub":"alice"}`)
+		case "/token":
+			answer := indiscretions[r.PostFormValue("audience")]
+			w.WriteHeader(answer.status)
+			_, _ = io.WriteString(w, answer.body)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	s.Start()
+	t.Cleanup(s.Close)
+	return s
 }
 
 func withFields(fields map[string]string, more ...string) map[string]string {

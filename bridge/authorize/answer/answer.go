@@ -58,6 +58,10 @@ func (c Challenger) Credentials(r *principal.Refusal, scheme Scheme) Answer {
 	switch r.Code {
 	case principal.Unavailable:
 		a.Status, a.RetryAfter = http.StatusServiceUnavailable, max(r.RetryAfter, time.Second)
+	case principal.Forbidden:
+		a.Status = http.StatusForbidden
+	case principal.IssuerFault:
+		a.Status = http.StatusBadGateway
 	case principal.Missing:
 		a.Challenges = c.lines(scheme, "", "", c.Scopes)
 	case principal.InvalidRequest:
@@ -69,6 +73,14 @@ func (c Challenger) Credentials(r *principal.Refusal, scheme Scheme) Answer {
 		a.Challenges = c.lines(scheme, string(principal.InvalidToken), text, c.Scopes)
 	}
 	a.Body = rpcError(nil, code(a.Status), text)
+	return a
+}
+
+// Exchange answers a request whose token is accepted, but not exchanged for one for the MCP
+// server. scheme is the one that the request used.
+func (c Challenger) Exchange(refusal *principal.Refusal, r operation.Request, scheme Scheme) Answer {
+	a := c.Credentials(refusal, scheme)
+	a.Body = rpcError(r.ID(), code(a.Status), refusal.Reason.Text())
 	return a
 }
 

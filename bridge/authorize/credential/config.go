@@ -13,6 +13,8 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/introspect"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/keyset"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/recent"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/token"
 )
 
 // introspectionAge bounds how long the answer of an introspection endpoint is used.
@@ -70,8 +72,8 @@ type Issuer struct {
 // Introspect is how to ask an issuer about a token.
 type Introspect struct {
 	// URL is the endpoint. If it is empty the metadata of the issuer says it.
-	URL                    string
-	ClientID, ClientSecret string
+	URL         string
+	Credentials fetch.Credentials
 }
 
 // Key is a static key.
@@ -108,7 +110,7 @@ func (i *issuer) unchanged(version uint64) bool {
 
 // New returns an authenticator. An error names what is wrong with the configuration.
 func New(cfg Config) (*Authenticator, error) {
-	a := &Authenticator{cfg: cfg, client: cfg.Client, replays: dpop.NewReplays(), now: cfg.Now}
+	a := &Authenticator{cfg: cfg, client: cfg.Client, cache: recent.New[entry](maxRemembered, maxRememberedSize), replays: dpop.NewReplays(), now: cfg.Now}
 	if a.client == nil {
 		a.client = fetch.New(nil)
 	}
@@ -133,7 +135,7 @@ func (a *Authenticator) addKeys(keys []Key) error {
 		switch {
 		case k.Name == "":
 			return errors.New("key: a key needs a name: write `key NAME VALUE`")
-		case len(k.Value) < minKey || !isToken68(k.Value):
+		case len(k.Value) < minKey || !token.IsToken68(k.Value):
 			return fmt.Errorf("key %q: the value must have at least %d of the characters A-Z a-z 0-9 - . _ ~ + /: make one with `openssl rand -hex 32`, and write it as `{env.BACKUP_KEY}`", k.Name, minKey)
 		}
 		sum := sha256.Sum256([]byte(k.Value))
@@ -182,8 +184,7 @@ func (a *Authenticator) newIssuer(cfg Issuer) *issuer {
 	})
 	if cfg.Introspect != nil {
 		one.introspection = introspect.New(a.client, introspect.Endpoint{
-			URL: a.introspectionURL(cfg), Issuer: cfg.Issuer,
-			ClientID: cfg.Introspect.ClientID, ClientSecret: cfg.Introspect.ClientSecret,
+			URL: a.introspectionURL(cfg), Issuer: cfg.Issuer, Credentials: cfg.Introspect.Credentials,
 		})
 	}
 	return one

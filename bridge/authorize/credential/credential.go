@@ -13,6 +13,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/dpop"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/fetch"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/recent"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/token"
 )
 
@@ -39,6 +40,8 @@ type Request struct {
 // Result is what credentials prove.
 type Result struct {
 	*principal.Principal
+	// Token is the token of the request, which was verified. It is empty for keys and users.
+	Token string
 	// Nonce is a new nonce for the client's next DPoP proof (RFC 9449, section 8.2). It is
 	// empty if the client need not be told one.
 	Nonce string
@@ -50,11 +53,27 @@ type Authenticator struct {
 	client  *fetch.Client
 	issuers []*issuer
 	keys    []key
-	cache   cache
+	cache   *recent.Cache[entry]
 	replays *dpop.Replays
 	nonces  *dpop.Nonces // nil if no nonce is asked for
 	asking  singleflight.Group
 	now     func() time.Time
+}
+
+const (
+	// maxRemembered bounds the verified tokens that are remembered.
+	maxRemembered = 20_000
+	// maxRememberedSize bounds these tokens in bytes. Their principals have about as many.
+	maxRememberedSize = 32 << 20
+	// maxAge bounds how long a verified token is remembered.
+	maxAge = 5 * time.Minute
+)
+
+// entry is what is remembered of a verified token.
+type entry struct {
+	principal *principal.Principal
+	issuer    *issuer
+	version   uint64 // of the keys of the issuer
 }
 
 type key struct {
@@ -89,7 +108,11 @@ func (a *Authenticator) Authenticate(ctx context.Context, req Request) (Result, 
 	if refusal != nil {
 		return Result{}, refusal
 	}
-	return a.bound(p, found, req)
+	res, refusal := a.bound(p, found, req)
+	if refusal == nil {
+		res.Token = found.value
+	}
+	return res, refusal
 }
 
 // keyOf returns the principal of a static key, or nil. It compares all keys, in a time that
@@ -110,12 +133,12 @@ func (a *Authenticator) keyOf(value string) (p *principal.Principal) {
 // token returns the principal of a token, whose binding was not checked yet.
 func (a *Authenticator) token(ctx context.Context, raw string, audiences []string) (*principal.Principal, *principal.Refusal) {
 	now := a.now()
-	hash := cacheName(raw, audiences)
-	if e, ok := a.cache.get(hash, now); ok {
+	hash := recent.Of(raw, audiences...)
+	if e, ok := a.cache.Get(hash, now); ok {
 		if e.issuer.unchanged(e.version) {
 			return e.principal, nil
 		}
-		a.cache.drop(hash)
+		a.cache.Drop(hash)
 	}
 	if token.IsJWT(raw) {
 		return a.verify(ctx, raw, hash, audiences)
@@ -131,17 +154,7 @@ func (a *Authenticator) token(ctx context.Context, raw string, audiences []strin
 	return nil, principal.Invalid(principal.MalformedToken)
 }
 
-// cacheName is the name of a token that was accepted for these audiences.
-func cacheName(raw string, audiences []string) name {
-	var most [2 << 10]byte // as long as most of them together
-	all := append(most[:0], raw...)
-	for _, audience := range audiences {
-		all = append(append(all, 0), audience...)
-	}
-	return sha256.Sum256(all)
-}
-
-func (a *Authenticator) verify(ctx context.Context, raw string, hash name, audiences []string) (*principal.Principal, *principal.Refusal) {
+func (a *Authenticator) verify(ctx context.Context, raw string, hash recent.Name, audiences []string) (*principal.Principal, *principal.Refusal) {
 	parsed, refusal := token.Parse(raw)
 	if refusal != nil {
 		return nil, refusal
@@ -159,7 +172,7 @@ func (a *Authenticator) verify(ctx context.Context, raw string, hash name, audie
 			if now, _ := one.keys.Version(); now != version {
 				continue // the keys came or changed meanwhile: which ones were used is not known
 			}
-			a.remember(hash, entry{principal: p, issuer: one, version: version}, maxAge)
+			a.remember(hash, raw, entry{principal: p, issuer: one, version: version}, maxAge)
 			return p, nil
 		}
 	}
@@ -168,7 +181,7 @@ func (a *Authenticator) verify(ctx context.Context, raw string, hash name, audie
 
 // introspect asks about a token, once for all requests that bring it at the same time. The
 // question goes on when one of them ends.
-func (a *Authenticator) introspect(ctx context.Context, one *issuer, raw string, hash name, audiences []string) (*principal.Principal, *principal.Refusal) {
+func (a *Authenticator) introspect(ctx context.Context, one *issuer, raw string, hash recent.Name, audiences []string) (*principal.Principal, *principal.Refusal) {
 	type result struct {
 		principal *principal.Principal
 		refusal   *principal.Refusal
@@ -179,7 +192,7 @@ func (a *Authenticator) introspect(ctx context.Context, one *issuer, raw string,
 		p, refusal := one.introspection.Verify(ctx, raw, one.audiences(audiences), a.now)
 		a.asked(one, refusal)
 		if refusal == nil {
-			a.remember(hash, entry{principal: p, issuer: one}, introspectionAge)
+			a.remember(hash, raw, entry{principal: p, issuer: one}, introspectionAge)
 		}
 		return result{p, refusal}, nil
 	})
@@ -209,12 +222,12 @@ func (a *Authenticator) asked(one *issuer, refusal *principal.Refusal) {
 }
 
 // remember keeps an entry for at most age, and no longer than its token lives.
-func (a *Authenticator) remember(hash name, e entry, age time.Duration) {
-	e.until = a.now().Add(age)
-	if end := e.principal.Expires; !end.IsZero() && end.Add(token.Leeway).Before(e.until) {
-		e.until = end.Add(token.Leeway)
+func (a *Authenticator) remember(hash recent.Name, raw string, e entry, age time.Duration) {
+	until := a.now().Add(age)
+	if end := e.principal.Expires; !end.IsZero() && end.Add(token.Leeway).Before(until) {
+		until = end.Add(token.Leeway)
 	}
-	a.cache.add(hash, e)
+	a.cache.Add(hash, e, until, len(raw))
 }
 
 // bound checks the proof of the key that a token is bound to.

@@ -381,7 +381,7 @@ func TestOpaqueTokens(t *testing.T) {
 	s := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
 	clock := time.Now()
 	a := newAuthenticator(t, credential.Config{
-		Issuers: []credential.Issuer{{Issuer: s.URL, Introspect: &credential.Introspect{ClientID: "edge", ClientSecret: "edge-secret"}}},
+		Issuers: []credential.Issuer{{Issuer: s.URL, Introspect: &credential.Introspect{Credentials: fetch.Credentials{ID: "edge", Secret: "edge-secret"}}}},
 		Now:     func() time.Time { return clock },
 	})
 	alice := map[string]any{"sub": "alice", "scope": "read", "aud": endpoint, "iss": s.URL}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/token"
 )
 
 // The authentication schemes of access tokens, in lower case.
@@ -33,7 +34,7 @@ func (a *Authenticator) find(req Request) (one, *principal.Refusal) {
 		scheme, value = strings.ToLower(scheme), strings.Trim(value, " ")
 		switch scheme {
 		case bearer, dpopS:
-			if !isToken68(value) {
+			if !token.IsToken68(value) {
 				return one{}, malformed(principal.MalformedHeader)
 			}
 			found = one{scheme, value}
@@ -59,20 +60,6 @@ func hasToken(query string) bool {
 		}
 	}
 	return false
-}
-
-// isToken68 reports whether a text is a token68 (RFC 9110, section 11.2), as each access
-// token is.
-func isToken68(text string) bool {
-	body := strings.TrimRight(text, "=")
-	for i := range len(body) {
-		switch c := body[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-._~+/", c) >= 0:
-		default:
-			return false
-		}
-	}
-	return body != ""
 }
 
 func malformed(reason principal.Reason) *principal.Refusal {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -87,16 +88,29 @@ func (c *Client) Get(ctx context.Context, at string) ([]byte, error) {
 	return body, nil
 }
 
-// PostForm posts a form and returns status and body of the answer, whatever its status.
-// authenticate may be nil; it adds the credentials of the endpoint to the request.
-func (c *Client) PostForm(ctx context.Context, at string, form url.Values, authenticate func(*http.Request)) (status int, body []byte, err error) {
+// Credentials authenticate the edge as a client of the issuer (RFC 6749, section 2.3.1).
+type Credentials struct {
+	ID, Secret string
+	// InBody sends them in the form (client_secret_post), in place of HTTP Basic
+	// (client_secret_basic).
+	InBody bool
+}
+
+// PostForm posts a form with the credentials, if there are any, and returns status and body
+// of the answer, whatever its status.
+func (c *Client) PostForm(ctx context.Context, at string, form url.Values, as Credentials) (status int, body []byte, err error) {
+	if as.ID != "" && as.InBody {
+		form = maps.Clone(form)
+		form.Set("client_id", as.ID)
+		form.Set("client_secret", as.Secret)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader(form.Encode()))
 	if err != nil {
 		return 0, nil, fmt.Errorf("asking %s: %w", Safe(at), errors.Unwrap(err))
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if authenticate != nil {
-		authenticate(req)
+	if as.ID != "" && !as.InBody {
+		req.SetBasicAuth(url.QueryEscape(as.ID), url.QueryEscape(as.Secret))
 	}
 	if status, body, err = c.do(req); err != nil {
 		return 0, nil, fmt.Errorf("asking %s: %w", Safe(at), err)

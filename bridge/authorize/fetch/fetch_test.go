@@ -1,6 +1,7 @@
 package fetch_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -63,22 +64,37 @@ func TestAnswersThatAreNotDocuments(t *testing.T) {
 	}
 }
 
+// RFC 6749 section 2.3.1: the credentials are in the header, form-encoded, or in the form, and
+// never in both.
 func TestFormIsPostedWithCredentials(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user, _, _ := r.BasicAuth()
+		_ = r.ParseForm()
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write([]byte(`{"got":"` + user + r.PostFormValue("a") + `"}`))
+		_, _ = w.Write([]byte(r.Header.Get("Authorization") + "|" + r.PostForm.Encode()))
 	}))
 	defer s.Close()
 	c := fetch.New(nil)
 	defer c.Close()
-	status, body, err := c.PostForm(t.Context(), s.URL, url.Values{"a": {"b c"}}, func(r *http.Request) { r.SetBasicAuth("edge ", "x") })
-	if err != nil || status != 400 || string(body) != `{"got":"edge b c"}` {
-		t.Errorf("got %d %s, %v", status, body, err)
+	form := url.Values{"a": {"b c", "d"}}
+	for name, tc := range map[string]struct {
+		as   fetch.Credentials
+		want string
+	}{
+		"none":   {fetch.Credentials{}, "|a=b+c&a=d"},
+		"header": {fetch.Credentials{ID: "edge ", Secret: "x:y"}, "Basic " + base64.StdEncoding.EncodeToString([]byte("edge+:x%3Ay")) + "|a=b+c&a=d"},
+		"body":   {fetch.Credentials{ID: "edge ", Secret: "x:y", InBody: true}, "|a=b+c&a=d&client_id=edge+&client_secret=x%3Ay"},
+	} {
+		status, body, err := c.PostForm(t.Context(), s.URL, form, tc.as)
+		if err != nil || status != 400 || string(body) != tc.want {
+			t.Errorf("%s: got %d %s, %v; want %s", name, status, body, err, tc.want)
+		}
+	}
+	if len(form) != 1 {
+		t.Errorf("the form of the caller has %v", form)
 	}
 	s.Close()
-	if _, _, err := c.PostForm(t.Context(), s.URL+"/?secret=1", nil, nil); err == nil || strings.Contains(err.Error(), "secret") {
+	if _, _, err := c.PostForm(t.Context(), s.URL+"/?secret=1", nil, fetch.Credentials{}); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -30,9 +30,8 @@ type Endpoint struct {
 	URL func(context.Context) (string, error)
 	// Issuer is the issuer of the tokens. An answer that names another is refused.
 	Issuer string
-	// ClientID and ClientSecret authenticate the edge, with HTTP Basic in the form of
-	// RFC 6749, section 2.3.1.
-	ClientID, ClientSecret string
+	// Credentials are those of the edge.
+	Credentials fetch.Credentials
 
 	client *fetch.Client
 	slots  chan struct{}
@@ -70,11 +69,7 @@ func (e *Endpoint) ask(ctx context.Context, raw string) (token.Claims, error) {
 		return token.Claims{}, err
 	}
 	form := url.Values{"token": {raw}, "token_type_hint": {"access_token"}}
-	status, body, err := e.client.PostForm(ctx, at, form, func(req *http.Request) {
-		if e.ClientID != "" {
-			req.SetBasicAuth(url.QueryEscape(e.ClientID), url.QueryEscape(e.ClientSecret))
-		}
-	})
+	status, body, err := e.client.PostForm(ctx, at, form, e.Credentials)
 	if err != nil {
 		return token.Claims{}, err
 	}

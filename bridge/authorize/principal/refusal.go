@@ -41,6 +41,11 @@ const (
 	// Unavailable: the issuer could not be asked. 503 with Retry-After, and no challenge: a
 	// login would not help.
 	Unavailable Code = "unavailable"
+	// Forbidden: the issuer gives the holder of the token none for the MCP server. 403, and no
+	// challenge: a login would not help.
+	Forbidden Code = "forbidden"
+	// IssuerFault: the issuer refuses the edge itself, or its answer cannot be used. 502.
+	IssuerFault Code = "issuer_fault"
 )
 
 // Reason is the check that failed. The set is closed: it is a label of metrics.
@@ -84,6 +89,9 @@ const (
 	ProofNonce        Reason = "proof_nonce"
 	IssuerUnreachable Reason = "issuer_unreachable"
 	TooBusy           Reason = "too_busy"
+	NotExchanged      Reason = "not_exchanged"
+	ExchangeDenied    Reason = "exchange_denied"
+	ExchangeFailed    Reason = "exchange_failed"
 )
 
 var texts = map[Reason]string{
@@ -123,6 +131,9 @@ var texts = map[Reason]string{
 	ProofNonce:        "the DPoP proof needs a fresh nonce",
 	IssuerUnreachable: "the authorization server could not be asked",
 	TooBusy:           "too many tokens are being checked",
+	NotExchanged:      "the authorization server does not exchange this token",
+	ExchangeDenied:    "the authorization server gives this user no token for the MCP server",
+	ExchangeFailed:    "the token could not be exchanged for one for the MCP server",
 }
 
 // Text returns the reason as a sentence without a full stop, for `error_description`.

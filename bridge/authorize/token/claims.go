@@ -29,22 +29,32 @@ type Claims struct {
 // overflow. It is in the year 2970.
 const maxTime = 1_000 * 365 * 24 * 3600
 
-// ParseClaims parses a JSON object. A member that is there twice, at any depth, is an error, and
-// so is one of the known members that has another type.
-func ParseClaims(doc []byte) (Claims, error) {
+// Members parses a JSON object, with each number as a json.Number. A member that is there twice,
+// at any depth, is an error, and so is a number that some readers refuse.
+func Members(doc []byte) (map[string]any, error) {
 	// go-jose's decoder refuses a name that is there twice, which encoding/json does not.
 	d := strict.NewDecoder(bytes.NewReader(doc))
 	d.SetNumberType(strict.UnmarshalJSONNumber)
 	var decoded any
 	if err := d.Decode(&decoded); err != nil {
-		return Claims{}, errors.New("it is not JSON, or has a member twice")
+		return nil, errors.New("it is not JSON, or has a member twice")
 	}
 	all, ok := decoded.(map[string]any)
 	if _, err := d.Token(); !ok || err != io.EOF {
-		return Claims{}, errors.New("it is not a JSON object")
+		return nil, errors.New("it is not a JSON object")
 	}
 	if !plainNumbers(all) {
-		return Claims{}, errors.New("it has a number that is too large")
+		return nil, errors.New("it has a number that is too large")
+	}
+	return all, nil
+}
+
+// ParseClaims parses claims as [Members] does. One of the known members that has another type is
+// an error.
+func ParseClaims(doc []byte) (Claims, error) {
+	all, err := Members(doc)
+	if err != nil {
+		return Claims{}, err
 	}
 	c := Claims{All: all}
 	var fits [5]bool

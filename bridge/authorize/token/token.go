@@ -42,6 +42,20 @@ func IsJWT(raw string) bool {
 	return strings.HasPrefix(raw, "ey") && strings.Count(raw, ".") == 2
 }
 
+// IsToken68 reports whether a text is a token68 (RFC 9110, section 11.2), as each access
+// token is.
+func IsToken68(text string) bool {
+	body := strings.TrimRight(text, "=")
+	for i := range len(body) {
+		switch c := body[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-._~+/", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return body != ""
+}
+
 // Parse parses a token, and refuses what no access token has, whatever its issuer.
 func Parse(raw string) (*Parsed, *principal.Refusal) {
 	if len(raw) > MaxLength {
