@@ -3,13 +3,18 @@ package lists
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
 
-// maxItems bounds the items of one list.
-const maxItems = 100_000
+const (
+	// maxItems bounds the items of one list.
+	maxItems = 100_000
+	// maxLikely bounds the items that room is made for when the first one was read.
+	maxLikely = 2000
+)
 
 // scan is what one pass over a message of the server finds.
 type scan struct {
@@ -128,7 +133,7 @@ func (s *scan) readMember(c *message.Cursor, name []byte) {
 		l, f := &lists[i], &s.lists[i]
 		if string(name) == l.items {
 			if c.Next() == '[' {
-				readList(c, l, f)
+				readList(c, s.raw, l, f)
 			} else {
 				c.Skip()
 			}
@@ -145,7 +150,7 @@ func (s *scan) readMember(c *message.Cursor, name []byte) {
 }
 
 // readList reads the items of a list.
-func readList(c *message.Cursor, l *list, f *found) {
+func readList(c *message.Cursor, text []byte, l *list, f *found) {
 	f.isArray, f.at.Start = true, c.At()
 	c.Enter()
 	for c.Element() {
@@ -173,6 +178,10 @@ func readList(c *message.Cursor, l *list, f *found) {
 			continue
 		}
 		it.name.End = len(f.names)
+		if f.items == nil { // the others may be as long as the first
+			likely := min((len(text)-it.at.Start)/(it.at.End-it.at.Start+1)+1, maxLikely)
+			f.items, f.names = make([]item, 0, likely), slices.Grow(f.names, likely*(it.name.End+1))
+		}
 		f.items = append(f.items, it)
 	}
 	f.at.End = c.At()
