@@ -2,9 +2,10 @@ package mcpauthbridge_test
 
 import (
 	"fmt"
-	"net/http"
+	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
@@ -18,9 +19,23 @@ func TestCleanupAfterHalfAProvision(t *testing.T) {
 		return fmt.Sprintf("{\n\tadmin %s\n\tauto_https off\n}\nhttp://%s {\n\tbind 127.0.0.1\n\tmcp_auth_bridge 127.0.0.1:9 {\n\t\t%s\n\t}\n}", testcaddy.Addr(admin), testcaddy.Addr(port), option)
 	}
 	in := testcaddy.Run(t, site(""))
-	known := func() bool {
-		got := mcptest.Do(t, mcptest.NewClient(t), mcptest.NewRequest(t, http.MethodGet, "http://"+testcaddy.Addr(admin)+"/reverse_proxy/upstreams", ""))
-		return strings.Contains(got.Body, "127.0.0.1:9")
+	known := func() (found bool) {
+		// A load begins another admin server, while the one before may still take a
+		// connection that it closes.
+		mcptest.Poll(t, time.Minute, func() string {
+			res, err := mcptest.HTTPClient(t).Get("http://" + testcaddy.Addr(admin) + "/reverse_proxy/upstreams")
+			if err != nil {
+				return err.Error()
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			if err != nil {
+				return err.Error()
+			}
+			found = strings.Contains(string(body), "127.0.0.1:9")
+			return ""
+		})
+		return found
 	}
 	if !known() {
 		t.Fatal("the host is not known")
