@@ -431,13 +431,7 @@ func (l *load) flood(ctx context.Context, n int) {
 			token, want = l.forger.UnknownKey(k), http.StatusUnauthorized
 		}
 		s.Header = http.Header{"Authorization": {"Bearer " + token}}
-		settled := l.site.Settled()
 		a, err := s.Ask(ctx, http.MethodPost, `{"jsonrpc":"2.0","id":"1","method":"ping"}`)
-		if err == nil && a.Status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "" && settled < l.site.Begun() {
-			// The configuration was replaced while it fetched the keys.
-			l.Count("tokens that could not be checked around a reload: the client is asked to try again")
-			continue
-		}
 		if err != nil || a.Status != want {
 			l.Fail("token", "got %d %.200s %v, want %d", a.Status, a.Body, err, want)
 			return

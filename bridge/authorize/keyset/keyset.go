@@ -50,18 +50,17 @@ func (e *UnavailableError) Unwrap() error { return e.Cause }
 type Set struct {
 	load   func(context.Context) ([]byte, error)
 	report func(error)
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
 
 	mu       sync.Mutex
 	keys     []jose.JSONWebKey
-	version  uint64    // of keys
-	loaded   time.Time // start of the last fetch that succeeded; zero if there is none
-	tried    time.Time // start of the last fetch
-	failed   error     // of the last fetch
-	fetching chan struct{}
+	version  uint64             // of keys
+	loaded   time.Time          // start of the last fetch that succeeded; zero if there is none
+	tried    time.Time          // start of the last fetch
+	failed   error              // of the last fetch
+	fetching chan struct{}      // closed when the fetch in progress ends; nil if there is none
+	cancel   context.CancelFunc // of the fetch in progress
+	waiting  int                // calls of Find that wait for it
 	closed   bool
-	done     sync.WaitGroup
 }
 
 // New returns the set of the keys in the JWK set (RFC 7517, section 5) that load returns.
@@ -71,18 +70,31 @@ func New(load func(context.Context) ([]byte, error), report func(error)) *Set {
 	if report == nil {
 		report = func(error) {}
 	}
-	s := &Set{load: load, report: report}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	return s
+	return &Set{load: load, report: report}
 }
 
-// Close ends a fetch that is in progress, and waits for its end.
+// Close ends a fetch that no call of Find waits for, and waits for its end. Requests may still
+// be under way when a configuration is replaced. They get their keys: a fetch goes on while one
+// of them waits for it, and Find may start another. Nothing is reported any longer.
 func (s *Set) Close() {
 	s.mu.Lock()
 	s.closed = true
+	ended := s.endIdle()
 	s.mu.Unlock()
+	if ended != nil {
+		<-ended
+	}
+}
+
+// endIdle ends the fetch in progress if the set is closed and no call of Find waits. It
+// returns a channel that is closed when it has ended; nil if there is nothing to wait for.
+// s.mu is held.
+func (s *Set) endIdle() <-chan struct{} {
+	if !s.closed || s.waiting > 0 || s.fetching == nil {
+		return nil
+	}
 	s.cancel()
-	s.done.Wait()
+	return s.fetching
 }
 
 // Find returns the keys that a token with this algorithm and key id may be signed with, at
@@ -97,9 +109,21 @@ func (s *Set) Find(ctx context.Context, alg, kid string) ([]jose.JSONWebKey, err
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			err = ctx.Err()
+		}
+		s.left()
+		if err != nil {
+			return nil, err
 		}
 	}
+}
+
+// left says that a call of Find waits no longer.
+func (s *Set) left() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting--
+	s.endIdle()
 }
 
 // Version returns a number that changes with the keys, so that what was verified with other
@@ -110,14 +134,14 @@ func (s *Set) Version() (version uint64, ok bool) {
 	defer s.mu.Unlock()
 	now := time.Now()
 	age := now.Sub(s.loaded)
-	if age >= refreshAfter {
+	if age >= refreshAfter && !s.closed {
 		s.fetch(now)
 	}
 	return s.version, !s.loaded.IsZero() && age < staleAfter
 }
 
 // look returns the keys that are known. If a fetch has to end first it returns a channel
-// that is closed then. asked reports whether the caller has waited for a fetch already.
+// that is closed then, and [Set.left] has to follow. asked reports whether the caller has waited for a fetch already.
 func (s *Set) look(alg, kid string, asked bool) (found []jose.JSONWebKey, wait <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,12 +154,13 @@ func (s *Set) look(alg, kid string, asked bool) (found []jose.JSONWebKey, wait <
 	fresh := known && age < staleAfter
 	switch {
 	case len(found) > 0 && fresh:
-		if age >= refreshAfter {
+		if age >= refreshAfter && !s.closed {
 			s.fetch(now)
 		}
 		return found, nil, nil
 	case !asked:
 		if done := s.fetch(now); done != nil {
+			s.waiting++
 			return nil, done, nil
 		}
 	}
@@ -144,8 +169,6 @@ func (s *Set) look(alg, kid string, asked bool) (found []jose.JSONWebKey, wait <
 		return found, nil, nil // the issuer cannot be asked at present
 	case s.failed != nil:
 		return nil, nil, &UnavailableError{Cause: s.failed, RetryAfter: max(time.Second, betweenFetches-now.Sub(s.tried))}
-	case s.closed:
-		return nil, nil, &UnavailableError{Cause: context.Canceled, RetryAfter: time.Second}
 	}
 	return nil, nil, ErrUnknownKey
 }
@@ -157,15 +180,19 @@ func (s *Set) fetch(now time.Time) <-chan struct{} {
 	if s.fetching != nil {
 		return s.fetching
 	}
-	if s.closed || !s.tried.IsZero() && now.Sub(s.tried) < betweenFetches {
+	if !s.tried.IsZero() && now.Sub(s.tried) < betweenFetches {
 		return nil
 	}
 	s.tried = now
 	done := make(chan struct{})
+	var ctx context.Context
+	ctx, s.cancel = context.WithCancel(context.Background())
+	cancel := s.cancel
 	s.fetching = done
-	s.done.Go(func() {
+	go func() {
 		defer close(done)
-		keys, err := s.read()
+		defer cancel()
+		keys, err := s.read(ctx)
 		s.mu.Lock()
 		changed := err != nil || s.failed != nil
 		s.failed = err
@@ -183,12 +210,12 @@ func (s *Set) fetch(now time.Time) <-chan struct{} {
 		s.mu.Lock()
 		s.fetching = nil
 		s.mu.Unlock()
-	})
+	}()
 	return done
 }
 
-func (s *Set) read() ([]jose.JSONWebKey, error) {
-	doc, err := s.load(s.ctx)
+func (s *Set) read(ctx context.Context) ([]jose.JSONWebKey, error) {
+	doc, err := s.load(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -193,22 +193,71 @@ func TestOneFetchForAllWhoWait(t *testing.T) {
 	})
 }
 
-// A set that is closed leaves no fetch behind: synctest fails if a goroutine is left.
+// E1: Close ends a fetch that no request waits for, and waits for its end.
 func TestCloseEndsAFetch(t *testing.T) {
-	src := &source{wait: time.Hour}
+	src := &source{doc: issuertest.Set(t, issuertest.NewKey(t, jose.EdDSA, "one"))}
 	synctest.Test(t, func(t *testing.T) {
 		s := keyset.New(src.load, func(err error) { t.Errorf("reported %v", err) })
-		result := make(chan error)
-		go func() { _, err := s.Find(t.Context(), "ES256", "one"); result <- err }()
-		synctest.Wait()
-		s.Close()
-		if err := <-result; !isAway(err) {
-			t.Errorf("got %v", err)
+		if err := find(t, s, "EdDSA", "one"); err != nil {
+			t.Fatal(err)
 		}
-		if err := find(t, s, "ES256", "one"); !isAway(err) {
-			t.Errorf("afterwards: got %v", err)
+		src.wait = time.Hour
+		time.Sleep(6 * time.Minute)
+		if _, ok := s.Version(); !ok {
+			t.Error("the keys do not count after six minutes")
+		}
+		synctest.Wait()
+		if src.asked != 2 {
+			t.Fatalf("asked %d times, want 2", src.asked)
+		}
+		started := time.Now()
+		s.Close()
+		if took := time.Since(started); took > 0 {
+			t.Errorf("Close took %s", took)
+		}
+		if _, ok := s.Version(); !ok || src.asked != 2 {
+			t.Errorf("after Close: the keys count: %v; asked %d times", ok, src.asked)
 		}
 	})
+}
+
+// E1: a reload closes the set of the configuration before, and requests to that one may still
+// be under way. They get their keys, and the fetch ends with the last of them.
+func TestRequestsUnderWayGetTheirKeysAfterClose(t *testing.T) {
+	src := &source{doc: issuertest.Set(t, issuertest.NewKey(t, jose.EdDSA, "one")), wait: time.Second}
+	synctest.Test(t, func(t *testing.T) {
+		s := keyset.New(src.load, nil)
+		result := make(chan error)
+		go func() { _, err := s.Find(t.Context(), "EdDSA", "one"); result <- err }()
+		synctest.Wait()
+		s.Close()
+		if err := <-result; err != nil {
+			t.Errorf("a request that waited: %v", err)
+		}
+		fresh := keyset.New(src.load, nil)
+		fresh.Close()
+		if err := find(t, fresh, "EdDSA", "one"); err != nil {
+			t.Errorf("a request that came to the set at last: %v", err)
+		}
+		src.wait = time.Hour
+		left := keyset.New(src.load, nil)
+		gone, leave := context.WithCancel(t.Context())
+		go func() { _, err := left.Find(gone, "EdDSA", "one"); result <- err }()
+		synctest.Wait()
+		left.Close()
+		leave()
+		if err := <-result; !errors.Is(err, context.Canceled) {
+			t.Errorf("a request whose client leaves: %v", err)
+		}
+		started := time.Now()
+		synctest.Wait() // the fetch has ended, or the test would end with it an hour later
+		if took := time.Since(started); took > 0 {
+			t.Errorf("the fetch of no request took %s", took)
+		}
+	})
+	if src.asked != 3 {
+		t.Errorf("asked %d times, want 3", src.asked)
+	}
 }
 
 // E1: `use`, `key_ops`, `alg` and the type of a key are honoured, and a key that cannot be
