@@ -23,7 +23,7 @@ func TestCommandRefusals(t *testing.T) {
 		{"sessions x", "use --endpoint"},
 		{"end", "`caddy mcp sessions` lists them"},
 		{"tools", "needs the URL of an MCP server, as in `caddy mcp tools https://mcp.example.com/mcp`"},
-		{"tools mcp.example.com", "must begin with https:// or http://"},
+		{"tools ftp://mcp.example.com", "must begin with https:// or http://"},
 		{"tools http://user:hush@localhost/mcp", "use --header"},
 		{"tools http://localhost/mcp --timeout 0s", "must be positive, such as 30s"},
 		{"tools http://localhost/mcp -H x", `is not of the form "Name: value"`},
