@@ -223,7 +223,9 @@ var seedURLs = []string{
 }
 
 // A5: a URL that is changed is the upstream's, the public host's or a local
-// one, and becomes the endpoint's own well-known URL; no other is changed.
+// one, and becomes the endpoint's own well-known URL, with the query of a
+// well-known URL of the upstream, which is part of the resource (RFC 9728
+// section 3.1); no other is changed.
 func FuzzMapChallengeURL(f *testing.F) {
 	for _, tc := range challengeCases {
 		f.Add(tc.in, tc.sent, tc.known)
@@ -231,6 +233,7 @@ func FuzzMapChallengeURL(f *testing.F) {
 	for _, raw := range seedURLs {
 		f.Add(raw, "sent.example", false)
 	}
+	f.Add("/.well-known/oauth-protected-resource?0", "0", false)
 	stores := map[bool]*Store{false: mustNew(f, tcpUpstream), true: mustNew(f, tcpUpstream.withKnown(true))}
 	f.Fuzz(func(t *testing.T, raw, sent string, known bool) {
 		got, changed := stores[known].MapChallengeURL(raw, public, sent, nil)
@@ -240,8 +243,8 @@ func FuzzMapChallengeURL(f *testing.F) {
 			}
 			return
 		}
-		if got != ownURL || raw == ownURL {
-			t.Fatalf("%q became %q; want %q", raw, got, ownURL)
+		if want := ownURL + queryOfWellKnown(raw); got != ownURL && got != want || raw == ownURL {
+			t.Fatalf("%q became %q; want %q", raw, got, want)
 		}
 		if strings.HasPrefix(raw, "/") {
 			base, err := url.Parse("https://mcp.example.com/")
@@ -270,6 +273,20 @@ func FuzzMapChallengeURL(f *testing.F) {
 			t.Fatalf("%q was changed while no metadata is known", raw)
 		}
 	})
+}
+
+// queryOfWellKnown returns the query of a well-known URL of tcpUpstream, with its question
+// mark; an empty text for other URLs.
+func queryOfWellKnown(raw string) string {
+	raw, _, _ = strings.Cut(raw, "#")
+	if !strings.HasPrefix(raw, "/") {
+		raw = origin.AfterAuthority(raw)
+	}
+	path, query, found := strings.Cut(raw, "?")
+	if path = strings.TrimSuffix(path, "/"); !found || path != WellKnownPath && path != WellKnownPath+"/mcp" {
+		return ""
+	}
+	return "?" + query
 }
 
 // C3: a resource that is taken for the upstream's names a host and port of its
