@@ -3,11 +3,8 @@ package issuers
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
@@ -17,36 +14,18 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
-// internalMCP is the MCP server behind the edge, as the authorization server knows it.
-const internalMCP = "https://files.internal/mcp"
-
 // goOIDC is an authorization server made with github.com/luikyv/go-oidc. It issues tokens for
 // the resource that clients name, registers clients, and logs everyone in as alice.
 type goOIDC struct {
-	*httptest.Server
+	*server
 	provider *provider.Provider
-
-	mu        sync.Mutex
-	keys      []jose.JSONWebKey
-	down      bool
-	exchanges int
 }
 
 // startGoOIDC starts the server. at is the URL of the endpoint.
 func startGoOIDC(t *testing.T, at string, options goidc.TokenOptions, keys ...jose.JSONWebKey) *goOIDC {
 	t.Helper()
-	s := &goOIDC{keys: keys}
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		down := s.down
-		s.mu.Unlock()
-		if down {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		s.provider.Handler().ServeHTTP(w, r)
-	}))
-	t.Cleanup(s.Close)
+	s := new(goOIDC)
+	s.server = newServer(t, func(w http.ResponseWriter, r *http.Request) { s.provider.Handler().ServeHTTP(w, r) }, keys...)
 	scopes := []goidc.Scope{goidc.ScopeOpenID, goidc.NewScope("mcp:read"), goidc.NewScope("mcp:admin")}
 	var ids []string
 	for _, scope := range scopes {
@@ -62,7 +41,7 @@ func startGoOIDC(t *testing.T, at string, options goidc.TokenOptions, keys ...jo
 	s.provider, err = provider.New(
 		provider.Config{
 			Issuer: s.URL, IDTokenAlgs: []goidc.SignatureAlgorithm{goidc.SignatureAlgorithm(keys[0].Algorithm)},
-			JWKS: func(context.Context) (goidc.JSONWebKeySet, error) { return s.keySet() },
+			JWKS: func(context.Context) (goidc.JSONWebKeySet, error) { return s.set() },
 		},
 		provider.WithScopes(scopes...),
 		provider.WithNoneAuthn(), provider.WithSecretBasicAuthn(), provider.WithSecretPostAuthn(),
@@ -91,9 +70,7 @@ func startGoOIDC(t *testing.T, at string, options goidc.TokenOptions, keys ...jo
 
 // exchange accepts the tokens that this server has issued.
 func (s *goOIDC) exchange(ctx context.Context, r goidc.TokenExchangeRequest) (goidc.TokenExchangeResult, error) {
-	s.mu.Lock()
-	s.exchanges++
-	s.mu.Unlock()
+	s.exchanges.Add(1)
 	info, grant, err := s.provider.Introspect(ctx, r.SubjectToken)
 	if err != nil || !info.IsActive {
 		return goidc.TokenExchangeResult{}, goidc.WrapError(goidc.ErrorCodeInvalidRequest, "the subject token is not valid", err)
@@ -104,32 +81,13 @@ func (s *goOIDC) exchange(ctx context.Context, r goidc.TokenExchangeRequest) (go
 	return goidc.TokenExchangeResult{Subject: grant.Subject}, nil
 }
 
-func (s *goOIDC) keySet() (set goidc.JSONWebKeySet, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	raw, err := json.Marshal(jose.JSONWebKeySet{Keys: s.keys})
+// set returns the keys as the library wants them.
+func (s *goOIDC) set() (set goidc.JSONWebKeySet, err error) {
+	raw, err := json.Marshal(jose.JSONWebKeySet{Keys: s.keySet()})
 	if err == nil {
 		err = json.Unmarshal(raw, &set)
 	}
 	return set, err
-}
-
-func (s *goOIDC) setKeys(keys ...jose.JSONWebKey) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys = keys
-}
-
-// public returns the keys as resource servers see them.
-func (s *goOIDC) public() []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var set jose.JSONWebKeySet
-	for _, key := range s.keys {
-		set.Keys = append(set.Keys, key.Public())
-	}
-	raw, _ := json.Marshal(set)
-	return raw
 }
 
 // token makes a token as the server issues it.
@@ -141,13 +99,6 @@ func (s *goOIDC) token(t *testing.T, subject, scope string, resources ...string)
 	}
 	return raw
 }
-
-// rules are options of authorize for an issuer; more are others.
-func rules(issuer, ofIssuer, more string) string {
-	return fmt.Sprintf("issuer %s {\n%s\n}\nscope mcp:read\ntools admin {\nscope mcp:admin\n}\n%s", issuer, ofIssuer, more)
-}
-
-const introspection = "introspect {\nclient_id caddy\nclient_secret caddy-secret\nauth_method client_secret_post\n}"
 
 // The client of the Go SDK logs in at a program behind the edge by metadata, registration and
 // PKCE, and steps up for one more tool, with tokens of each algorithm and with opaque ones.
@@ -162,25 +113,11 @@ func TestGoOIDCLogin(t *testing.T) {
 			port := testcaddy.FreePort(t)
 			options, ofIssuer := goidc.NewJWTTokenOptions(goidc.SignatureAlgorithm(tc.alg), 300), ""
 			if tc.opaque {
-				options, ofIssuer = goidc.NewOpaqueTokenOptions(300), introspection
+				options, ofIssuer = goidc.NewOpaqueTokenOptions(300), introspect(secretPost)
 			}
 			s := startGoOIDC(t, endpoint(port), options, newKey(t, tc.alg, "one"))
 			runProgram(t, port, rules(s.URL, ofIssuer, ""))
-			l := new(login)
-			session, handler := l.connect(t, endpoint(port))
-			if err := call(t, session, "read"); err != nil {
-				t.Errorf("read: %v", err)
-			}
-			before := tokenOf(t, handler)
-			if jwt := strings.Count(before, ".") == 2; jwt == tc.opaque {
-				t.Errorf("the token is a JWT: %t", jwt)
-			}
-			if err := call(t, session, "admin"); err != nil {
-				t.Errorf("admin: %v", err)
-			}
-			if len(l.scopes) != 2 || l.scopes[0] != "mcp:read" || !strings.Contains(l.scopes[1], "mcp:admin") {
-				t.Errorf("the client has asked for %q", l.scopes)
-			}
+			checkLogin(t, new(login), port, tc.opaque)
 		})
 	}
 }
@@ -192,11 +129,7 @@ func TestGoOIDCRefusals(t *testing.T) {
 	s := startGoOIDC(t, at, goidc.NewJWTTokenOptions(goidc.RS256, 300), newKey(t, jose.RS256, "one"))
 	runProgram(t, port, rules(s.URL, "", ""))
 	other := startGoOIDC(t, at, goidc.NewJWTTokenOptions(goidc.RS256, 300), newKey(t, jose.RS256, "one"))
-	for name, tc := range map[string]struct {
-		token     string
-		status    int
-		challenge string
-	}{
+	checkAnswers(t, at, map[string]answer{
 		"accepted":          {s.token(t, "alice", "mcp:read", at), 200, ""},
 		"without":           {"", 401, `Bearer scope="mcp:read"`},
 		"another audience":  {s.token(t, "alice", "mcp:read", internalMCP), 401, "another audience"},
@@ -204,12 +137,7 @@ func TestGoOIDCRefusals(t *testing.T) {
 		"too little scope":  {s.token(t, "alice", "openid", at), 403, `error="insufficient_scope"`},
 		"another issuer":    {other.token(t, "alice", "mcp:read", at), 401, "another issuer"},
 		"changed signature": {strings.TrimRight(s.token(t, "alice", "mcp:read", at), "=") + "AAAA", 401, "invalid_token"},
-	} {
-		status, challenge := begin(t, at, tc.token)
-		if status != tc.status || !strings.Contains(challenge, tc.challenge) {
-			t.Errorf("%s: got %d %s", name, status, challenge)
-		}
-	}
+	})
 }
 
 // A server that is away is 503, and tokens of an old and of a new key are accepted.
@@ -220,16 +148,10 @@ func TestGoOIDCRotation(t *testing.T) {
 	s := startGoOIDC(t, at, goidc.NewJWTTokenOptions(goidc.ES256, 300), one)
 	runProgram(t, port, rules(s.URL, "", ""))
 	first := s.token(t, "alice", "mcp:read", at)
-	s.mu.Lock()
-	s.down = true
-	s.mu.Unlock()
-	if status, challenge := begin(t, at, first); status != 503 || challenge != "" {
-		t.Errorf("while the server is away: got %d %s", status, challenge)
-	}
+	s.down.Store(true)
+	checkAway(t, at, first)
 	// Caddy asks again after 10 seconds at most; a new configuration asks at once.
-	s.mu.Lock()
-	s.down = false
-	s.mu.Unlock()
+	s.down.Store(false)
 	port = testcaddy.FreePort(t)
 	s2 := startGoOIDC(t, endpoint(port), goidc.NewJWTTokenOptions(goidc.ES256, 300), two, one)
 	runProgram(t, port, rules(s2.URL, "", ""))
@@ -249,24 +171,8 @@ func TestGoOIDCExchange(t *testing.T) {
 	at := endpoint(port)
 	s := startGoOIDC(t, at, goidc.NewJWTTokenOptions(goidc.ES256, 300), newKey(t, jose.ES256, "one"))
 	g := newGuarded(t, s.public, s.URL, internalMCP)
-	run(t, port, "/mcp "+g.URL+"/mcp {", rules(s.URL, "", exchange(internalMCP, "caddy-secret")))
-	session, handler := new(login).connect(t, at)
-	for range 3 {
-		if err := call(t, session, "read"); err != nil {
-			t.Errorf("read: %v", err)
-		}
-	}
-	if status, challenge := begin(t, at, s.token(t, "mallory", "mcp:read", at)); status != 403 || challenge != "" {
-		t.Errorf("a user who gets no token: got %d %s", status, challenge)
-	}
-	s.mu.Lock()
-	exchanges := s.exchanges
-	s.mu.Unlock()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.tokens) != 1 || g.tokens[tokenOf(t, handler)] || !g.subjects["alice"] || g.refused != 0 || exchanges != 2 {
-		t.Errorf("the server has seen %d tokens of %v, and has refused %d; %d exchanges", len(g.tokens), g.subjects, g.refused, exchanges)
-	}
+	run(t, port, "/mcp "+g.URL+"/mcp {", rules(s.URL, "", exchange("resource", internalMCP, "caddy-secret", secretPost)))
+	checkExchange(t, new(login), at, s.server, g, s.token(t, "mallory", "mcp:read", at))
 }
 
 // A token whose grant was revoked is verified by its signature, but not exchanged: the client
@@ -276,27 +182,12 @@ func TestGoOIDCExchangeOfARevokedToken(t *testing.T) {
 	at := endpoint(port)
 	s := startGoOIDC(t, at, goidc.NewJWTTokenOptions(goidc.ES256, 300), newKey(t, jose.ES256, "one"))
 	g := newGuarded(t, s.public, s.URL, internalMCP)
-	run(t, port, "/mcp "+g.URL+"/mcp {", rules(s.URL, "", exchange(internalMCP, "caddy-secret")))
+	run(t, port, "/mcp "+g.URL+"/mcp {", rules(s.URL, "", exchange("resource", internalMCP, "caddy-secret", secretPost)))
 	token := s.token(t, "alice", "mcp:read", at)
 	if err := s.provider.RevokeToken(t.Context(), token); err != nil {
 		t.Fatal(err)
 	}
-	if status, challenge := begin(t, at, token); status != 401 || !strings.Contains(challenge, `error="invalid_token"`) {
-		t.Errorf("a token that was revoked: got %d %s", status, challenge)
-	}
-	if status, challenge := begin(t, at, s.token(t, "mallory", "mcp:read", at)); status != 403 || challenge != "" {
-		t.Errorf("a user who gets no token: got %d %s", status, challenge)
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.tokens) != 0 {
-		t.Errorf("%d requests have reached the server", len(g.tokens))
-	}
-}
-
-// exchange is the option that exchanges tokens.
-func exchange(resource, secret string) string {
-	return "token exchange {\nresource " + resource + "\nscope mcp:read\nclient_id caddy\nclient_secret " + secret + "\nauth_method client_secret_post\n}"
+	checkRevoked(t, at, g, token, s.token(t, "mallory", "mcp:read", at))
 }
 
 // What is wrong with the configuration is no fault of the client.
@@ -313,7 +204,7 @@ func TestGoOIDCExchangeIsConfiguredWrongly(t *testing.T) {
 			at := endpoint(port)
 			s := startGoOIDC(t, at, goidc.NewJWTTokenOptions(goidc.ES256, 300), newKey(t, jose.ES256, "one"))
 			g := newGuarded(t, s.public, s.URL, internalMCP)
-			run(t, port, "/mcp "+g.URL+"/mcp {", rules(s.URL, "", exchange(tc.resource, tc.secret)))
+			run(t, port, "/mcp "+g.URL+"/mcp {", rules(s.URL, "", exchange("resource", tc.resource, tc.secret, secretPost)))
 			if status, challenge := begin(t, at, s.token(t, "alice", "mcp:read", at)); status != tc.status || challenge != "" {
 				t.Errorf("got %d %s", status, challenge)
 			}

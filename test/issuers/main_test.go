@@ -17,6 +17,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
@@ -101,8 +102,9 @@ func browse(ctx context.Context, at string) (*auth.AuthorizationResult, error) {
 	return nil, errors.New("too many redirects")
 }
 
-// login is a client that registers and logs in.
+// login is a client that logs in. It registers if it has no client id.
 type login struct {
+	id     string
 	mu     sync.Mutex
 	scopes []string // that were asked for, in each login
 }
@@ -125,6 +127,9 @@ func (l *login) newHandler(t *testing.T, c *http.Client) auth.OAuthHandler {
 		DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
 			ClientName: "go-sdk", RedirectURIs: []string{callback}, GrantTypes: []string{"authorization_code"}, ResponseTypes: []string{"code"}, TokenEndpointAuthMethod: "none",
 		}},
+	}
+	if l.id != "" {
+		cfg.DynamicClientRegistrationConfig, cfg.PreregisteredClient = nil, &oauthex.ClientCredentials{ClientID: l.id}
 	}
 	h, err := auth.NewAuthorizationCodeHandler(cfg)
 	if err != nil {
@@ -181,6 +186,187 @@ func begin(t *testing.T, at, token string) (int, string) {
 	}
 	got := mcptest.Do(t, mcptest.NewClient(t), r)
 	return got.Status, strings.Join(got.Header["Www-Authenticate"], "\n")
+}
+
+// callAs begins a session with a token and calls a tool in it.
+func callAs(t *testing.T, at, token, tool string) (int, string) {
+	t.Helper()
+	c := mcptest.NewClient(t)
+	got := mcptest.Do(t, c, mcptest.NewRequest(t, http.MethodPost, at, mcptest.Initialize, "Authorization", "Bearer "+token))
+	if got.Status != http.StatusOK {
+		t.Fatalf("initialize: got %d %s", got.Status, got.Body)
+	}
+	got = mcptest.Do(t, c, mcptest.NewRequest(t, http.MethodPost, at, `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"`+tool+`","arguments":{}}}`,
+		"Authorization", "Bearer "+token, "Mcp-Session-Id", got.Header.Get("Mcp-Session-Id")))
+	return got.Status, strings.Join(got.Header["Www-Authenticate"], "\n")
+}
+
+// answer is what the edge answers to a token.
+type answer struct {
+	token     string
+	status    int
+	challenge string // a part of it
+}
+
+func checkAnswers(t *testing.T, at string, answers map[string]answer) {
+	t.Helper()
+	for name, want := range answers {
+		status, challenge := begin(t, at, want.token)
+		if status != want.status || !strings.Contains(challenge, want.challenge) {
+			t.Errorf("%s: got %d %s", name, status, challenge)
+		}
+	}
+}
+
+// checkAway checks what the edge answers to tokens while the authorization server is away.
+func checkAway(t *testing.T, at string, tokens ...string) {
+	t.Helper()
+	for _, token := range tokens {
+		if status, challenge := begin(t, at, token); status != 503 || challenge != "" {
+			t.Errorf("while the server is away: got %d %s", status, challenge)
+		}
+	}
+}
+
+// checkLogin logs a client in at the program behind a port. It may read; for the other tool it
+// has to step up, and may then call both.
+func checkLogin(t *testing.T, l *login, port int, opaque bool) {
+	t.Helper()
+	at := endpoint(port)
+	session, handler := l.connect(t, at)
+	if err := call(t, session, "read"); err != nil {
+		t.Errorf("read: %v", err)
+	}
+	before := tokenOf(t, handler)
+	if jwt := strings.Count(before, ".") == 2; jwt == opaque {
+		t.Errorf("the token is a JWT: %t", jwt)
+	}
+	if status, challenge := callAs(t, at, before, "read"); status != 200 {
+		t.Errorf("read with the first token: got %d %s", status, challenge)
+	}
+	status, challenge := callAs(t, at, before, "admin")
+	if status != 403 || !strings.Contains(challenge, `error="insufficient_scope"`) || !strings.Contains(challenge, "mcp:admin") {
+		t.Errorf("admin with the first token: got %d %s", status, challenge)
+	}
+	for _, tool := range []string{"admin", "read"} {
+		if err := call(t, session, tool); err != nil {
+			t.Errorf("%s: %v", tool, err)
+		}
+	}
+	if status, challenge := callAs(t, at, tokenOf(t, handler), "admin"); status != 200 {
+		t.Errorf("admin with the second token: got %d %s", status, challenge)
+	}
+	if len(l.scopes) != 2 || l.scopes[0] != "mcp:read" || !strings.Contains(l.scopes[1], "mcp:admin") {
+		t.Errorf("the client has asked for %q", l.scopes)
+	}
+}
+
+// checkExchange logs a client in, and checks that the server behind the edge gets one token, which
+// is not that of the client, and none for another user, whose token is refused.
+func checkExchange(t *testing.T, l *login, at string, s *server, g *guarded, refused string) {
+	t.Helper()
+	session, handler := l.connect(t, at)
+	for range 3 {
+		if err := call(t, session, "read"); err != nil {
+			t.Errorf("read: %v", err)
+		}
+	}
+	if status, challenge := begin(t, at, refused); status != 403 || challenge != "" {
+		t.Errorf("a user who gets no token: got %d %s", status, challenge)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.tokens) != 1 || g.tokens[tokenOf(t, handler)] || !g.subjects["alice"] || g.refused != 0 || s.exchanges.Load() != 2 {
+		t.Errorf("the server has seen %d tokens of %v, and has refused %d; %d exchanges", len(g.tokens), g.subjects, g.refused, s.exchanges.Load())
+	}
+}
+
+// checkRevoked checks that a token that was revoked is not exchanged, and neither is that of a
+// user who gets no token.
+func checkRevoked(t *testing.T, at string, g *guarded, revoked, refused string) {
+	t.Helper()
+	if status, challenge := begin(t, at, revoked); status != 401 || !strings.Contains(challenge, `error="invalid_token"`) {
+		t.Errorf("a token that was revoked: got %d %s", status, challenge)
+	}
+	if status, challenge := begin(t, at, refused); status != 403 || challenge != "" {
+		t.Errorf("a user who gets no token: got %d %s", status, challenge)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.tokens) != 0 {
+		t.Errorf("%d requests have reached the server", len(g.tokens))
+	}
+}
+
+// internalMCP is the MCP server behind the edge, as the authorization server knows it.
+const internalMCP = "https://files.internal/mcp"
+
+// rules are options of authorize for an issuer; more are others.
+func rules(issuer, ofIssuer, more string) string {
+	return fmt.Sprintf("issuer %s {\n%s\n}\nscope mcp:read\ntools admin {\nscope mcp:admin\n}\n%s", issuer, ofIssuer, more)
+}
+
+// How Caddy authenticates at an authorization server.
+const (
+	secretPost  = "client_secret_post"
+	secretBasic = "client_secret_basic"
+)
+
+// introspect is the option that asks about tokens.
+func introspect(method string) string {
+	return "introspect {\nclient_id caddy\nclient_secret caddy-secret\nauth_method " + method + "\n}"
+}
+
+// exchange is the option that exchanges tokens for a target, which is a resource or an audience.
+func exchange(kind, target, secret, method string) string {
+	return "token exchange {\n" + kind + " " + target + "\nscope mcp:read\nclient_id caddy\nclient_secret " + secret + "\nauth_method " + method + "\n}"
+}
+
+// server is an authorization server of a test, whatever library it is made with.
+type server struct {
+	*httptest.Server
+	down      atomic.Bool // every answer is 503
+	exchanges atomic.Int32
+
+	mu   sync.Mutex
+	keys []jose.JSONWebKey // the first signs
+}
+
+// newServer starts a server.
+func newServer(t *testing.T, handle http.HandlerFunc, keys ...jose.JSONWebKey) *server {
+	t.Helper()
+	s := &server{keys: keys}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.down.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		handle(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *server) keySet() []jose.JSONWebKey {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keys
+}
+
+func (s *server) setKeys(keys ...jose.JSONWebKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = keys
+}
+
+// public returns the keys as resource servers see them.
+func (s *server) public() []byte {
+	var set jose.JSONWebKeySet
+	for _, key := range s.keySet() {
+		set.Keys = append(set.Keys, key.Public())
+	}
+	raw, _ := json.Marshal(set)
+	return raw
 }
 
 // newKey makes a key.
