@@ -349,6 +349,7 @@ func FuzzNamed(f *testing.F) {
 		f.Add(raw, "a=b")
 		f.Add("/x", raw)
 	}
+	f.Add("/"+strings.Repeat("x", maxQuery), "")
 	f.Fuzz(func(t *testing.T, raw, query string) {
 		u := &fakeUpstream{answers: answers{}}
 		s, _ := newStore(t, u, sealed(t, "one"))
@@ -365,8 +366,14 @@ func FuzzNamed(f *testing.F) {
 			t.Fatalf("%q is mapped to %q", raw, mapped)
 		}
 		_, q, _ := strings.Cut(mapped, "?")
-		if UsableQuery(q) == "" && q != "" {
-			t.Errorf("%q has a query that is none", mapped)
+		// A token may be longer than the query of an MCP URL, but has no other characters.
+		for part := range slices.Chunk([]byte(q), maxQuery) {
+			if UsableQuery(string(part)) == "" {
+				t.Errorf("%q has a query that is none", mapped)
+			}
+		}
+		if len(q) > len(documentParameter)+2*maxNamed {
+			t.Errorf("a query of %d bytes for a document at %q", len(q), raw)
 		}
 		s.lookup(t.Context(), s.asked(public, q))
 		for _, req := range u.received() {
