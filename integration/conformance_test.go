@@ -65,6 +65,11 @@ func runScenarios(t *testing.T, arguments ...string) verdicts {
 	cmd.Dir = integration.NeedNode(t)
 	cmd.WaitDelay = time.Second
 	said, err := cmd.CombinedOutput() // a check that fails is an error as well
+	t.Cleanup(func() {
+		if t.Failed() { // what the suite and its clients have printed says why
+			t.Logf("%s", said)
+		}
+	})
 	got := make(verdicts)
 	if err := fs.WalkDir(os.DirFS(out), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.Name() != "checks.json" {
