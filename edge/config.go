@@ -127,7 +127,7 @@ const (
 
 // tellsWho reports whether the MCP server is told who asks.
 func (c *Config) tellsWho() bool {
-	return len(c.Identity) > 0 || c.Token != "" && c.Token != strip
+	return len(c.Identity) > 0 || c.GivesToken()
 }
 
 // GivesToken reports whether the MCP server gets a token.

@@ -92,12 +92,18 @@ func (e *Edge) refused(r *http.Request, status int, refusal *principal.Refusal) 
 	}
 }
 
-// rejected reports a request of a principal that is refused before the rules decide, or after.
-func (e *Edge) rejected(r *http.Request, a *Admission, check Check, status int, reason string) {
+// denial returns the denial of a request of a principal, with its first operation.
+func (e *Edge) denial(a *Admission, check Check, status int, reason string) Denial {
 	d := Denial{Status: status, Check: check, Reason: reason, Subject: a.Principal.ID(e.qualified), Client: a.Principal.ClientID}
 	if ops := a.Request.Operations; len(ops) > 0 {
 		d.Method, d.Name = shorten(ops[0].Method), shownName(ops[0].Method, ops[0].FirstName())
 	}
+	return d
+}
+
+// rejected reports a request of a principal that is refused before the rules decide, or after.
+func (e *Edge) rejected(r *http.Request, a *Admission, check Check, status int, reason string) {
+	d := e.denial(a, check, status, reason)
 	e.deny(d)
 	if c := e.logger.Check(zapcore.InfoLevel, "request is refused"); c != nil {
 		c.Write(zap.String("user", d.Subject), zap.String("client", d.Client), zap.String("method", d.Method), zap.String("name", d.Name),

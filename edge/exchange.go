@@ -49,13 +49,8 @@ var adviceForExchange = map[principal.Code]string{
 
 // notExchanged reports a request whose token is accepted, but not exchanged.
 func (e *Edge) notExchanged(r *http.Request, status int, refusal *principal.Refusal, a *Admission) {
-	d := Denial{
-		Status: status, Check: CheckExchange, Code: refusal.Code, Reason: string(refusal.Reason), Cause: refusal.Cause,
-		Subject: a.Principal.ID(e.qualified), Client: a.Principal.ClientID, Held: a.Principal.Scopes,
-	}
-	if ops := a.Request.Operations; len(ops) > 0 {
-		d.Method, d.Name = shorten(ops[0].Method), shownName(ops[0].Method, ops[0].FirstName())
-	}
+	d := e.denial(a, CheckExchange, status, string(refusal.Reason))
+	d.Code, d.Cause, d.Held = refusal.Code, refusal.Cause, a.Principal.Scopes
 	if r.Context().Err() == nil { // otherwise nobody gets the answer
 		e.deny(d)
 	}

@@ -82,6 +82,7 @@ type entry struct {
 	// token is the new token. It is empty if there is none, because of refusal, or because the
 	// MCP server has refused the last one.
 	token   string
+	sum     [sha256.Size]byte // of token
 	refusal *principal.Refusal
 	// dropped is when the MCP server has last refused a token; zero if it never has.
 	dropped time.Time
@@ -144,7 +145,7 @@ func (x *Exchanger) Token(ctx context.Context, p *principal.Principal, raw strin
 	if e.refusal != nil {
 		return "", Issued{}, e.refusal
 	}
-	return e.token, Issued{name, sha256.Sum256([]byte(e.token))}, nil
+	return e.token, Issued{name, e.sum}, nil
 }
 
 // known returns a token or a refusal that is remembered.
@@ -158,7 +159,7 @@ func (x *Exchanger) known(name recent.Name) (entry, bool) {
 func (x *Exchanger) Refused(i Issued) {
 	now := x.cfg.Now()
 	e, ok := x.cache.Get(i.of, now)
-	if !ok || sha256.Sum256([]byte(e.token)) != i.sum || !e.dropped.IsZero() && now.Sub(e.dropped) < betweenDrops {
+	if !ok || e.token == "" || e.sum != i.sum || !e.dropped.IsZero() && now.Sub(e.dropped) < betweenDrops {
 		return
 	}
 	x.cache.Add(i.of, entry{dropped: now}, now.Add(betweenDrops), 0)
@@ -176,7 +177,7 @@ func (x *Exchanger) exchange(ctx context.Context, p *principal.Principal, raw st
 	}
 	got, refusal := x.ask(ctx, p.Issuer, raw)
 	x.asked(p.Issuer, refusal)
-	e := entry{token: got.token, refusal: refusal, dropped: before.dropped}
+	e := entry{token: got.token, sum: sha256.Sum256([]byte(got.token)), refusal: refusal, dropped: before.dropped}
 	switch {
 	case refusal == nil:
 		until := begun.Add(got.age())
