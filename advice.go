@@ -98,8 +98,8 @@ func logMetadata(h *Handler, e metadata.Event) {
 // bridgeLine serves the authorization server of an MCP server at the public URL.
 const bridgeLine = "authorization_server bridge"
 
-// lineFor returns the line of the Caddyfile that fixes the cause of an event. It is empty if no
-// single line does.
+// lineFor returns the line to add to the Caddyfile that fixes what an event is about, or an empty
+// text if one line is not enough.
 func lineFor(h *Handler, e metadata.Event) string {
 	switch e.Kind {
 	case metadata.OwnAuthorizationServer, metadata.ServerNotRelayed:

@@ -54,9 +54,6 @@ func h2cServer(t *testing.T, h http.Handler) string {
 // each with a challenge of its own, and each client gets its own.
 func TestTenThousandChallenges(t *testing.T) {
 	n := 10_000
-	if testing.Short() {
-		n = 500
-	}
 	gate := newBarrier(n)
 	up := h2cServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("X-Id")

@@ -75,9 +75,6 @@ func abruptUpstream(t *testing.T) string {
 func answersEarly(t *testing.T, url string) {
 	t.Helper()
 	n := 80
-	if testing.Short() {
-		n = 40
-	}
 	for _, size := range []int{300, 100 << 10, 300 << 10, 4 << 20} {
 		for _, chunked := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d_chunked_%v", size, chunked), func(t *testing.T) {

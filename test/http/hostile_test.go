@@ -34,9 +34,6 @@ func TestForgedHostsAndOrigins(t *testing.T) {
 	base := "http://" + testcaddy.Addr(port)
 	c := mcptest.NewClient(t)
 	n := 3000
-	if testing.Short() {
-		n = 300
-	}
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)

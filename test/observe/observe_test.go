@@ -133,9 +133,6 @@ func metricsOf(t *testing.T, c *http.Client, admin string) map[string]float64 {
 // begins the counts of the load anew, and keeps the others.
 func TestMixedLoad(t *testing.T) {
 	n := 10_000
-	if testing.Short() {
-		n = 1200
-	}
 	up := httptest.NewServer(http.HandlerFunc(mcptest.ServeMixed))
 	t.Cleanup(up.Close)
 	port, admin := testcaddy.FreePort(t), testcaddy.Addr(testcaddy.FreePort(t))

@@ -224,9 +224,6 @@ func TestManySessionsOfProgramsLeaveNothing(t *testing.T) {
 	c := mcptest.NewClient(t)
 	begin := func() mcptest.Answer { return mcptest.Do(t, c, mcptest.NewRequest(t, "POST", url, mcptest.Initialize)) }
 	rounds := 20
-	if testing.Short() {
-		rounds = 3
-	}
 	for range rounds {
 		var ids []string
 		for range 3 {

@@ -274,9 +274,6 @@ func FuzzDecide(f *testing.F) {
 func TestDecideAgainstPlainEvaluation(t *testing.T) {
 	chance := rand.New(rand.NewPCG(1, 2))
 	count := 3000
-	if testing.Short() {
-		count = 300
-	}
 	allowed := 0
 	for range count {
 		data := make([]byte, 300)
