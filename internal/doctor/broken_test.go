@@ -298,6 +298,10 @@ var setups = []setup{
 	{"server down behind a proxy", func(s *site) { s.answer = answers(502, "text/plain", "") }, nil, report.Broken, "endpoint.upstream", "502", "server: look into its log"},
 	{"host refused", func(s *site) { s.answer = answers(403, "text/plain", "Forbidden: invalid Host header") }, nil, report.Broken, "endpoint.host", "refuses the host name", "Caddyfile: add `header_up Host {upstream_hostport}"},
 	{"host refused with 421", func(s *site) { s.answer = answers(421, "text/plain", "Invalid Host header") }, nil, report.Broken, "endpoint.host", "refuses the host name (421)", "server: add mcp.example.com to its allowed hosts"},
+	{"too many requests", func(s *site) { s.answer = odd(429, http.Header{"Retry-After": {"30"}, "Server": {"nginx"}}, "") }, nil, report.Broken, "connect.passes", "initialize gets 429 Too Many Requests from nginx: there were too many requests, and a rate limit refuses more (Retry-After: 30)", "command line: try again after the time in Retry-After"},
+	{"header too long", func(s *site) {
+		s.answer = answers(431, "text/plain", "431 Request Header Fields Too Large")
+	}, nil, report.Broken, "connect.passes", "initialize gets 431 Request Header Fields Too Large: the header fields of the request are too long", "command line: send less: fewer or shorter fields (`--header`), a shorter token\nCaddyfile: if Caddy answers: raise `max_header_size`"},
 	{"SSE buffered", func(s *site) { s.answer = stalls("text/event-stream") }, short, report.Broken, "endpoint.stream", "no event arrives in time", "network: turn off response buffering"},
 	{"HTTP+SSE buffered", func(s *site) {
 		s.answer = func(w http.ResponseWriter, r *http.Request) {

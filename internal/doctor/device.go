@@ -31,6 +31,7 @@ func (f *flow) askDevice(ctx context.Context) {
 	switch {
 	case a.Err != nil:
 		f.Warn(s, "device.answer", "the device authorization endpoint does not respond: %s", a.Error)
+	case f.Obstructed(s, report.Warn, "the device authorization", a):
 	case !a.OK() && probe.TextOf(document, "error") != "":
 		f.Pass(s, "device.answer", "the device flow is not enabled for this client%s", f.OAuthError(a))
 	case !a.OK():

@@ -133,7 +133,7 @@ func (e *endpoint) judgeFirst(ctx context.Context, s *report.Step, a *probe.Answ
 		e.Pass(s, "endpoint.status", "401: login is required")
 	case a.OK():
 		e.judgeWelcome(s, a)
-	case a.Status == http.StatusNotFound || a.Status == http.StatusMethodNotAllowed:
+	case a.Status == http.StatusNotFound, a.Status == http.StatusMethodNotAllowed, a.Status == http.StatusGone:
 		e.judgeAbsent(ctx, s, a)
 	default:
 		e.judgeError(ctx, s, a)
@@ -192,7 +192,7 @@ func (e *endpoint) excerpt(a *probe.Answer, r probe.Reply) string {
 	return e.Secrets.Show(strings.TrimSpace(string(a.Body)), probe.ExcerptSize)
 }
 
-// judgeAbsent handles 404 and 405. A server of HTTP+SSE accepts no POST here, so it tries
+// judgeAbsent handles 404, 405 and 410. A server of HTTP+SSE accepts no POST here, so it tries
 // that transport before it reports that the path is wrong.
 func (e *endpoint) judgeAbsent(ctx context.Context, s *report.Step, a *probe.Answer) {
 	_, reply := a.Reply()
@@ -207,7 +207,7 @@ func (e *endpoint) judgeAbsent(ctx context.Context, s *report.Step, a *probe.Ans
 		e.Fail(s, "endpoint.path", "there is no MCP endpoint at this path: POST gets 405, and GET is not an event stream")
 		return
 	}
-	e.Fail(s, "endpoint.path", "there is no MCP endpoint at this path (404)")
+	e.Fail(s, "endpoint.path", "there is no MCP endpoint at this path (%d)", a.Status)
 }
 
 // judgeError checks an answer with any other status.
@@ -218,6 +218,8 @@ func (e *endpoint) judgeError(ctx context.Context, s *report.Step, a *probe.Answ
 	case a.Header.Get("WWW-Authenticate") != "":
 		e.refused = a
 		e.Fail(s, "endpoint.status", "WWW-Authenticate comes with status %d instead of 401, so clients ignore it", a.Status)
+	case e.Obstructed(s, report.Fail, "initialize", a):
+		e.Unusable = true
 	case a.Status == http.StatusMisdirectedRequest, a.Status == http.StatusForbidden && !a.IsHTML() && hostRefusal.MatchString(said):
 		e.Unusable = true
 		e.Fail(s, "endpoint.host", "the server refuses the host name (%d): %s", a.Status, e.excerpt(a, r))
@@ -245,7 +247,11 @@ func (e *endpoint) judgeError(ctx context.Context, s *report.Step, a *probe.Answ
 	case a.Status == http.StatusBadRequest && e.useEventStream(ctx, s):
 	default:
 		e.Unusable = true
-		e.Fail(s, "endpoint.answer", "initialize is refused with %d: %s", a.Status, e.excerpt(a, r))
+		seen := report.Facts{}
+		if !isReply {
+			seen[rules.Wordless] = "yes"
+		}
+		e.NoteWith(s, report.Fail, "endpoint.answer", seen, "initialize is refused with %d: %s", a.Status, report.OrWord(e.excerpt(a, r), "no body"))
 	}
 }
 
@@ -256,6 +262,9 @@ func (e *endpoint) sendDiscover(ctx context.Context, s *report.Step) {
 	switch {
 	case a.Err != nil && (e.opened || e.refused != nil):
 		e.Warn(s, "discover.agrees", "server/discover gets no response: %s", a.Error)
+	case (e.opened || e.refused != nil) && e.Obstructed(s, report.Warn, "server/discover", a):
+	case e.Obstructed(s, report.Fail, "server/discover", a):
+		e.Unusable = true
 	case a.Status == http.StatusUnauthorized:
 		if e.refused == nil {
 			e.refused = a

@@ -29,10 +29,11 @@ func (e *endpoint) judgePlainToTLS(s *report.Step, a *probe.Answer) {
 }
 
 // The texts of mcp_auth_bridge for a stdio server that does not run or is starting, and for
-// too many sessions.
+// too many sessions, and for a server that redirects in a circle.
 var (
 	programEnded    = regexp.MustCompile(`^the server could not be started|ended soon after its start|^the server has ended`)
 	programStarts   = regexp.MustCompile(`^the server is still starting`)
+	redirects       = regexp.MustCompile(`^the server redirects to the URL that it was asked for`)
 	tooManySessions = regexp.MustCompile(`^too many sessions`)
 )
 
@@ -54,8 +55,14 @@ func (e *endpoint) judgeGateway(s *report.Step, a *probe.Answer, r probe.Reply) 
 		return
 	case known && tooManySessions.MatchString(r.Error.Message):
 		seen[rules.Full] = "yes"
+	case known && redirects.MatchString(r.Error.Message):
+		seen[rules.Circle] = "yes"
+		e.NoteWith(s, report.Fail, "endpoint.upstream", seen, "the server redirects in a circle (%d)%s", a.Status, said)
+		return
 	case a.Header.Get("Via") != "": // a proxy passed it on
-		seen[rules.Relayed] = "yes"
+		if seen[rules.Relayed] = "yes"; a.Whole && len(a.Body) == 0 {
+			seen[rules.Empty] = "yes"
+		}
 		e.NoteWith(s, report.Fail, "endpoint.upstream", seen, "the server behind the proxy answers %d%s", a.Status, said)
 		return
 	default:

@@ -10,6 +10,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/probe"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/record"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/report"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/rules"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/schema"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/urls"
 )
@@ -159,6 +160,8 @@ func (i *issuerStage) findIssuer(ctx context.Context, s *report.Step, raw string
 			rule = "issuer.found"
 		}
 		i.Fail(s, rule, "the authorization server does not respond: %s %s", i.Secrets.Text(urls.WithoutQuery(first.At)), first.Why)
+	case first != nil && first.Rule == rules.Passes:
+		i.NoteWith(s, report.Fail, first.Rule, first.Facts, "the metadata of the authorization server, %s, %s", i.Secrets.Text(urls.WithoutQuery(first.At)), first.Why)
 	case first != nil:
 		i.Fail(s, "issuer.found", "the authorization server has no metadata: %s %s", i.Secrets.Text(urls.WithoutQuery(first.At)), first.Why)
 	}
@@ -171,7 +174,11 @@ func (i *issuerStage) judgeSkippedIssuer(s *report.Step, first *record.Fetched) 
 	if first == nil || first.Status/100 == 4 || first.Status/100 == 3 {
 		return
 	}
-	i.Fail(s, "issuer.found", "%s %s; clients stop there", i.Secrets.Text(urls.WithoutQuery(first.At)), first.Why)
+	rule := "issuer.found"
+	if first.Rule == rules.Passes {
+		rule = first.Rule
+	}
+	i.NoteWith(s, report.Fail, rule, first.Facts, "%s %s; clients stop there", i.Secrets.Text(urls.WithoutQuery(first.At)), first.Why)
 }
 
 // judgeMismatch records a document with another issuer.
@@ -301,6 +308,7 @@ func (i *issuerStage) callEndpoints(ctx context.Context, s *report.Step) {
 	switch {
 	case a.Err != nil:
 		i.Fail(s, "login.token", "the token endpoint does not respond: %s", a.Error)
+	case i.Obstructed(s, i.PageLevel(), "the request of a page to the token endpoint", a):
 	case !a.Browser.Allowed:
 		i.Note(s, i.PageLevel(), "token.browser", "pages at %s cannot read the token endpoint's response: %s", i.Page, a.Browser.Why)
 	default:
@@ -314,6 +322,9 @@ func (i *issuerStage) callEndpoints(ctx context.Context, s *report.Step) {
 	pre.Set("Access-Control-Request-Method", http.MethodPost)
 	pre.Set("Access-Control-Request-Headers", "content-type")
 	a = i.Send(ctx, s, probe.Request{Name: "registration, preflight", Method: http.MethodOptions, URL: i.doc.register, Header: pre, Origin: i.Page, HeaderOnly: true})
+	if i.Obstructed(s, i.PageLevel(), "the preflight of a page at the registration endpoint", a) {
+		return
+	}
 	if a.Err != nil || !a.OK() || probe.WhyUnreadable(i.Page, a.Header) != "" || len(probe.RefusedFields(a.Header, []string{"content-type"})) > 0 {
 		i.Note(s, i.PageLevel(), "registration.browser", "pages at %s may not register", i.Page)
 		return

@@ -174,6 +174,9 @@ func (f *flow) register(ctx context.Context) bool {
 			f.Fail(f.s, "login.registers", "the registration endpoint does not respond: %s", a.Error)
 			return false
 		}
+		if f.Obstructed(f.s, report.Fail, "the registration", a) {
+			return false
+		}
 		f.NoteWith(f.s, report.Fail, "login.registers", seen, "the registration is refused (%s)%s", report.StatusText(a.Status), f.OAuthError(a))
 		f.JudgeErrorForm(f.s, a)
 		return false
@@ -321,6 +324,9 @@ func (f *flow) exchange(ctx context.Context, code string) {
 	}
 	if a.Err != nil {
 		f.Fail(f.s, "login.token", "the token endpoint does not respond: %s", a.Error)
+		return
+	}
+	if f.Obstructed(f.s, report.Fail, "the exchange of the code", a) {
 		return
 	}
 	if !a.OK() || t.refused {

@@ -138,6 +138,8 @@ func (c *reach) preflightAllows(s *report.Step, a *probe.Answer) bool {
 	}
 	why := probe.WhyUnreadable(c.Origin, a.Header)
 	switch {
+	case c.Obstructed(s, c.PageLevel(), "the CORS preflight", a):
+		return false
 	case a.Status == http.StatusForbidden && why != "":
 		return bad("preflight.origin", "%s get 403", c.Pages())
 	case !a.OK() && parseChallenge(a.Header).has("Basic"):

@@ -54,6 +54,7 @@ func (e *endpoint) get(ctx context.Context, s *report.Step) {
 		e.Warn(s, "endpoint.stream", "GET gets no response in time; if it is an event stream, something buffers it")
 	case a.Err != nil:
 		e.Warn(s, "get.answer", "GET gets no response: %s", a.Error)
+	case a.Status != http.StatusNotAcceptable && e.Obstructed(s, report.Warn, "GET", a): // 406 is usual for GET
 	case a.Status == http.StatusUnauthorized && e.refused != nil:
 		e.Pass(s, "get.answer", "401, as POST")
 	case a.Status == http.StatusUnauthorized:

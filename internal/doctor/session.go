@@ -7,6 +7,7 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/probe"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/report"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor/rules"
 )
 
 // sessionTries is how many messages check whether a session is kept. Each has its own
@@ -129,6 +130,7 @@ func (u *sessions) judgeSession(s *report.Step, a *probe.Answer, session string)
 	switch {
 	case a.Err != nil:
 		u.Fail(s, "endpoint.answer", "a message after initialize gets no response: %s", a.Error)
+	case u.Obstructed(s, report.Fail, "a message after initialize", a), u.unserved(s, "a message after initialize", a):
 	case u.tokenRefused(s, a):
 	case a.Status == http.StatusUnauthorized:
 		u.refused, u.opened = a, false
@@ -139,17 +141,36 @@ func (u *sessions) judgeSession(s *report.Step, a *probe.Answer, session string)
 	case a.Status == http.StatusBadRequest && session == "" && strings.Contains(strings.ToLower(string(a.Body)), "session"):
 		u.Fail(s, "session.crosses", "the server requires a session id (400), but its response to initialize had none")
 	case !a.OK():
-		u.Fail(s, "endpoint.answer", "a message after initialize gets %d: %s", a.Status, a.Excerpt)
+		seen := report.Facts{}
+		if _, ok := a.Reply(); !ok {
+			seen[rules.Wordless] = "yes"
+		}
+		u.NoteWith(s, report.Fail, "endpoint.answer", seen, "a message after initialize gets %d: %s", a.Status, report.OrWord(a.Excerpt, "no body"))
 	default:
 		return true
 	}
 	return false
 }
 
+// unserved reports whether a proxy, or the server, has answered that it serves no requests
+// now, and records that.
+func (u *sessions) unserved(s *report.Step, what string, a *probe.Answer) bool {
+	switch a.Status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	default:
+		return false
+	}
+	r, _ := a.Reply()
+	u.Fail(s, "endpoint.upstream", "%s gets %s: %s", what, report.StatusText(a.Status), report.OrWord(u.excerpt(a, r), "no body"))
+	return true
+}
+
 // judgeList checks the answer to tools/list, and reports whether the server answers.
 func (u *sessions) judgeList(s *report.Step, a *probe.Answer) bool {
 	r, ok := a.Reply()
 	switch {
+	case u.Obstructed(s, report.Fail, "tools/list", a):
+	case u.unserved(s, "tools/list", a):
 	case u.tokenRefused(s, a):
 	case a.Status == http.StatusUnauthorized:
 		u.refused, u.opened = a, false

@@ -31,6 +31,8 @@ func (u *sessions) useToken(ctx context.Context, s *report.Step) {
 	})
 	reply, ok := a.Reply()
 	switch {
+	case u.Obstructed(s, report.Fail, "initialize with the token", a), u.unserved(s, "initialize with the token", a):
+		return
 	case u.tokenRefused(s, a):
 		return
 	case a.Err != nil:
@@ -155,6 +157,7 @@ func (u *sessions) callTool(ctx context.Context, s *report.Step, credentials htt
 	r, isReply := a.Reply()
 	needed, insufficient := scopesNeeded(a)
 	switch {
+	case u.Obstructed(s, report.Fail, "the call of tool "+tool, a), u.unserved(s, "the call of tool "+tool, a):
 	case insufficient && needed == "":
 		u.Fail(s, "token.stepup", "tool %s needs more scopes (403), but the challenge does not say which: clients cannot log in for them", tool)
 	case insufficient && u.login.steppedUp:

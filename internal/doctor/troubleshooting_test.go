@@ -57,6 +57,7 @@ var symptoms = map[string]string{
 	`Inspector says "Error Connecting"`:                          "",
 	"502 or 504":                                                 "server down behind a proxy",
 	`421 or "Invalid Host header"`:                               "host refused with 421",
+	"429, 431 or 413":                                            "too many requests",
 	"404 or 405 at the URL":                                      "endpoint path wrong, 405",
 	"307, and the token is gone":                                 "redirect to another host",
 	"Mcp-Session-Id missing":                                     "session id lost",

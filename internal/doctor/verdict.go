@@ -85,7 +85,7 @@ func (w *walk) effect(v *report.Verdict) string {
 	switch {
 	case w.Lost:
 		return "Clients cannot connect"
-	case v.Finding.AboutPages():
+	case v.Finding.AboutPages(), v.Step == stepPreflight:
 		return "Browser clients stop"
 	}
 	switch v.Step {

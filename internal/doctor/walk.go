@@ -140,7 +140,7 @@ func (w *walk) run(ctx context.Context) {
 		case w.Lost:
 			s.Why = "cannot connect"
 		case w.Unusable:
-			s.Why = "there is no MCP server"
+			s.Why = "clients cannot use this URL"
 		case ctx.Err() != nil && late:
 			s.Why = "the time limit is over"
 		case ctx.Err() != nil:

@@ -63,6 +63,7 @@ func (r *Recorder) JudgeLeft(s *report.Step, f Fetched, rule string) {
 // read parses the answer, or sets Rule and Why.
 func (f *Fetched) read(r *Recorder) {
 	a := f.Answer
+	obstacle, obstructed := r.obstacleOf(a)
 	switch {
 	case a.Slow:
 		f.Rule, f.Why = "metadata.time", "gets no response in time"
@@ -70,6 +71,11 @@ func (f *Fetched) read(r *Recorder) {
 		f.Rule, f.Why = "metadata.reached", "gets no response ("+a.Error+")"
 	case a.Redirect():
 		f.Rule, f.Why = "metadata.redirect", "redirects to "+r.Secrets.Link(a.Header.Get("Location"))
+	case obstructed:
+		f.Rule = rules.Passes
+		f.Why, f.Facts = r.obstacle(a, obstacle)
+		f.Why = "gets " + f.Why
+		return
 	case a.Status == http.StatusUnauthorized:
 		f.Rule, f.Why = "metadata.found", "requires login itself ("+report.StatusText(a.Status)+")"
 	case !a.OK():

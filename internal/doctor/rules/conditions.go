@@ -29,6 +29,8 @@ const (
 	Website     = "website"     // the answer is an HTML page
 	Gateway     = "gateway"     // a proxy answers in place of the server
 	Relayed     = "relayed"     // Caddy passed the answer of the server on
+	Empty       = "empty"       // the answer has no body
+	Wordless    = "wordless"    // the answer has no JSON-RPC message
 	Program     = "program"     // a stdio server does not run
 	Starting    = "starting"    // a stdio server is starting
 	Full        = "full"        // there are too many sessions
@@ -74,6 +76,9 @@ var (
 	isUnchecked     = is(Unchecked)
 	isPlain         = is(Plain)
 	isRelayed       = is(Relayed)
+	isEmpty         = is(Empty)
+	isWordless      = is(Wordless)
+	isCircle        = is(Circle)
 	isWebsite       = is(Website)
 	isGateway       = is(Gateway)
 	isProgram       = is(Program)

@@ -32,6 +32,8 @@ var connection = []Rule{
 		{inCaddyfile, "name the site {host} without http://; Caddy then gets a certificate", always},
 	}},
 
+	passes,
+
 	{"preflight.answered", "browser clients cannot connect (CORS preflight fails)", fetchCORS + ", preflight", []Remedy{
 		{inCaddyfile, "exclude preflights from the site's `basic_auth` with the matcher `not method OPTIONS`", byBasic},
 		{inCaddyfile, "exclude preflights from `basic_auth` or `forward_auth` with the matcher `not method OPTIONS`", both(bridged, both(guarded, not(byBasic)))},

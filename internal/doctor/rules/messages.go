@@ -47,8 +47,10 @@ var messages = []Rule{
 		{inCaddyfile, "start the server, or correct its address after `mcp_auth_bridge`; `caddy mcp status` and Caddy's log have the reason", both(bridged, isGateway)},
 		{inCaddyfile, "start the server, or correct its address after `reverse_proxy`; Caddy's log has the reason", both(both(bare, behindCaddy), isGateway)},
 		{onNetwork, "start the server, or correct its address in the proxy", both(both(bare, not(behindCaddy)), isGateway)},
-		{inCaddyfile, "if the block has `challenge replace`: a 401 of the server becomes this 502", both(bridged, isRelayed)},
-		{atServer, "look into its log", not(either(isProgram, either(isStarting, isFull)))},
+		{inCaddyfile, "if the block has `challenge replace`: a 401 of the server becomes this 502", both(bridged, both(isRelayed, isEmpty))},
+		{inCaddyfile, "write https:// before the upstream if the server insists on it, or the path that it serves in `upstream_path`; `caddy mcp status` has the line", isCircle},
+		{atServer, "have it trust X-Forwarded-Proto, or correct its redirect", isCircle},
+		{atServer, "look into its log", not(either(either(isProgram, isCircle), either(isStarting, isFull)))},
 	}},
 	{"endpoint.host", "the server refuses the Host header", mcpHTTP + ", Security & Endpoint", []Remedy{
 		{inCaddyfile, "add `header_up Host {upstream_hostport}`", always},
@@ -61,7 +63,8 @@ var messages = []Rule{
 		{atServer, "add {page} to its allowed origins", not(ownRefusal)},
 	}},
 	{"endpoint.answer", "the server's response is not usable", "JSON-RPC 2.0; " + mcpHTTP + ", Sending Messages", []Remedy{
-		{atServer, "answer each request with one JSON-RPC response, as application/json or text/event-stream", always},
+		{atServer, "look into its log, and into those of proxies in front: the message was refused without a JSON-RPC response", isWordless},
+		{atServer, "answer each request with one JSON-RPC response, as application/json or text/event-stream", not(isWordless)},
 	}},
 	{"endpoint.stream", "event streams are held back", mcpHTTP + ", Receiving Messages", []Remedy{
 		{inCaddyfile, "add `flush_interval -1` to `reverse_proxy`, or use `mcp_auth_bridge`; exclude text/event-stream from `encode`", bare},
