@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// maxName bounds the names that are compared, in bytes. A longer one is no slip of the
-// keyboard.
+// maxName bounds the names that are compared, in bytes. A longer name is not a typing error.
 const maxName = 64
 
-// Nearest returns the first of the names that is most like a name, or nothing if none is
-// like it: by its letters, or because each word of the one is a word of the other.
+// Nearest returns the first of the names that is most similar to a name, by its letters, or
+// because each word of one is a word of the other. It returns "" if none is similar.
 func Nearest(name string, among []string) string {
 	name = normal(name)
 	if name == "" || len(name) > maxName {
@@ -29,8 +28,8 @@ func Nearest(name string, among []string) string {
 	return nearest(name, among, 1+len(name)/4)
 }
 
-// nearest returns the first of the names that is least distant from a name; nothing if all
-// are farther than most.
+// nearest returns the first of the names with the least distance to a name. It returns "" if all
+// distances are greater than most.
 func nearest(name string, among []string, most int) (best string) {
 	for _, other := range among {
 		if d := distance(name, normal(other)); d < most || d == most && best == "" {
@@ -81,4 +80,9 @@ func distance(a, b string) int {
 		before, last, now = last, now, before
 	}
 	return last[len(b)]
+}
+
+// WithoutCommas returns the values of a list as they belong in a Caddyfile.
+func WithoutCommas(values []string) string {
+	return strings.Join(strings.FieldsFunc(strings.Join(values, " "), func(r rune) bool { return r == ',' || r == ' ' }), " ")
 }
