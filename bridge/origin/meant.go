@@ -2,12 +2,24 @@ package origin
 
 import "strings"
 
-// MeantURL returns the URL that an operator meant with a text that has no scheme:
-// http for a local host, https for any other. It returns "" if the text has a scheme, or
-// is no URL without one either.
+// MeantURL returns the URL that an operator meant with a text that is none: with http:// in front
+// of a local host, with https:// in front of any other, or with the colon or the slash that is
+// missing behind its scheme. It returns "" if the text has a scheme, or if no URL was meant.
 func MeantURL(s string) string {
 	if strings.Contains(s, "://") || strings.HasPrefix(s, "/") {
 		return ""
+	}
+	for _, scheme := range []string{"https", "http"} {
+		for _, end := range []string{":/", "//"} {
+			rest, ok := strings.CutPrefix(s, scheme+end)
+			if !ok {
+				continue
+			}
+			if meant := scheme + "://" + rest; isURL(meant) {
+				return meant
+			}
+			return ""
+		}
 	}
 	u, err := Parse("https://" + s)
 	switch {
@@ -53,4 +65,9 @@ func MeantHost(s string) string {
 		return name
 	}
 	return host
+}
+
+func isURL(s string) bool {
+	_, err := Parse(s)
+	return err == nil
 }

@@ -2,8 +2,8 @@ package origin
 
 import "strings"
 
-// MapText replaces the origin of each URL in a text for which own returns true. Other text
-// stays. The text may be a URL as a whole, or prose with URLs in it.
+// MapText replaces the origin of each URL in a text for which own returns true. Other text stays.
+// The text may be a single URL, or prose with URLs in it.
 func MapText(text, public string, own func(URL) bool) (string, bool) {
 	var out strings.Builder
 	changed := false

@@ -25,7 +25,7 @@ var (
 var (
 	errEmpty      = errors.New("is empty")
 	errTooLong    = errors.New("is longer than any origin")
-	errNull       = errors.New("names no origin: every sandboxed page and local file sends it")
+	errNull       = errors.New("names no origin: every sandboxed page and local file sends it; remove it")
 	errBadScheme  = errors.New("has no valid scheme")
 	errQuery      = errors.New("an origin has no query or fragment")
 	errNoUserinfo = errors.New("an origin has no user name or password")
