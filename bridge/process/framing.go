@@ -45,8 +45,8 @@ func (f *framing) line(line []byte, isJSON bool) {
 	}
 }
 
-// message returns the field and the beginning of the framed message at the beginning of a
-// text. It returns nil if there is none, and after the first one.
+// message returns the field and the start of the framed message at the start of a text. It returns
+// nil if there is none, and on every call after the first message.
 func (f *framing) message(text []byte) []byte {
 	_, err := message.ParseAll(text[:f.length], message.MaxBatch)
 	text = text[:min(f.length, maxFramed)]

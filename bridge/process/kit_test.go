@@ -51,7 +51,7 @@ func nothingLeft(t testing.TB, before []string) {
 	stacks := make([]byte, 1<<20)
 	for late := time.Now().Add(testTimeout); ; runtime.Gosched() { // one that is done still has to end
 		all := stacks[:runtime.Stack(stacks, true)]
-		if !bytes.Contains(all, []byte("process.(*")) && !bytes.Contains(all, []byte("process.awaitExit")) {
+		if !bytes.Contains(all, []byte("process.(*")) && !bytes.Contains(all, []byte("process.afterExit")) {
 			return
 		}
 		if time.Now().After(late) {

@@ -88,69 +88,63 @@ func groupExists(pid int) bool {
 	return !errors.Is(syscall.Kill(-pid, 0), syscall.ESRCH)
 }
 
-// readBuffers are used while data is being read. A pipe without data holds none.
-var readBuffers = sync.Pool{New: func() any { return new([maxRead]byte) }}
-
-// readAsItComes calls take with what it reads from a pipe, up to its end. The end is no error.
-func readAsItComes(f *os.File, take func(chunk []byte)) error {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	for {
-		var buf *[maxRead]byte
-		var n int
-		var failed error
-		err := conn.Read(func(fd uintptr) bool {
-			buf = readBuffers.Get().(*[maxRead]byte)
-			for {
-				n, failed = syscall.Read(int(fd), buf[:])
-				if !errors.Is(failed, syscall.EINTR) {
-					break
-				}
-			}
-			if errors.Is(failed, syscall.EAGAIN) {
-				readBuffers.Put(buf)
-				return false
-			}
-			return true
-		})
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			take(buf[:n])
-		}
-		readBuffers.Put(buf)
-		if n <= 0 {
-			return failed
-		}
-	}
+// pipe reads one pipe.
+type pipe struct {
+	conn syscall.RawConn
+	try  func(fd uintptr) bool // readOnce
+	wait bool
+	buf  *[maxRead]byte // holds what was read
+	n    int
+	err  error
 }
 
-// readNow reads what is in a pipe. It returns io.EOF when it would have to wait.
-type readNow struct{ f *os.File }
-
-// Read implements io.Reader.
-func (r readNow) Read(p []byte) (n int, err error) {
-	conn, err := r.f.SyscallConn()
-	if err != nil {
+// open returns the descriptor of a pipe. Reads can follow.
+func (p *pipe) open(f *os.File) (fd int, err error) {
+	if p.conn, err = f.SyscallConn(); err != nil {
 		return 0, err
 	}
-	cerr := conn.Read(func(fd uintptr) bool {
-		for {
-			n, err = syscall.Read(int(fd), p)
-			if !errors.Is(err, syscall.EINTR) {
-				return true
-			}
-		}
-	})
-	switch {
-	case cerr != nil:
-		return 0, cerr
-	case err != nil || n <= 0:
-		return 0, io.EOF
-	default:
-		return n, nil
+	p.try = p.readOnce
+	return fd, p.conn.Control(func(n uintptr) { fd = int(n) })
+}
+
+// read returns what is in the pipe. Release has to follow if the error is nil. If nothing is in
+// the pipe it waits, or returns errEmpty.
+func (p *pipe) read(wait bool) (chunk []byte, err error) {
+	p.wait = wait
+	if err := p.conn.Read(p.try); err != nil {
+		return nil, err
 	}
+	switch {
+	case errors.Is(p.err, syscall.EAGAIN):
+		return nil, errEmpty
+	case p.err != nil:
+		p.release()
+		return nil, p.err
+	case p.n <= 0:
+		p.release()
+		return nil, io.EOF
+	}
+	return p.buf[:p.n], nil
+}
+
+// readOnce reads, and returns false if it has to be called again when something is in the pipe.
+func (p *pipe) readOnce(fd uintptr) bool {
+	p.buf = readBuffers.Get().(*[maxRead]byte)
+	for {
+		p.n, p.err = syscall.Read(int(fd), p.buf[:])
+		if !errors.Is(p.err, syscall.EINTR) {
+			break
+		}
+	}
+	if !errors.Is(p.err, syscall.EAGAIN) {
+		return true
+	}
+	p.release()
+	return !p.wait
+}
+
+// release ends the use of what was read.
+func (p *pipe) release() {
+	readBuffers.Put(p.buf)
+	p.buf = nil
 }

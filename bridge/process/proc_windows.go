@@ -3,7 +3,6 @@ package process
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,10 +17,10 @@ var extensions = []string{"", ".exe", ".com"}
 // batchExtensions of programs that are looked up and cannot be run.
 var batchExtensions = []string{".cmd", ".bat"}
 
-// isPath says whether a variable is the PATH.
+// isPath reports whether a variable is the PATH.
 func isPath(name string) bool { return strings.EqualFold(name, "PATH") }
 
-// mayRun says whether anybody may run a file of that mode.
+// mayRun reports whether the mode of a file lets somebody run it.
 func mayRun(fs.FileMode) bool { return true }
 
 // checkProgram refuses what would be run by a shell: batch files, and names
@@ -51,37 +50,41 @@ func sysProcAttr(user *Credential) (*syscall.SysProcAttr, error) {
 // giveAway is for systems where the user can be switched.
 func giveAway([]*os.File, *Credential) {}
 
-// terminateGroup asks a group to end; it says whether that is possible here.
+// terminateGroup asks a group to end. It returns false, because that is not possible here.
 func terminateGroup(int) bool { return false }
 
 // killGroup ends the child.
 func killGroup(proc *os.Process, _ int) { _ = proc.Kill() }
 
-// groupExists says whether a process of a group is left.
+// groupExists reports whether a process of a group is left.
 func groupExists(int) bool { return false }
 
-// readAsItComes hands on what is read from a pipe, to its end, which is no error.
-func readAsItComes(f *os.File, take func(chunk []byte)) error {
-	buf := make([]byte, 4<<10)
-	for {
-		n, err := f.Read(buf)
-		if n > 0 {
-			take(buf[:n])
-		}
-		if n == len(buf) && n < maxRead {
-			buf = make([]byte, 2*n)
-		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
+// pipe reads one pipe.
+type pipe struct {
+	f    *os.File
+	buf  []byte
+	full bool // the last read has filled it
 }
 
-// readNow reads nothing: there is no read deadline that would lead here.
-type readNow struct{ f *os.File }
+// open makes p ready to read. There is no descriptor to wait for.
+func (p *pipe) open(f *os.File) (fd int, err error) {
+	p.f, p.buf = f, make([]byte, 4<<10)
+	return -1, nil
+}
 
-// Read implements io.Reader.
-func (readNow) Read([]byte) (int, error) { return 0, io.EOF }
+// read waits for what comes. Release has to follow if the error is nil.
+func (p *pipe) read(bool) (chunk []byte, err error) {
+	n, err := p.f.Read(p.buf)
+	if n > 0 {
+		err = nil // which is returned again
+	}
+	p.full = n == len(p.buf)
+	return p.buf[:n], err
+}
+
+// release ends the use of what was read. The buffer grows with what comes.
+func (p *pipe) release() {
+	if p.full && len(p.buf) < maxRead {
+		p.buf = make([]byte, 2*len(p.buf))
+	}
+}

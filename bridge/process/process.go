@@ -13,13 +13,6 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
 
-// maxRead is the size of one read, in bytes: that of a pipe on Linux.
-const maxRead = 64 << 10
-
-// maxDrain bounds, in bytes, what is read of a pipe once nobody of the group
-// can write to it any more: the largest pipe of an unprivileged process.
-const maxDrain = 1 << 20
-
 // maxPause is the time between two looks at a group that was killed.
 const maxPause = 50 * time.Millisecond
 
@@ -34,7 +27,9 @@ type Process struct {
 	in     *queue
 	stdout *os.File
 	stderr *os.File // nil if it is discarded
-	frames chan []byte
+	// readers are those of stdout and stderr.
+	readers []*reader
+	frames  chan []byte
 
 	drop     chan struct{} // closed when further frames are dropped
 	dropOnce sync.Once
@@ -73,15 +68,22 @@ func newProcess(cfg Config, proc *os.Process, stdin, stdout, stderr *os.File) *P
 
 // run starts the goroutines of the process.
 func (p *Process) run(ctx context.Context) {
-	p.work.Go(p.readFrames)
+	p.readFrames()
 	if p.stderr != nil {
 		lines := &stderrLines{call: p.cfg.Stderr, spawn: p.work.Go}
-		p.work.Go(func() {
-			readPipe(p.stderr, lines.write)
-			lines.end()
-		})
+		p.read(p.stderr, lines.write, lines.end)
 	}
-	go p.supervise(context.AfterFunc(ctx, p.abandon))
+	forget := context.AfterFunc(ctx, p.abandon)
+	afterExit(p.proc, func(state *os.ProcessState, err error) { p.supervise(state, err, forget) })
+}
+
+// read reads one of the pipes.
+func (p *Process) read(f *os.File, take func(chunk []byte), over func()) {
+	p.work.Add(1)
+	p.readers = append(p.readers, startReading(f, take, func() {
+		defer p.work.Done()
+		over()
+	}))
 }
 
 // Pid returns the id of the child and, on Unix, of its process group. Once
@@ -180,11 +182,11 @@ func (p *Process) begin() {
 	}
 }
 
-// supervise waits until the child has exited, by itself or because it was ended, and releases
-// its resources. No other goroutine waits for (reaps) the child.
-func (p *Process) supervise(forget func() bool) {
+// supervise is called when the child has exited, by itself or because it was ended, and releases
+// its resources. state is nil if the child was not reaped; no other goroutine reaps it.
+func (p *Process) supervise(state *os.ProcessState, err error, forget func() bool) {
 	defer forget()
-	p.state, p.waitErr = awaitExit(p.proc)
+	p.state, p.waitErr = state, err
 	close(p.exited)
 	p.mu.Lock()
 	p.stopped = true // from now on only supervise sends signals
@@ -200,11 +202,8 @@ func (p *Process) supervise(forget func() bool) {
 	p.groupErr = p.awaitGroup()
 	// What is in the pipes is read to its end. If a descendant that left the group still
 	// holds a pipe, there is no wait for more.
-	for _, f := range []*os.File{p.stdout, p.stderr} {
-		if f != nil && f.SetReadDeadline(time.Now()) != nil {
-			late := time.AfterFunc(p.cfg.Grace, func() { _ = f.Close() })
-			defer late.Stop()
-		}
+	for _, r := range p.readers {
+		defer r.expire(p.cfg.Grace)()
 	}
 	p.work.Wait()
 	closeAll([]*os.File{p.stdout, p.stderr})
@@ -265,25 +264,26 @@ func (p *Process) awaitGroup() error {
 // Unended reports whether the last line that the child wrote to its stdout has no line end.
 func (p *Process) Unended() bool { return p.unended.Load() }
 
-// readFrames reads the child's stdout to its end.
+// readFrames begins to read the child's stdout.
 func (p *Process) readFrames() {
 	s := &splitter{max: p.cfg.MaxFrame, frame: p.deliver, invalid: p.cfg.Invalid, lost: p.cfg.Lost, stray: p.cfg.Stray}
-	readPipe(p.stdout, func(chunk []byte) {
+	p.read(p.stdout, func(chunk []byte) {
 		select {
 		case <-p.drop:
 		default:
 			s.write(chunk)
 			p.unended.Store(s.size > 0 || s.skip)
 		}
+	}, func() {
+		s.end()
+		close(p.frames)
+		p.begin() // a server that cannot send any more is ended
 	})
-	s.end()
-	close(p.frames)
-	p.begin() // a server that cannot send any more is ended
 }
 
-// deliver passes a line to the consumer. The error says why the line is not a message. If
-// the consumer of Frames does not receive, deliver waits until Close or, once the child has
-// exited, for Grace.
+// deliver passes a line to the consumer. The error says why the line is not a message. If the
+// consumer of Frames does not receive, deliver blocks until Close or, once the child has exited,
+// for Grace.
 func (p *Process) deliver(frame []byte) error {
 	if p.cfg.Frame != nil {
 		return p.cfg.Frame(frame)
@@ -307,22 +307,4 @@ func (p *Process) deliver(frame []byte) error {
 		p.dropOnce.Do(func() { close(p.drop) })
 	}
 	return nil
-}
-
-// readPipe calls take with what it reads from f, up to the end of the file or until the read
-// deadline. After the deadline it reads what is in the pipe without waiting.
-func readPipe(f *os.File, take func(chunk []byte)) {
-	err := readAsItComes(f, take)
-	if !errors.Is(err, os.ErrDeadlineExceeded) || f.SetReadDeadline(time.Time{}) != nil {
-		return
-	}
-	buf := make([]byte, maxRead)
-	for left := maxDrain; left > 0; {
-		n, err := readNow{f}.Read(buf)
-		if err != nil {
-			return
-		}
-		take(buf[:n])
-		left -= n
-	}
 }

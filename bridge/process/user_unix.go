@@ -34,8 +34,8 @@ func (c *Credential) IsSelf() bool {
 	return int(c.UID) == os.Geteuid() && int(c.GID) == os.Getegid()
 }
 
-// Blocks returns what keeps the user from an absolute path, by the bits of the modes: a
-// directory above it, or the path itself; empty: nothing.
+// Blocks returns what prevents the user from using an absolute path, by the bits of the modes: a
+// directory above it, or the path itself. It returns "" if nothing does.
 func (c *Credential) Blocks(path string) string {
 	if c.UID == 0 {
 		return ""

@@ -8,44 +8,59 @@ import (
 	"strconv"
 	"syscall"
 	"unsafe"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/ready"
 )
 
-// awaitExit waits until a child has exited and does not reap it: its number
-// stays taken until its group is killed.
-func awaitExit(proc *os.Process) (*os.ProcessState, error) {
-	if pollExit(proc.Pid) {
-		return nil, nil
+// afterExit calls f on its own goroutine when a child has exited. The child is not reaped, so that
+// its process number stays taken until its group is killed, and f gets a nil state. If the system
+// cannot do that, the child is reaped and f gets the state.
+func afterExit(proc *os.Process, f func(*os.ProcessState, error)) {
+	if pollExit(proc, f) {
+		return
 	}
-	if _, err := hasExited(proc.Pid, 0); err != nil {
-		return proc.Wait()
-	}
-	return nil, nil
+	go func() {
+		if _, err := hasExited(proc.Pid, 0); err != nil {
+			f(proc.Wait())
+			return
+		}
+		f(nil, nil)
+	}()
 }
 
-// sysPidfdOpen is pidfd_open(2) on all architectures that Go knows but MIPS, where
-// the number is none.
+// sysPidfdOpen is pidfd_open(2) on all architectures of Go except MIPS, where the system has no
+// call with this number.
 const sysPidfdOpen = 434
 
-// pollExit waits for a child's exit with the runtime's poller, which, unlike a
-// system call that waits, takes no thread. It returns false where the system cannot
-// do that (Linux before 5.10).
-func pollExit(pid int) (exited bool) {
-	fd, _, errno := syscall.Syscall(sysPidfdOpen, uintptr(pid), syscall.O_NONBLOCK, 0)
+// pollExit is afterExit without a goroutine, or a thread, that waits. It returns false where the
+// system cannot do that (Linux before 5.3).
+func pollExit(proc *os.Process, f func(*os.ProcessState, error)) bool {
+	pid := proc.Pid
+	fd, _, errno := syscall.Syscall(sysPidfdOpen, uintptr(pid), 0, 0)
 	if errno != 0 {
 		return false
 	}
-	f := os.NewFile(fd, "pidfd")
-	defer func() { _ = f.Close() }()
-	conn, err := f.SyscallConn()
+	var exit *ready.File
+	exit, err := ready.New(int(fd), func() {
+		exited, err := hasExited(pid, syscall.WNOHANG)
+		if !exited && err == nil {
+			exit.Wait()
+			return
+		}
+		exit.Close()
+		_ = syscall.Close(int(fd))
+		if err != nil {
+			f(proc.Wait())
+			return
+		}
+		f(nil, nil)
+	})
 	if err != nil {
+		_ = syscall.Close(int(fd))
 		return false
 	}
-	err = conn.Read(func(uintptr) bool {
-		var failed error
-		exited, failed = hasExited(pid, syscall.WNOHANG)
-		return exited || failed != nil
-	})
-	return exited && err == nil
+	exit.Wait()
+	return true
 }
 
 // hasExited reports whether a child has exited; with the option WNOHANG it does not
@@ -59,15 +74,14 @@ func hasExited(pid int, options uintptr) (bool, error) {
 			syscall.WEXITED|syscall.WNOWAIT|options, 0, 0)
 		switch {
 		case errno == 0:
-			return *signal != 0, nil // si_signo is zero where nothing has happened
+			return *signal != 0, nil // si_signo is zero if no child has exited
 		case !errors.Is(errno, syscall.EINTR):
 			return false, errno
 		}
 	}
 }
 
-// groupLives says whether a process of a group is more than a dead one that
-// nobody reaped.
+// groupLives reports whether a group has a process other than dead ones that nobody has reaped.
 func groupLives(pid int) bool {
 	group := strconv.Itoa(pid)
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")

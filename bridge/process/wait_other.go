@@ -4,12 +4,14 @@ package process
 
 import "os"
 
-// awaitExit waits until a child has exited and reaps it. Elsewhere than on
-// Linux there is no portable way to wait without reaping; that its number is
-// given to another group before this one is killed takes a whole turn of the
-// system's process numbers within microseconds.
-func awaitExit(proc *os.Process) (*os.ProcessState, error) { return proc.Wait() }
+// afterExit calls f on its own goroutine when a child has exited, and reaps the child, because
+// only Linux is known to wait without reaping. Another group could get the child's number before
+// this group is killed. For that the system would have to use up all process numbers within
+// microseconds.
+func afterExit(proc *os.Process, f func(*os.ProcessState, error)) {
+	go func() { f(proc.Wait()) }()
+}
 
-// groupLives says whether a process of a group is more than a dead one that
-// nobody reaped; here that is not looked for.
+// groupLives reports whether a group has a process other than dead ones that nobody has reaped.
+// This system cannot tell.
 func groupLives(int) bool { return true }

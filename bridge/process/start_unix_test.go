@@ -1,3 +1,5 @@
+//go:build unix
+
 package process
 
 import (
@@ -5,7 +7,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -28,9 +29,6 @@ func TestAChildHasTheConfiguredEnvironment(t *testing.T) {
 		{name: "last counts", env: []string{"A=1", "B=2", "A=3"}, want: []string{"B=2", "A=3"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if runtime.GOOS == "windows" {
-				t.Skip("Windows adds SYSTEMROOT")
-			}
 			cfg := child("describe", "$HOME", "a b", "*", "")
 			cfg.Env, cfg.Dir = tt.env, tt.dir
 			d := describe(t, cfg)
@@ -66,9 +64,6 @@ func describe(t *testing.T, cfg Config) (d description) {
 }
 
 func TestAStartFailsWithAReason(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("paths, modes and texts are those of Unix")
-	}
 	before := descriptors()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
