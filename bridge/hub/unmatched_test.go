@@ -74,6 +74,8 @@ func TestLineThatMayBeAnAnswerIsLeftToTime(t *testing.T) {
 		"the id of an older request":        `{"jsonrpc":"2.0","id":"i","result":"of whom?"}`,
 		"no id":                             `{"jsonrpc":"2.0","result":"of whom?"}`,
 		"a log that quotes its answer":      `DEBUG {"jsonrpc":"2.0","id":7,"result":"of whom?"}`,
+		"an answer in its request":          `{"jsonrpc":"2.0","id":7,"method":"x","params":{"a":"` + strings.Repeat("x", 5000) + `"},"result":"of whom?"}`,
+		"an error in its request":           `{"method":"x","error":{"code":1,"message":"of whom?"},"id":7,"jsonrpc":"2.0"}`,
 		"an answer over lines":              `  "jsonrpc": "2.0",`,
 		"two threads":                       `{"jsonrpc":"2.0","id":7,{"jsonrpc":"2.0","id":8,"result":"of whom?"}"result":1}`,
 		"UTF-16":                            "{\x00\"\x00j\x00s\x00o\x00n\x00r\x00p\x00c\x00\"\x00:\x00",
@@ -125,6 +127,7 @@ func TestNoiseEndsNoRequest(t *testing.T) {
 		call := hubtest.StartPost(t, h, id, `{"jsonrpc":"2.0","id":7,"method":"x"}`)
 		for _, noise := range []string{
 			"[INFO] working", "{", `  "status": 200,`, "}", `{"status":200}`, "[1,2]", "Content-Length: 12", "null", "7",
+			`{"jsonrpc":"2.0","id":7,"method":"x","result":null,"error":null}`, `{"jsonrpc":"2.0","id":6,"method":"x","result":{}}`, `{"jsonrpc":"2.0","method":"x","result":{}}`,
 			`DEBUG got {"jsonrpc":"2.0","id":7,"method":"x"}`, `DEBUG sent {"jsonrpc":"2.0","id":6,"result":{}}`,
 		} {
 			p.Deliver([]byte(noise))

@@ -26,6 +26,15 @@ func ConcernsServer(method string) bool {
 	return false
 }
 
+// Methods are the requests of clients that the specification has, in all of its revisions.
+var Methods = []string{
+	"initialize", "server/discover", "ping",
+	"tools/list", "tools/call", "prompts/list", "prompts/get", "completion/complete",
+	"resources/list", "resources/templates/list", "resources/read", "resources/subscribe", "resources/unsubscribe",
+	"subscriptions/listen", "logging/setLevel",
+	"tasks/get", "tasks/result", "tasks/list", "tasks/cancel", "tasks/update",
+}
+
 // IsCacheable reports whether results of a method say how long they may be kept (MCP
 // specification 2026-07-28, "Caching").
 func IsCacheable(method string) bool {

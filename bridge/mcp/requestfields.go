@@ -11,8 +11,8 @@ import (
 // specification 2026-07-28, "Server Validation"). Each returns what is wrong as a text for
 // an error with [message.CodeHeaderMismatch], or the empty text.
 
-// VersionMismatch compares MCP-Protocol-Version with what a message says of its revision.
-// It does not ask for the field.
+// VersionMismatch compares MCP-Protocol-Version with the revision in a message. The field may be
+// missing.
 func VersionMismatch(h http.Header, m message.Message) string {
 	lines := h[VersionHeader]
 	if len(lines) > 1 {
@@ -85,8 +85,8 @@ func ParamMismatch(h http.Header, m message.Message, fields []ToolField) string 
 	return ""
 }
 
-// repeats reports whether a field's text stands for a value. Numbers are compared as
-// such; what is neither text, number nor truth value is the server's business.
+// repeats reports whether the text of a field stands for a value. Numbers are compared as numbers.
+// A value that is not a text, a number or a truth value is left to the server.
 func repeats(text string, value []byte) bool {
 	switch c := value[0]; {
 	case c == '"':

@@ -6,11 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// Cursor is a place in a JSON text. It checks the text that it crosses, so that one pass both
-// checks a text and finds what is looked for. After its first error it crosses nothing.
+// Cursor is a place in a JSON text. It checks the text that it moves over, so that one pass both
+// checks a text and finds its members. After the first error it does not move any more.
 type Cursor struct {
 	s     scanner
-	first []bool // for each level: nothing of the container was crossed yet
+	first []bool // for each level: the cursor is still at the start of the container
 	err   error
 }
 
@@ -27,7 +27,8 @@ func NewCursor(text []byte) *Cursor {
 // Err returns the first error.
 func (c *Cursor) Err() error { return c.err }
 
-// At returns the place of the cursor, in bytes. If a value is next it is where it starts.
+// At returns the place of the cursor, in bytes. If a value is next, that is the start of the
+// value.
 func (c *Cursor) At() int { return c.s.i }
 
 // Next returns the first byte of the value that is next; 0 after an error.
@@ -94,7 +95,7 @@ func (c *Cursor) Member() (name []byte, ok bool) {
 // the array, if there is none.
 func (c *Cursor) Element() bool { return c.more() }
 
-// more goes to what is next in a container, and leaves it if that is its end.
+// more goes to the next part of a container. At the end it leaves the container and returns false.
 func (c *Cursor) more() bool {
 	if c.err != nil {
 		return false
@@ -149,8 +150,8 @@ func (c *Cursor) End() error {
 	return c.err
 }
 
-// Names are the names of an object's members, each of which may stand there once. The names
-// are referred to and not copied.
+// Names collects the names of an object's members, each of which may stand there once. It refers
+// to the names, and does not copy them.
 type Names struct{ set nameSet }
 
 // Add returns [ErrDuplicate] for a name that was added before, and [ErrMembers] if there are

@@ -37,8 +37,8 @@ func named(quoted []byte, name string) bool {
 	return json.Unmarshal(quoted, &s) == nil && s == name
 }
 
-// Get returns the value of the member at path, as it is written, of an object that
-// [Parse] was happy with; nil where there is none.
+// Get returns the value of the member at path, as it is written, in an object that [Parse]
+// accepted. It returns nil if there is no such member.
 func Get(raw []byte, path ...string) []byte {
 	start, end := jsontext.SkipSpace(raw, 0), len(raw)
 	for _, name := range path {
@@ -50,16 +50,15 @@ func Get(raw []byte, path ...string) []byte {
 	return raw[start:end:end]
 }
 
-// Text returns the string at path; nothing where there is none.
+// Text returns the string at path. It returns "" if there is none.
 func Text(raw []byte, path ...string) string {
 	s := ""
 	_ = json.Unmarshal(Get(raw, path...), &s)
 	return s
 }
 
-// Set returns raw with value as the member at path, and with every other byte as it
-// is. Objects that are missing on the way are added. Where something on the way is
-// no object, raw is returned as it is.
+// Set returns raw with value as the member at path. Every other byte stays as it is. Objects that
+// are missing on the way are added. If something on the way is not an object, Set returns raw.
 func Set(raw, value []byte, path ...string) []byte {
 	at := jsontext.SkipSpace(raw, 0)
 	for i, name := range path {
@@ -85,7 +84,7 @@ func Add(raw, value []byte, path ...string) []byte {
 	return Set(raw, value, path...)
 }
 
-// Replace is [Set] where the member is there, and does nothing where it is missing.
+// Replace is [Set] for a member that exists. It returns raw if the member is missing.
 func Replace(raw, value []byte, path ...string) []byte {
 	if Get(raw, path...) == nil {
 		return raw
@@ -135,8 +134,7 @@ func Remove(raw []byte, path ...string) []byte {
 	if _, _, ok := find(raw, at, name); !ok {
 		return raw
 	}
-	// The member goes with the comma that follows it, or, where it is the last,
-	// with the one before it.
+	// The comma behind the member is removed too or, for the last member, the comma in front.
 	comma := at + 1
 	for i := jsontext.SkipSpace(raw, at+1); ; {
 		nameEnd := jsontext.SkipString(raw, i)

@@ -92,9 +92,9 @@ func lookalike(where place, name []byte) *Lookalike {
 // JSON-RPC knows but for case.
 func SimilarMember(name []byte) bool { return lookalike(inMessage, name) != nil }
 
-// LooksLike returns the known name that a decoded name equals but for case, as any reader
-// compares that ignores it. It returns false if there is none, or if it is that very name.
-// The known names are ASCII in any case, of at most 64 bytes.
+// LooksLike returns the known name that a decoded name equals for some reader that ignores case.
+// It returns false if there is none, or if the name is itself the known one. The known names are
+// ASCII in any case, of at most 64 bytes.
 func LooksLike(name []byte, known ...string) (string, bool) {
 	if isPlain(name) {
 		for _, one := range known {
@@ -136,8 +136,8 @@ func isPlain(name []byte) bool {
 	return true
 }
 
-// FoldName returns a decoded name in a form in which names are equal that a reader may take
-// for each other because it ignores case, or what stands behind a zero byte.
+// FoldName returns a decoded name in a form that is equal for two names if some reader may take
+// one for the other: because the reader ignores case, or everything after a zero byte.
 func FoldName(name []byte) string {
 	if end := bytes.IndexByte(name, 0); end >= 0 {
 		name = name[:end]

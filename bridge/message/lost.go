@@ -9,9 +9,9 @@ import (
 // lastID is an id as the last member of an object, at the end of a text.
 var lastID = regexp.MustCompile(`[,{]\s*"id"\s*:\s*("(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*)\s*\}\s*$`)
 
-// Lost returns the id, as it is written, of a response that is not valid JSON, or of which
-// only the first and the last bytes are known. It returns nil if it does not find the id, or
-// if the text may be something else than a response.
+// Lost returns the id, as it is written, of a response that is not valid JSON, or of which only
+// the first and the last bytes are known. It returns nil if it does not find the id, or if the
+// text may be something other than a response.
 func Lost(begin, end []byte) []byte {
 	id, response := beginOf(begin)
 	if !response {

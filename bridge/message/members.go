@@ -8,9 +8,8 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
 )
 
-// members calls each for the members of a JSON object that check was happy with. The
-// name that it is given is decoded. It returns an error where a name stands twice, or
-// where there are more than maxMembers.
+// members calls each for the members of a JSON object that check accepted. The name is decoded. It
+// returns an error if a name stands twice, or if there are more than maxMembers.
 func members(raw []byte, each func(name, value []byte) error) error {
 	i := jsontext.SkipSpace(raw, 0)
 	if raw[i] != '{' {
@@ -63,8 +62,8 @@ type nameSet struct {
 type nameTable struct {
 	seed  maphash.Seed // the names are a client's, who must not know which collide
 	names [maxMembers][]byte
-	// slots has the places in names, counted from 1; 0: nothing is there. At least
-	// half of them are free.
+	// slots has the places in names, counted from 1; 0 is a free slot. At least half of them are
+	// free.
 	slots [2 * maxMembers]uint16
 }
 

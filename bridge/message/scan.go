@@ -94,8 +94,8 @@ func (s *scanner) value() (ok, entered bool) {
 	}
 }
 
-// after crosses what stands behind a value in a container: the comma (and
-// key) in front of another, or the end of the container.
+// after moves over the text behind a value in a container: the comma (and key) in front of the
+// next value, or the end of the container.
 func (s *scanner) after() (more, ok bool) {
 	object := s.inObject()
 	switch c := s.next(); {
@@ -239,8 +239,7 @@ func plain(b []byte, i int) int {
 	return i
 }
 
-// escape returns the length of the escape sequence behind a backslash, 0 if
-// it is none.
+// escape returns the length of the escape sequence behind a backslash. It is 0 if there is none.
 func escape(b []byte) int {
 	if len(b) == 0 {
 		return 0

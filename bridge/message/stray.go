@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Oddity says what is wrong with a text that a server has sent and that is not just a message.
+// Oddity is what is wrong with a text that a server has sent and that is not exactly one message.
 // The set is closed.
 type Oddity string
 
@@ -50,10 +50,10 @@ type Recovered struct {
 	Messages []Message
 }
 
-// Recover returns the messages of a line that consists of messages and of what a terminal does
-// not show: a byte order mark (RFC 8259 section 8.1), escape sequences, and text that a
-// carriage return overwrites. It returns none if there is any other text, because the line may
-// be a log that quotes a message.
+// Recover returns the messages of a line that consists of messages and of bytes that a terminal
+// does not show: a byte order mark (RFC 8259 section 8.1), escape sequences, and text that a
+// carriage return overwrites. If there is any other text, Recover returns no message, because the
+// line may be a log that quotes one.
 func Recover(line []byte) (found []Recovered, odd Oddity) {
 	odd = OddTerminal
 	if rest, marked := bytes.CutPrefix(bytes.Trim(line, " \t\r"), mark); marked {
@@ -238,6 +238,33 @@ func StrayOf(begin, end []byte) Stray {
 		return Stray{Odd: oddOf(begin), Answer: true, Quoted: len(trimmed) == 0 || trimmed[0] != '{' && trimmed[0] != '['}
 	}
 	return Stray{Odd: OddText}
+}
+
+// Echo returns the id of an answer that is written into its request: the text has a method, and
+// a result or an error, too. Such a text may also be a log entry about a request. It returns nil
+// for any other text.
+func Echo(text []byte) (id []byte) {
+	if check(text) != nil {
+		return nil
+	}
+	var key Key
+	var method, answer bool
+	err := members(text, func(name, value []byte) error {
+		switch string(name) {
+		case "id":
+			id = value
+			return key.read(value)
+		case "method":
+			method = value[0] == '"'
+		case "result", "error":
+			answer = answer || string(value) != "null" // some write every member
+		}
+		return nil
+	})
+	if err != nil || key == "" || !method || !answer {
+		return nil
+	}
+	return id
 }
 
 // oddOf returns OddShape for a text that begins like JSON, else OddText.

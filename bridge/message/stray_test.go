@@ -96,6 +96,9 @@ func FuzzRecover(f *testing.F) {
 		if s.ID != nil && (KeyOf(s.ID) == "" || !s.Answer) {
 			t.Fatalf("%q: got %+v", line, s)
 		}
+		if id := Echo(line); id != nil && KeyOf(id) == "" {
+			t.Fatalf("%q: got id %q", line, id)
+		}
 		shape := Shape(line)
 		if len(shape) > maxShape+3+4 || strings.ContainsAny(shape, "\n\r\x1b\x00") || !utf8.ValidString(shape) {
 			t.Fatalf("%q: got shape %q", line, shape)
@@ -156,6 +159,28 @@ func TestATextThatIsNoMessageIsDescribed(t *testing.T) {
 }
 
 // Rule F1: whatever a server sends, the log has no secret of it.
+// Rule D5c: an answer that still has the method of its request is an answer.
+func TestAnAnswerInItsRequestIsFound(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"jsonrpc":"2.0","id":7,"method":"x","params":{"a":1},"result":{}}`:     "7",
+		`{"method":"x","error":{"code":1},"result":null,"id":"a","jsonrpc":"2"}`: `"a"`,
+		`{"jsonrpc":"2.0","id":7,"method":"x","params":{"result":1}}`:            "",
+		`{"jsonrpc":"2.0","id":7,"method":"x","result":null,"error":null}`:       "",
+		`{"jsonrpc":"2.0","id":null,"method":"x","result":{}}`:                   "",
+		`{"jsonrpc":"2.0","id":7,"id":8,"method":"x","result":{}}`:               "",
+		`{"jsonrpc":"2.0","method":"x","result":{}}`:                             "",
+		`{"jsonrpc":"2.0","id":7,"method":null,"result":{}}`:                     "",
+		`{"jsonrpc":"2.0","id":7,"method":"x","result":NaN}`:                     "",
+		`[{"jsonrpc":"2.0","id":7,"method":"x","result":{}}]`:                    "",
+		answer1: "",
+		"":      "",
+	} {
+		if got := string(Echo([]byte(in))); got != want {
+			t.Errorf("%s: got %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestAShapeShowsNoSecret(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"jsonrpc":"2.0","id":1,"result":{"token":"s3cr3t-abc"}}`:         `{"jsonrpc":"2.0","id":1,"result":{"****":"****-***"}}`,

@@ -274,12 +274,12 @@ func (r *requests) cancel(m message.Message) {
 }
 
 // progressToken returns the client's token for the progress of a request. It returns false
-// if the request is not under way.
+// if the request is not under way, or if the client has asked for no progress.
 func (r *requests) progressToken(atServer message.Key) ([]byte, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	u := r.open[atServer]
-	if u == nil {
+	if u == nil || u.token == nil {
 		return nil, false
 	}
 	return u.token, true

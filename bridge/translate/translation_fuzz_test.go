@@ -78,6 +78,7 @@ func translating(p upstream.Peer, deliver upstream.Deliver) *Translator {
 func FuzzTranslation(f *testing.F) {
 	for _, seed := range []struct{ said, answer, notified string }{
 		{`{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"a","_meta":{"progressToken":1}}}`, `"result":{"resultType":"input_required","inputRequests":{"a":{"method":"roots/list"}}}`, `"notifications/progress","params":{"progressToken":1}`},
+		{`{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"a"}}`, `"result":{}`, `"notifications/progress","params":{"progressToken":1}`}, // that nobody has asked for
 		{`{"jsonrpc":"2.0","id":1.5,"method":"tools/list","params":[]}`, `"result":{"tools":[{"name":"a","outputSchema":{},"inputSchema":{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}}]}`, `"notifications/tools/list_changed"`},
 		{`{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"a:"}}`, `"error":{"code":-32602,"message":"m"}`, `"notifications/subscriptions/acknowledged","params":{"_meta":{"` + mcp.MetaSubscription + `":2},"notifications":{}}`},
 		{`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":null}`, `"result":{"structuredContent":[],"resultType":7}`, `"notifications/cancelled","params":{"requestId":2}`},
