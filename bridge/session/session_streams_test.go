@@ -37,7 +37,7 @@ func TestStreamThatIsTakenOverLosesNoEvent(t *testing.T) {
 			}
 		}
 	}
-	for range 4 {
+	for range 2 * (maxIdle + 1) { // more than may wait
 		wg.Go(func() {
 			for {
 				read()
@@ -180,4 +180,82 @@ func TestBrokenStreamIsResumedWhereItBroke(t *testing.T) {
 	if _, data := first(); data != "" {
 		t.Errorf("the old reader got %s", data)
 	}
+}
+
+// Rule D6: a client that asks for a stream that is over learns that nothing follows, and does not
+// ask again. The TypeScript SDK asks after each call that it has cancelled.
+func TestStreamThatIsOverEndsTheReconnecting(t *testing.T) {
+	p, url, id := kit.Script(t, servers.Config{})
+	progress := `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"t","progress":1}}`
+	go func() {
+		<-p.Got
+		p.Deliver([]byte(progress))
+	}()
+	_, next := hubtest.Events(t, "POST", url, id, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"}}}`)
+	at, data := next()
+	if data != progress {
+		t.Fatalf("got %s", data)
+	}
+	if res, _ := hubtest.ExchangeHub(t, "POST", url, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}`, "Mcp-Session-Id", id); res.StatusCode != 202 {
+		t.Fatalf("the cancellation got %d", res.StatusCode)
+	}
+	if _, data := next(); data != "" {
+		t.Fatalf("after the cancellation: %s", data)
+	}
+	resume := func(at string) (status int, body string) {
+		res, body := hubtest.ExchangeHub(t, "GET", url, "", "Mcp-Session-Id", id, "Last-Event-ID", at, "Accept", "text/event-stream")
+		return res.StatusCode, body
+	}
+	if status, body := resume(at); status != 204 || body != "" {
+		t.Errorf("got %d %q, want 204", status, body)
+	}
+	if status, body := resume(strings.Replace(at, "-", "-9", 1)); status != 400 {
+		t.Errorf("an event that there was not: got %d %q, want 400", status, body)
+	}
+}
+
+// Rule D6: a second GET does not end the first, whose client would ask again and end the second in
+// its turn. The newest gets what the server says; when it ends, the others do, too.
+func TestSecondGETStreamLeavesTheFirstOpen(t *testing.T) {
+	p, url, id := kit.Script(t, servers.Config{})
+	say := func(n int) {
+		p.Deliver([]byte(fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/message","params":{"n":%d}}`, n)))
+	}
+	type get struct {
+		close func() error
+		next  func() (string, string)
+	}
+	open := func() get {
+		res, next := hubtest.Events(t, "GET", url, id, "")
+		return get{res.Body.Close, next}
+	}
+	want := func(g get, n int) {
+		t.Helper()
+		if _, data := g.next(); !strings.Contains(data, fmt.Sprintf(`"n":%d`, n)) {
+			t.Errorf("got %q, want message %d", data, n)
+		}
+	}
+	all := []get{open()}
+	say(0)
+	want(all[0], 0)
+	for n := 1; n <= maxIdle; n++ {
+		all = append(all, open())
+		say(n)
+		want(all[n], n)
+	}
+	all = append(all, open())
+	if _, data := all[0].next(); data != "" {
+		t.Errorf("the oldest of too many got %s", data)
+	}
+	_ = all[1].close() // one that waits: the newest stays
+	say(100)
+	want(all[maxIdle+1], 100)
+	_ = all[maxIdle+1].close()
+	for n := 2; n <= maxIdle; n++ {
+		if _, data := all[n].next(); data != "" {
+			t.Errorf("stream %d got %s, want its end", n, data)
+		}
+	}
+	say(101)
+	want(open(), 101)
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/servers"
@@ -10,6 +11,9 @@ import (
 // maxTake bounds the bytes that a reader takes from its stream at a time. It may always take one
 // message.
 const maxTake = 256 << 10
+
+// maxIdle bounds the readers of the general stream that wait behind the newest one.
+const maxIdle = 3
 
 // stream is one sequence of messages to a client: the answers to one POST, or the general
 // stream of the session. It is kept while no client reads it, so that a client whose connection
@@ -22,6 +26,7 @@ type stream struct {
 	waiting map[message.Key][]byte // requests that it has yet to answer: their ids, as written
 	done    bool                   // no event follows
 	reader  *reader                // nil while no client reads it
+	idle    []*reader              // older readers of the general stream, which get nothing
 	used    int                    // bytes of events
 }
 
@@ -33,11 +38,17 @@ type reader struct {
 
 	changed chan struct{} // has room for one signal: Take returns something new
 	// The lock of streams guards what follows.
-	gone    bool // another reader has taken the stream over
+	gone    bool // the stream goes on without this reader
 	writing int  // bytes that were taken, and are being written
 }
 
 func newReader(b *streams) *reader { return &reader{streams: b, changed: make(chan struct{}, 1)} }
+
+// end makes Take say that the stream is over.
+func (rd *reader) end() {
+	rd.gone = true
+	rd.wakeUp()
+}
 
 func (rd *reader) wakeUp() {
 	select {
@@ -53,6 +64,9 @@ func (rd *reader) Take() (batch []servers.Event, seq int, over bool) {
 	defer b.out.Unlock()
 	if rd.gone {
 		return nil, 0, true
+	}
+	if rd != st.reader {
+		return nil, 0, st.done // it is idle
 	}
 	seq = max(st.read, st.first)
 	size := 0
@@ -101,6 +115,9 @@ func (s *stream) finish() {
 	if s.reader != nil {
 		s.reader.wakeUp()
 	}
+	for _, rd := range s.idle {
+		rd.wakeUp()
+	}
 }
 
 // attach makes rd the reader of the stream, from the event with sequence number from. The
@@ -110,18 +127,39 @@ func (s *stream) attach(rd *reader, from int) bool {
 	if from < s.first || from > s.end() {
 		return false
 	}
-	if old := s.reader; old != nil {
-		old.gone = true
-		old.wakeUp()
+	if s.reader != nil {
+		s.reader.end()
 	}
 	s.reader, s.read = rd, from
 	return true
 }
 
-func (s *stream) detach(rd *reader) {
-	if s.reader == rd {
-		s.reader = nil
+// join makes rd the reader of the stream, from the first event that no client was given. The
+// reader before it stays, and gets nothing: its client would only ask again if it ended, and take
+// the stream over in its turn.
+func (s *stream) join(rd *reader) {
+	if s.reader != nil {
+		s.idle = append(s.idle, s.reader)
 	}
+	if len(s.idle) > maxIdle {
+		s.idle[0].end()
+		s.idle = slices.Delete(s.idle, 0, 1)
+	}
+	s.reader = rd
+}
+
+// detach ends the reading of rd. If others are idle, they end as well: whose client is still there
+// asks again. An event is given to none of them, since it may be one whose connection broke.
+func (s *stream) detach(rd *reader) {
+	if s.reader != rd {
+		s.idle = slices.DeleteFunc(s.idle, func(other *reader) bool { return other == rd })
+		return
+	}
+	s.reader = nil
+	for _, other := range s.idle {
+		other.end()
+	}
+	s.idle = nil
 }
 
 // drop removes and returns an event of a stream of which no event was read: the oldest, or the

@@ -251,7 +251,10 @@ func (s *session) check(w http.ResponseWriter, r *http.Request) (done bool) {
 }
 
 // Get serves a GET of Streamable HTTP: the general stream of the session, or the stream that
-// Last-Event-ID belongs to.
+// Last-Event-ID belongs to. If that is over, as after a call that the client has cancelled, the
+// answer is 204, with which the HTML standard (9.2.3) ends the reconnecting of a client of
+// server-sent events: of an empty stream clients think that it broke, and ask again for ever.
+// Version 1 of the TypeScript SDK asks after each error as well.
 func (t *Table) Get(w http.ResponseWriter, r *http.Request) {
 	if !mcp.Accepts(r, "text/event-stream") {
 		mcp.Refuse(w, http.StatusNotAcceptable, nil, message.CodeInvalidRequest, "Accept has to list text/event-stream")
@@ -266,9 +269,13 @@ func (t *Table) Get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rd := newReader(&s.streams)
-	st, ok := s.streams.resume(r.Header.Get("Last-Event-Id"), rd)
-	if !ok {
-		mcp.Refuse(w, http.StatusBadRequest, nil, message.CodeInvalidRequest, "the events after Last-Event-ID are not kept any more")
+	st, err := s.streams.resume(r.Header.Get("Last-Event-Id"), rd)
+	switch {
+	case errors.Is(err, errOver):
+		w.WriteHeader(http.StatusNoContent)
+		return
+	case err != nil:
+		mcp.Refuse(w, http.StatusBadRequest, nil, message.CodeInvalidRequest, err.Error())
 		return
 	}
 	s.serve(w, r, st, rd, true)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -248,6 +249,12 @@ func (b *streams) answer(ctx context.Context, st *stream, rd *reader) (answer se
 	}
 }
 
+// What resume returns where there is no stream to read.
+var (
+	errOver    = errors.New("the stream is over")
+	errNotKept = errors.New("the events after Last-Event-ID are not kept any more")
+)
+
 // open makes rd the reader of the general stream, from its first event.
 func (b *streams) open(rd *reader) {
 	b.out.Lock()
@@ -257,20 +264,22 @@ func (b *streams) open(rd *reader) {
 
 // resume makes rd the reader of the stream that the event id last belongs to, from the event
 // after it. If last is empty, it is the general stream, from the first event that no client has
-// read. resume returns false if those events are not kept any more, or if last is not an id of
-// the session.
-func (b *streams) resume(last string, rd *reader) (st *stream, ok bool) {
+// read. resume returns errOver if the stream has ended and no event follows, and errNotKept if
+// those events are not kept any more, or if last is not an id of the session.
+func (b *streams) resume(last string, rd *reader) (*stream, error) {
 	b.out.Lock()
 	defer b.out.Unlock()
 	if last == "" {
-		return b.general, b.general.attach(rd, b.general.read)
+		b.general.join(rd)
+		return b.general, nil
 	}
 	number, seq, _ := strings.Cut(last, "-")
 	n, err := strconv.Atoi(number)
 	at, err2 := strconv.Atoi(seq)
 	if err != nil || err2 != nil || at < 0 || last != servers.EventID(n, at) {
-		return nil, false
+		return nil, errNotKept
 	}
+	var st *stream
 	if n == 0 {
 		st = b.general
 	}
@@ -279,7 +288,13 @@ func (b *streams) resume(last string, rd *reader) (st *stream, ok bool) {
 			st = other
 		}
 	}
-	return st, st != nil && st.attach(rd, at+1)
+	switch {
+	case st != nil && st.done && at+1 == st.end():
+		return nil, errOver
+	case st == nil || !st.attach(rd, at+1):
+		return nil, errNotKept
+	}
+	return st, nil
 }
 
 // detach ends the reading of a stream. The stream is kept for a client that resumes it.
