@@ -15,10 +15,10 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 )
 
-// clientMetadata are the members of a registration whose values the client has chosen (RFC
-// 7591 section 2, OpenID Connect Registration 1.0 section 2 and its extensions). They are
-// never edited (contract C5): a client that runs on its user's machine may have the same
-// loopback address there as the server has on its machine.
+// clientMetadata are the members of a registration whose values the client has chosen (RFC 7591
+// section 2, OpenID Connect Registration 1.0 section 2 and its extensions). They are never edited
+// (contract C5), because a client on its user's machine may have the same loopback address as the
+// server has on its own machine.
 var clientMetadata = map[string]bool{
 	"redirect_uris": true, "redirect_uri": true, "client_id": true, "client_name": true, "client_uri": true, "logo_uri": true,
 	"tos_uri": true, "policy_uri": true, "jwks_uri": true, "jwks": true, "contacts": true, "software_id": true,

@@ -10,8 +10,8 @@ import (
 // or of other applications on the host.
 const cookieMark = "mcp_as."
 
-// cookiePrefixes change what a browser does with a cookie (RFC 6265bis section
-// 4.1.3), so that they stay in front. The longer stands before what it begins
+// cookiePrefixes change how a browser treats a cookie (RFC 6265bis section 4.1.3), so they must
+// stay at the start of the name. A longer prefix stands before the shorter one that it begins
 // with.
 var cookiePrefixes = []string{"__Host-Http-", "__Host-", "__Secure-", "__Http-"}
 
@@ -26,8 +26,9 @@ func markName(name string) string {
 }
 
 // unmarkName returns the name that the server gave a cookie. It returns false for a cookie that
-// the server has not set. A name with nothing or a space after the mark is not the server's: a
-// server reads ` __Host-a` as a name with a prefix, whose rules the browser did not apply.
+// the server has not set. That includes a name with nothing or a space behind the mark: a server
+// reads ` __Host-a` as a name with a prefix, although the browser did not apply the rules of that
+// prefix.
 func unmarkName(name string) (string, bool) {
 	prefix := ""
 	for _, p := range cookiePrefixes {

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -200,5 +201,17 @@ func TestQuery(t *testing.T) {
 		if before != tc.before || query != tc.query || after != tc.after {
 			t.Errorf("splitQuery(%q) = %q, %q, %q; want %q, %q, %q", tc.in, before, query, after, tc.before, tc.query, tc.after)
 		}
+	}
+}
+
+// B5, C5: an informational answer has nothing that would have to be mapped.
+func TestInformationalAnswerNamesNoServer(t *testing.T) {
+	h := http.Header{
+		"Access-Control-Allow-Origin": {"*"}, "Vary": {"Accept, Origin"}, "Set-Cookie": {"a=b; Domain=10.0.0.5"}, "Location": {"http://10.0.0.5/"},
+		"Link": {"<http://10.0.0.5/a.css>; rel=preload"}, "Www-Authenticate": {`Bearer realm="http://10.0.0.5"`}, "X-A": {"1"},
+	}
+	new(Request).Inform(h)
+	if len(h) != 2 || h.Get("X-A") != "1" || h.Get("Vary") != "Accept" {
+		t.Errorf("got %v", h)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // the last segment for everything below; case counts.
 type Glob struct{ segments []string }
 
-// Reasons why a text is no glob.
+// Reasons why a text is not a glob.
 var (
 	errGlobSlash = errors.New("must start with a slash, such as /consent")
 	errGlobText  = errors.New("must be a plain path, with `*` as a wildcard (no query, escape, placeholder, empty or dot segment)")

@@ -179,6 +179,14 @@ func (x *Request) Edit(_ *record.Record, res *http.Response) {
 	x.mapAnswer(res)
 }
 
+// Inform implements [record.Hooks]. Browsers go by the cookies and the URLs of the answer itself.
+func (x *Request) Inform(h http.Header) {
+	cors.Drop(h)
+	for _, name := range append([]string{"Set-Cookie", "Location", "Content-Location"}, urlFields...) {
+		delete(h, name)
+	}
+}
+
 // succeeds reports whether a login or a grant goes on after an answer.
 func succeeds(res *http.Response) bool {
 	if res.StatusCode/100 == 3 {

@@ -12,7 +12,7 @@ import (
 // server, where it may have to be edited.
 const DefaultForm = 1 << 20
 
-// Config is what a Server is made of.
+// Config is the configuration of a Server.
 type Config struct {
 	// Paths are the server's paths beyond those that its metadata names.
 	Paths []Glob
@@ -26,11 +26,11 @@ type Config struct {
 	// Info reports what an operator may want to know, once for each path.
 	Info func(msg, path string)
 
-	// Endpoint is what the server is told of the endpoint. Package bridge sets it.
+	// Endpoint has the facts about the endpoint. Package bridge sets it.
 	Endpoint Endpoint
 }
 
-// Endpoint is what a Server is told of the MCP endpoint that it belongs to.
+// Endpoint has the facts about the MCP endpoint that a Server belongs to.
 type Endpoint struct {
 	// Metadata knows the documents of the authorization server.
 	Metadata *metadata.Store
@@ -74,8 +74,8 @@ func New(cfg Config) *Server {
 	return &Server{cfg: cfg, learned: new(Learned)}
 }
 
-// SetLearned has the server use the paths that were learned before. It has to be called before
-// the first request. Default: none.
+// SetLearned sets the paths that were learned before. It must be called before the first request.
+// Default: none.
 func (s *Server) SetLearned(learned *Learned) { s.learned = learned }
 
 // Audience returns the name of the MCP server that the authorization server puts into tokens.
@@ -90,11 +90,11 @@ func (s *Server) Audience(public metadata.Public) string {
 	return audience
 }
 
-// Route is what a request is to the authorization server.
+// Route is the part of the authorization server that a request is for.
 type Route struct {
 	Kind metadata.RouteKind
 	Path string // unescaped
-	// Server is what the metadata says of the server. It is nil if that could not be fetched.
+	// Server has the metadata of the server. It is nil if the metadata could not be fetched.
 	Server *metadata.Server
 	// Unknown is true if it is not known yet whether the path is the server's.
 	Unknown bool

@@ -47,7 +47,7 @@ func TestNewErrors(t *testing.T) {
 			`allow_origins: "*.com": an origin starts with a scheme, as in https://`,
 		}},
 		{"null", Config{AllowOrigins: []string{"null"}}, []string{
-			`allow_origins: "null": names no origin: every sandboxed page and local file sends it`,
+			`allow_origins: "null": names no origin: every sandboxed page and local file sends it; remove it`,
 		}},
 		{"empty", Config{AllowOrigins: []string{""}}, []string{`allow_origins: "": is empty`}},
 		{"star beside others", Config{AllowOrigins: []string{"https://example.com", "*"}}, []string{
@@ -58,10 +58,10 @@ func TestNewErrors(t *testing.T) {
 			`allow_origins: "http://*:3000": covers every host; write * to allow every origin`,
 		}},
 		{"public suffix", Config{AllowOrigins: []string{"https://*.com", "https://*.co.uk", "https://*.github.io", "https://*.unlisted"}}, []string{
-			`allow_origins: "https://*.com": anyone can get a host below the public suffix com`,
-			`allow_origins: "https://*.co.uk": anyone can get a host below the public suffix co.uk`,
-			`allow_origins: "https://*.github.io": anyone can get a host below the public suffix github.io`,
-			`allow_origins: "https://*.unlisted": anyone can get a host below the public suffix unlisted`,
+			`allow_origins: "https://*.com": anyone can get a host below the public suffix com; name your own domain, as in https://*.example.com`,
+			`allow_origins: "https://*.co.uk": anyone can get a host below the public suffix co.uk; name your own domain, as in https://*.example.com`,
+			`allow_origins: "https://*.github.io": anyone can get a host below the public suffix github.io; name your own domain, as in https://*.example.com`,
+			`allow_origins: "https://*.unlisted": anyone can get a host below the public suffix unlisted; name your own domain, as in https://*.example.com`,
 		}},
 		{"wildcard with a path", Config{AllowOrigins: []string{"moz-extension://*/", "https://*/mcp", "moz-extension://*:443", "moz-extension://*a"}}, []string{
 			`allow_origins: "moz-extension://*/": an origin has no path; write "moz-extension://*"`,

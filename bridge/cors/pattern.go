@@ -68,7 +68,7 @@ func parsePattern(s string) (pattern, error) {
 	}
 	suffix, _ := publicsuffix.PublicSuffix(base.Host())
 	if suffix == base.Host() && !origin.IsPrivateSuffix(suffix) {
-		return pattern{}, fmt.Errorf("anyone can get a host below the public suffix %s", suffix)
+		return pattern{}, fmt.Errorf("anyone can get a host below the public suffix %s; name your own domain, as in https://*.example.com", suffix)
 	}
 	return pattern{scheme: base.Scheme(), suffix: "." + base.Host(), port: base.Port()}, nil
 }

@@ -40,7 +40,7 @@ func newCache(cfg *Config, find func(context.Context, Public) outcome, reports *
 	}
 }
 
-// key is what a document is cached by.
+// key is the key of a document in the cache.
 type key struct {
 	origin, path string
 	fixed        bool
@@ -304,8 +304,8 @@ func (c *cache) land(pub Public, f *flight, out outcome) {
 	if (out.status == found || out.status == absent) && !partial {
 		c.reports.recovered(pub)
 	}
-	// A server without documents for one public URL may have some for others: it may be
-	// foreign to this one, or the upstream may refuse the host.
+	// A server without documents for one public URL may have some for others: this URL may be
+	// foreign to it, or the upstream may refuse the host.
 	if out.server.Available() && len(out.server.issuers) > 0 {
 		c.remember(pub, out.server, now)
 	}

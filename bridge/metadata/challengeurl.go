@@ -82,14 +82,14 @@ func (s *Store) plainURL(u origin.URL, pub Public) (string, bool) {
 // ownsChallengeURL reports whether raw is the upstream's. If raw is an absolute URL it
 // returns it parsed.
 func (s *Store) ownsChallengeURL(raw string, pub Public, sentHost string) (u origin.URL, owned bool) {
-	public := pub.location()
-	if public.Name == "" {
+	public, err := s.publics.Parse(pub.Origin)
+	if err != nil || public.Name == "" {
 		return u, false
 	}
 	if origin.IsPathAbsolute(raw) {
 		return u, strings.HasPrefix(raw, wellKnownPrefix) || s.KnownNow(pub)
 	}
-	u, err := origin.Parse(raw)
+	u, err = s.named.Parse(raw)
 	if err != nil || !s.up.names.Own(u, origin.Seen{Public: public, Sent: sentHost}, origin.Challenge) {
 		return u, false
 	}

@@ -27,7 +27,7 @@ type outcome struct {
 	server *Server // the bridged authorization server; nil if none is bridged
 	source Source
 	from   target // where doc was found
-	named  target // where the upstream's own challenge says that it is
+	named  target // the URL of the document in the upstream's own challenge
 	reason string // why there is no document, from a closed set
 	// code is the status that a client gets if the document is unavailable. 0 means 503.
 	code int
@@ -301,7 +301,8 @@ func (d *search) challenge(ctx context.Context, req FetchRequest) (named []targe
 	ctx, cancel := d.step(ctx)
 	defer cancel()
 	res, out := d.send(ctx, target{path: d.cfg.UpstreamPath + d.pub.Query}, req)
-	lines := challengeLines(res.Header)
+	lines := ChallengeLines(res.Header)
+	lines = lines[:min(len(lines), maxChallengeLines)]
 	if raw, ok := d.cfg.ChallengeMetadata(lines); ok {
 		named = d.up.targets(raw, d.pub, res.SentHost)
 		if named == nil {
@@ -316,13 +317,14 @@ func (d *search) challenge(ctx context.Context, req FetchRequest) (named []targe
 	return nil, len(lines) == 0 && !asksForAuthorization(res.Status)
 }
 
-// challengeLines returns the WWW-Authenticate field lines of an answer, bounded.
-func challengeLines(h http.Header) []string {
-	lines := h.Values("WWW-Authenticate")
-	if len(lines) == 0 {
-		lines = h.Values("X-Amzn-Remapped-Www-Authenticate")
-	}
-	return lines[:min(len(lines), maxChallengeLines)]
+// RemappedChallenge is the name, as http.Header has it, that Amazon's API gateway gives to
+// WWW-Authenticate.
+const RemappedChallenge = "X-Amzn-Remapped-Www-Authenticate"
+
+// ChallengeLines returns the WWW-Authenticate field lines of an answer, and after them those that
+// Amazon's API gateway has renamed.
+func ChallengeLines(h http.Header) []string {
+	return slices.Concat(h["Www-Authenticate"], h[RemappedChallenge])
 }
 
 // asksForAuthorization reports whether a status asks for credentials, even without a

@@ -78,7 +78,7 @@ func (d *search) send(ctx context.Context, t target, req FetchRequest) (FetchRes
 			return res, outcome{status: found}
 		}
 		next, ok := d.redirect(t, req.Method, res)
-		if !ok || req.MaxBody == 0 && len(challengeLines(res.Header)) > 0 { // it is asked for its challenge
+		if !ok || req.MaxBody == 0 && len(ChallengeLines(res.Header)) > 0 { // it is asked for its challenge
 			return res, unfit(RedirectRefused, source, res.Header.Get("Location"), "redirect to elsewhere")
 		}
 		t.path = next

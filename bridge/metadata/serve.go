@@ -112,6 +112,16 @@ func (s *Store) ServeRelay(w http.ResponseWriter, r *http.Request, pub Public, p
 	return false
 }
 
+// RelayPaths returns the paths, without a final slash, that [Store.ServeRelay] may answer for an
+// endpoint whose public path is given.
+func (s *Store) RelayPaths(public string, root bool) []string {
+	var paths []string
+	for _, suffix := range s.up.relays(Public{Path: public}, root) {
+		paths = append(paths, suffix.public)
+	}
+	return paths
+}
+
 // ServeServer answers a request for the metadata of the bridged authorization server. The
 // caller sets the fields of CORS, and Vary.
 func (s *Store) ServeServer(w http.ResponseWriter, r *http.Request, pub Public, path string) {

@@ -39,7 +39,7 @@ func (c *cache) stateOf(pub Public) State {
 	return c.withExtra(keyOf(pub.own()), c.state(c.entries[keyOf(pub.own())], now), now)
 }
 
-// state returns what an entry tells an operator. The lock must be held.
+// state returns the state of an entry for the operator. The lock must be held.
 func (c *cache) state(e *entry, now time.Time) State {
 	if e == nil {
 		return State{}
@@ -59,7 +59,8 @@ func (c *cache) state(e *entry, now time.Time) State {
 	return st
 }
 
-// ofServer begins LastError if the metadata of an authorization server is meant.
+// ofServer is the start of LastError if the error is about the metadata of an authorization
+// server.
 const ofServer = "metadata of the authorization server "
 
 // withExtra adds the failures of extra documents to the state of the endpoint's own

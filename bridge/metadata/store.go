@@ -16,6 +16,9 @@ type Store struct {
 	up         *upstream
 	finder     *finder
 	cache      *cache
+
+	publics origin.Memo // parses public origins
+	named   origin.Memo // parses the metadata URLs of challenges
 }
 
 // New checks cfg and returns its store. Its error joins one line for each fault, with option

@@ -20,7 +20,7 @@ func newUpstream(c *Config) (*upstream, error) {
 	return &upstream{names: names, path: strings.TrimSuffix(c.UpstreamPath, "/"), tls: c.TLS}, err
 }
 
-// isEndpoint reports whether u, a URL of the upstream, is that of the MCP server itself.
+// isEndpoint reports whether u, a URL of the upstream, is the URL of the MCP server itself.
 func (up *upstream) isEndpoint(u origin.URL) bool {
 	return strings.TrimSuffix(u.Path, "/") == up.path && u.Query == ""
 }
@@ -76,7 +76,7 @@ func (up *upstream) targets(raw string, pub Public, sentHost string) []target {
 	case up.names.Own(u, seen, origin.Fetch):
 		return requestTargets(path)
 	case up.names.Listed(u) && len(up.names.Dials()) == 0:
-		// The upstream has no name of its own, so the listed origin may be one.
+		// The upstream has no name of its own, so the listed origin may be its name.
 		return requestTargets(path, "", u.Origin())
 	case up.names.Listed(u):
 		return requestTargets(path, u.Origin())
@@ -109,8 +109,8 @@ type place struct {
 	source Source
 }
 
-// places returns where a named document may be: at the upstream, or at a listed origin. An
-// upstream without a name of its own may be meant by that origin.
+// places returns where a named document may be: at the upstream, or at a listed origin. If the
+// upstream has no name of its own, the listed origin may be its name.
 func (up *upstream) places(named target) []place {
 	all := []place{{named, SourceChallenge}}
 	if named.origin != "" && len(up.names.Dials()) == 0 {
