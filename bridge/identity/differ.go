@@ -44,8 +44,8 @@ func (f Fields) Differ(other Fields) (names []string) {
 	return names
 }
 
-// OwnsButForFields reports whether only fields that differ are the reason why a session that
-// o began is not other's as well.
+// OwnsButForFields reports whether other could use a session that o began if their header fields
+// did not differ.
 func (o Owner) OwnsButForFields(other Owner, judged bool) bool {
 	if o.Owns(other, judged) {
 		return false

@@ -92,9 +92,10 @@ func (e *Endpoint) constants(list []string) []string {
 
 // SameServer reports whether two endpoints lead to one server: the same addresses, in any
 // order, by the same transport, with the same Host.
-func (e *Endpoint) SameServer(other *Endpoint) bool { return e.server() == other.server() }
+func (e *Endpoint) SameServer(other *Endpoint) bool { return e.Server() == other.Server() }
 
-func (e *Endpoint) server() string {
+// Server tells the bridged authorization server of the endpoint from others.
+func (e *Endpoint) Server() string {
 	proxy := object(e.Proxy)
 	headers, _ := proxy["headers"].(map[string]any)
 	request, _ := headers["request"].(map[string]any)

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ofMessage are the header fields that describe one message or one connection. A request
-// that the bridge makes on behalf of a client's does not have them ([Carry]).
+// ofMessage are the header fields that describe one message or one connection. A request that the
+// bridge makes on behalf of a client does not have them ([Carry]).
 var ofMessage = set(
 	"Accept", "Accept-Encoding", "Expect", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since",
 	"Range", "Digest", "Repr-Digest", "Want-Content-Digest", "Want-Repr-Digest",
