@@ -177,7 +177,7 @@ func makeCalls(ctx context.Context, sessions []*session, n int, until time.Time)
 	var made atomic.Int64
 	var wg sync.WaitGroup
 	errs := make(chan error, concurrency)
-	for i := range concurrency {
+	for i := range min(concurrency, len(sessions)) {
 		wg.Go(func() {
 			for at := i; ctx.Err() == nil; at += concurrency {
 				if n > 0 && made.Add(1) > int64(n) || n == 0 && time.Now().After(until) {

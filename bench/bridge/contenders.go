@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -97,10 +98,23 @@ func (c *contender) own() bool { return c.script == "" && !c.before && !c.plain 
 type machine struct {
 	*options
 	dir, node, self string
+	h2c             bool // clients speak HTTP/2
 }
 
 func (m *machine) script(c *contender) string {
 	return filepath.Join(m.npm, "node_modules", filepath.FromSlash(c.script))
+}
+
+// packageVersion returns the version of the package of a contender.
+func (m *machine) packageVersion(c *contender) string {
+	var p struct{ Version string }
+	for dir := filepath.Dir(m.script(c)); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		raw, err := os.ReadFile(filepath.Join(dir, "package.json"))
+		if err == nil && json.Unmarshal(raw, &p) == nil && p.Version != "" {
+			return p.Version
+		}
+	}
+	return "?"
 }
 
 // command returns the command line of a contender that listens on a port.
@@ -150,16 +164,20 @@ func (m *machine) caddyfile(c *contender, port int, server string) string {
 	default:
 		directive += fmt.Sprintf(" {\n\t\tsessions {\n\t\t\tmax %d\n\t\t}\n\t}", m.room())
 	}
+	protocols := ""
+	if m.h2c {
+		protocols = "\n\tservers {\n\t\tprotocols h1 h2c\n\t}"
+	}
 	return fmt.Sprintf(`{
 	admin unix/%s
 	persist_config off
-	auto_https off
+	auto_https off%s
 }
 http://127.0.0.1:%d {
 	bind 127.0.0.1
 	%s
 }
-`, m.adminSocket(port), port, directive)
+`, m.adminSocket(port), protocols, port, directive)
 }
 
 // room is how many sessions there may be.

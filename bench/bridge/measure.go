@@ -31,7 +31,7 @@ func (m *machine) round(ctx context.Context, round int, r *results) error {
 	defer server.stop()
 	targets := make([]*target, len(contenders))
 	for i, c := range contenders {
-		t, err := m.start(ctx, c, sse)
+		t, err := m.start(ctx, c, sse, concurrency)
 		if err != nil {
 			return err
 		}

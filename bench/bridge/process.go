@@ -91,8 +91,8 @@ type target struct {
 	sessions []*session
 }
 
-// start starts a contender and opens the sessions that calls are made in.
-func (m *machine) start(ctx context.Context, c *contender, sse string) (*target, error) {
+// start starts a contender and opens a number of sessions.
+func (m *machine) start(ctx context.Context, c *contender, sse string, sessions int) (*target, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func (m *machine) start(ctx context.Context, c *contender, sse string) (*target,
 		return nil, err
 	}
 	t := &target{process: p, contender: c, port: port, url: fmt.Sprintf("http://127.0.0.1:%d%s", port, c.path(sse))}
-	if err := t.begin(ctx); err != nil {
+	if err := t.begin(ctx, sessions); err != nil {
 		t.stop()
 		return nil, fmt.Errorf("%s: %w\nit says:\n%s", c.name, err, t.said)
 	}
@@ -116,9 +116,9 @@ func (m *machine) start(ctx context.Context, c *contender, sse string) (*target,
 }
 
 // begin waits until the contender serves and opens the sessions.
-func (t *target) begin(ctx context.Context) error {
+func (t *target) begin(ctx context.Context, sessions int) error {
 	deadline := time.After(startTimeout)
-	for len(t.sessions) < concurrency {
+	for len(t.sessions) < sessions {
 		s, err := openSession(ctx, t.url, t.header)
 		if err == nil {
 			t.sessions = append(t.sessions, s)

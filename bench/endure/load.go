@@ -19,10 +19,10 @@ import (
 )
 
 const (
-	atOnce       = 48 // things under way at a time, at most
-	keptSessions = 3  // of programs, for the whole run
-	keptEvery    = 500 * time.Millisecond
-	floodOf      = 20 // tokens at once
+	atOnce       = 48              // things under way at a time, at most
+	keptSessions = 3               // of programs, for the whole run
+	keptEvery    = 2 * time.Second // longer than goroutines wait for more, and what is counted settles
+	floodOf      = 20              // tokens at once
 	users        = 200
 	answerLimit  = 30 * time.Second
 )

@@ -55,8 +55,8 @@ func compareAuthorize(i *benchkit.Issuer) error {
 	}
 `
 	open := configurations[bridge].site
-	configurations[byHand] = configuration{"open", open}
-	configurations[bridge] = configuration{"authorize", strings.TrimSuffix(open, "\t}\n") +
+	configurations[byHand] = configuration{name: "open", site: open}
+	configurations[bridge] = configuration{name: "authorize", site: strings.TrimSuffix(open, "\t}\n") +
 		strings.NewReplacer("{issuer}", i.URL, "{audience}", audience).Replace(rules)[1:]}
 
 	fresh, err := tokens(i, newTokens)
@@ -79,7 +79,7 @@ func compareAuthorize(i *benchkit.Issuer) error {
 func authorized(name, asked, body string, tokens ...string) *testCase {
 	tc := post(name, asked, body, http.StatusOK)
 	request := bytes.Replace(tc.request, []byte("Mcp-Session-Id: "+sessionID+"\r\n"), nil, 1)
-	tc.needs = [3]map[string]string{byHand: allowed, bridge: allowed}
+	tc.needs = [maxConfigurations]map[string]string{byHand: allowed, bridge: allowed}
 	tc.requests = make([][]byte, len(tokens))
 	for i, token := range tokens {
 		tc.requests[i] = bytes.Replace(request, []byte(accessToken), []byte(token), 1)

@@ -16,15 +16,16 @@ type testCase struct {
 	request []byte // as it is sent
 	// requests are sent in turn in place of request, if there are any.
 	requests [][]byte
-	sent     [3]atomic.Int64 // through each configuration
-	large    bool            // the request is written while the answer is read
+	sent     [maxConfigurations]atomic.Int64 // through each configuration
+	large    bool                            // the request is written while the answer is read
+	pauses   bool                            // the answer takes as long as the upstream pauses in it
 	status   int
 	body     []byte // that the upstream answers
 	// bodies are what arrives through a configuration in place of body, if they are not nil.
-	bodies [3][]byte
+	bodies [maxConfigurations][]byte
 	// needs are headers that the answer has through a configuration, one
 	// value each; "" forbids the header.
-	needs [3]map[string]string
+	needs [maxConfigurations]map[string]string
 }
 
 // accessToken is a JWT of the usual length.
@@ -44,7 +45,9 @@ var measured = []*testCase{
 	post("json-64k", "json-64k", call, 200),
 	post("json-1m", "json-1m", call, 200),
 	challenged(post("challenge", "challenge", call, 401)),
-	post("sse", "sse", call, 200),
+	post("sse-burst", "sse-burst", call, 200),
+	paused(post("sse", "sse", call, 200)),
+	paused(post("sse-5ms", "sse-5ms", call, 200)),
 	preflight(),
 }
 
@@ -97,8 +100,14 @@ func post(name, asked, body string, status int) *testCase {
 	return &testCase{
 		name: name, request: []byte(request), large: len(body) > 32<<10,
 		status: status, body: answers[answer].body,
-		needs: [3]map[string]string{byHand: allowed, bridge: allowed},
+		needs: [maxConfigurations]map[string]string{byHand: allowed, bridge: allowed},
 	}
+}
+
+// paused says that the upstream pauses in an answer.
+func paused(c *testCase) *testCase {
+	c.pauses = true
+	return c
 }
 
 // challenged has an answer's challenge name the public metadata.
@@ -128,7 +137,7 @@ func preflight() *testCase {
 			"Access-Control-Request-Method: POST\r\n" +
 			"Access-Control-Request-Headers: authorization,content-type,mcp-protocol-version,mcp-session-id\r\n\r\n"),
 		status: 204,
-		needs:  [3]map[string]string{byHand: answered, bridge: answered},
+		needs:  [maxConfigurations]map[string]string{byHand: answered, bridge: answered},
 	}
 }
 

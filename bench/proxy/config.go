@@ -16,19 +16,27 @@ const (
 	plain = iota
 	byHand
 	bridge
+	last // only with -hosts
+
+	maxConfigurations
 )
 
 // configuration is one way to put an MCP server behind Caddy.
 type configuration struct {
 	name string
 	site string // what stands in the site's block
+	// beside are further sites.
+	beside string
 }
 
+// comparisons are the ratios in the table, each of one configuration to another.
+var comparisons = [3][2]int{{byHand, plain}, {bridge, plain}, {bridge, byHand}}
+
 var configurations = []configuration{
-	plain: {"plain", `
+	plain: {name: "plain", site: `
 	reverse_proxy {upstream}
 `},
-	byHand: {"headers", `
+	byHand: {name: "headers", site: `
 	@preflight {
 		method OPTIONS
 		header Origin {origin}
@@ -58,7 +66,7 @@ var configurations = []configuration{
 		}
 	}
 `},
-	bridge: {"bridge", `
+	bridge: {name: "bridge", site: `
 	mcp_auth_bridge {endpoint} {upstream} {
 		cors {
 			allow_origins {origin}
@@ -67,10 +75,16 @@ var configurations = []configuration{
 `},
 }
 
+// setForwarding sets who passes answers on, in the bridge.
+func setForwarding(value string) {
+	c := &configurations[bridge]
+	c.site = strings.Replace(c.site, "{upstream} {", "{upstream} {\n\t\tforwarding "+value, 1)
+}
+
 // compareBuilds makes the second configuration the same as the third, to be run by another
 // build.
 func compareBuilds() {
-	configurations[byHand] = configuration{"before", configurations[bridge].site}
+	configurations[byHand] = configuration{name: "before", site: configurations[bridge].site}
 	for _, tc := range measured {
 		tc.needs[byHand] = tc.needs[bridge]
 	}
@@ -97,5 +111,5 @@ func (c configuration) caddyfile(admin, listen, upstream string) string {
 }
 http://` + publicHost + `:` + port + ` {
 	bind 127.0.0.1` + c.site + `}
-`)
+` + strings.ReplaceAll(c.beside, "{port}", port))
 }

@@ -15,9 +15,9 @@ func compareEndpoints(n int) {
 	for i := range n - 1 {
 		fmt.Fprintf(&others, "\tmcp_auth_bridge /server-%d/mcp {upstream}\n", i)
 	}
-	configurations[plain] = configuration{"one", one}
-	configurations[byHand] = configuration{"first", one + others.String()}
-	configurations[bridge] = configuration{"last", "\n" + others.String() + strings.TrimPrefix(one, "\n")}
+	configurations[plain] = configuration{name: "one", site: one}
+	configurations[byHand] = configuration{name: "first", site: one + others.String()}
+	configurations[bridge] = configuration{name: "last", site: "\n" + others.String() + strings.TrimPrefix(one, "\n")}
 	measured = []*testCase{post("json-300", "json-300", call, http.StatusOK), challenged(post("challenge", "challenge", call, http.StatusUnauthorized)), preflight(), metadata()}
 	for _, tc := range measured {
 		tc.needs[plain] = tc.needs[bridge]

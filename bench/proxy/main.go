@@ -25,7 +25,7 @@
 // the machine cancels out; the times depend on the machine and say nothing
 // elsewhere. On a busy machine the medians of two identical configurations come
 // out up to 1% apart after 15 rounds or more, and further after fewer; more
-// rounds, and -requests 2 or 3 for sse and json-1m, tell smaller differences.
+// rounds, and -requests 2 or 3 for the streams and json-1m, tell smaller differences.
 //
 // Before a case is measured each answer is compared in full: status, body, and
 // the headers that the configuration is there for. During measurement status
@@ -45,6 +45,19 @@
 // two are sites with N endpoints, of which the first or the last gets the requests: "last/one"
 // is what the number of endpoints costs a request.
 //
+// With -hosts N there are four configurations: reverse_proxy alone and the bridge, each as the only
+// site of a server ("plain-1", "one") and as the last of N, which all have a host of their own
+// ("plain-N", "many"). "many/one" is what the number of hosts costs a request, and "plain-N/plain-1"
+// what it costs in Caddy alone.
+//
+// With -latency it measures how long answers take, in place of CPU time: all configurations get
+// requests at the same rate, at random times that do not depend on the answers. The rate is that
+// at which plain needs -share of one processor. Each request is timed from when it was due until
+// the end of its answer, so that a stall counts for all that were due meanwhile.
+//
+// With -forwarding VALUE the bridge has this value of the option forwarding. -against with the same
+// build then compares the two ways to pass answers on.
+//
 // With -truncation N it measures nothing: it sends N requests of mixed sizes to
 // the bridge (or to what -through names) at once, among them such that the
 // upstream answers before it has read their body, and counts the answers that
@@ -56,7 +69,9 @@
 //	go run ./bench/proxy -against /path/to/caddy -limit 1.01
 //	go run ./bench/proxy -authorize
 //	go run ./bench/proxy -endpoints 1000
-//	go run ./bench/proxy -truncation 100000
+//	go run ./bench/proxy -hosts 1000
+//	go run ./bench/proxy -latency
+//	go run ./bench/proxy -truncation 100000 -forwarding reverse_proxy
 package main
 
 import (
@@ -82,6 +97,9 @@ type options struct {
 	against    string
 	authorize  bool
 	endpoints  int
+	hosts      int
+	latency    bool
+	share      float64
 	rounds     int
 	cases      string
 	requests   float64
@@ -89,6 +107,7 @@ type options struct {
 	profile    string
 	truncation int
 	through    string
+	forwarding string
 }
 
 func init() {
@@ -103,12 +122,16 @@ func main() {
 	flag.StringVar(&o.against, "against", "", "Caddy `binary` of another build to compare the bridge with, in place of the lines written by hand")
 	flag.BoolVar(&o.authorize, "authorize", false, "compare the bridge with authorize to the bridge without, in place of the lines written by hand")
 	flag.IntVar(&o.endpoints, "endpoints", 0, "compare the first and the last of `N` endpoints of a site to one alone")
+	flag.IntVar(&o.hosts, "hosts", 0, "compare a site of `N`, each with a host of its own, to one alone, with and without the bridge")
+	flag.BoolVar(&o.latency, "latency", false, "compare how long answers take at the same rate of requests, in place of CPU time")
+	flag.Float64Var(&o.share, "share", 0.3, "`share` of one processor that plain needs at the rate of -latency")
 	flag.IntVar(&o.rounds, "rounds", 9, "measured rounds of each case, beyond the warm-up")
 	flag.StringVar(&o.cases, "case", "", "measure only cases whose name contains one of these, `names` separated by commas")
 	flag.Float64Var(&o.requests, "requests", 1, "`factor` on the number of requests in a round; 1 is about half a second of CPU time")
 	flag.Float64Var(&o.limit, "limit", 0, "fail if the median of bridge/headers, or bridge/before, is over this in any case (0: no limit)")
 	flag.StringVar(&o.profile, "profile", "", "afterwards write profiles of each case and configuration into this `directory`")
 	flag.IntVar(&o.truncation, "truncation", 0, "count truncated answers among `N` requests instead")
+	flag.StringVar(&o.forwarding, "forwarding", "", "`value` of the option forwarding of the bridge: direct or reverse_proxy")
 	flag.StringVar(&o.through, "through", "bridge", "`configuration` that -truncation sends its requests to")
 	flag.BoolVar(&upstream, upstreamFlag, false, "be the upstream (used by the program itself)")
 	flag.Usage = usage
@@ -150,6 +173,15 @@ func run(ctx context.Context, o *options) error {
 		}
 		compareEndpoints(o.endpoints)
 	}
+	if o.hosts > 0 {
+		if o.hosts < 2 || o.endpoints > 0 || o.authorize || o.against != "" || o.truncation > 0 || o.latency || o.forwarding != "" {
+			return errors.New("-hosts has to be 2 or more, and excludes all other comparisons")
+		}
+		compareHosts(o.hosts)
+	}
+	if o.latency && (o.authorize || o.truncation > 0 || o.limit > 0 || o.profile != "") {
+		return errors.New("-latency excludes -authorize, -truncation, -limit and -profile")
+	}
 	if o.authorize {
 		if o.against != "" || o.truncation > 0 {
 			return errors.New("-authorize excludes -against and -truncation")
@@ -167,8 +199,8 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	if o.rounds < 1 || o.requests <= 0 {
-		return errors.New("-rounds and -requests have to be positive")
+	if o.rounds < 1 || o.requests <= 0 || o.share <= 0 {
+		return errors.New("-rounds, -requests and -share have to be positive")
 	}
 	dir, err := os.MkdirTemp("", "bench-proxy-")
 	if err != nil {
@@ -184,6 +216,9 @@ func run(ctx context.Context, o *options) error {
 	if o.against != "" {
 		compareBuilds()
 	}
+	if o.forwarding != "" {
+		setForwarding(o.forwarding)
+	}
 	up, err := startUpstream(ctx)
 	if err != nil {
 		return err
@@ -193,7 +228,36 @@ func run(ctx context.Context, o *options) error {
 	if o.truncation > 0 {
 		return countTruncated(ctx, &m, o.through, o.truncation)
 	}
+	if o.latency {
+		return measureLatencies(ctx, o, &m, selected)
+	}
 	return measure(ctx, o, &m, selected)
+}
+
+// measureLatencies measures each case and prints its line as soon as it is known. An answer in
+// which the upstream pauses takes as long as the pauses, so that it is left out.
+func measureLatencies(ctx context.Context, o *options, m *machine, selected []*testCase) error {
+	var failures []error
+	printLatencyHeading(os.Stdout)
+	for _, tc := range selected {
+		if tc.pauses {
+			continue
+		}
+		got, err := measureLatency(ctx, o, m, tc)
+		if err != nil {
+			return fmt.Errorf("%s: %w", tc.name, err)
+		}
+		got.print(os.Stdout)
+		if n := got.total.short + got.total.failed; n > 0 {
+			failures = append(failures, wrong(tc, n, got.total.first))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// wrong says that answers were not as they have to be.
+func wrong(tc *testCase, n int, first error) error {
+	return fmt.Errorf("%s: %d answers were wrong, short or missing, first: %w", tc.name, n, first)
 }
 
 // measure measures each case and prints its line as soon as it is known.
@@ -207,10 +271,11 @@ func measure(ctx context.Context, o *options, m *machine, selected []*testCase) 
 		}
 		got.print(os.Stdout)
 		if got.failed > 0 {
-			failures = append(failures, fmt.Errorf("%s: %d answers were wrong, short or missing, first: %w", tc.name, got.failed, got.first))
+			failures = append(failures, wrong(tc, got.failed, got.first))
 		}
-		if median := got.ratio(bridge, byHand).Median; o.limit > 0 && median > o.limit {
-			failures = append(failures, fmt.Errorf("%s: median of %s/%s is %.3f, over %.3f", tc.name, configurations[bridge].name, configurations[byHand].name, median, o.limit))
+		c := comparisons[len(comparisons)-1]
+		if median := got.ratio(c[0], c[1]).Median; o.limit > 0 && median > o.limit {
+			failures = append(failures, fmt.Errorf("%s: median of %s is %.3f, over %.3f", tc.name, compared(c), median, o.limit))
 		}
 		if o.profile != "" {
 			if err := writeProfiles(ctx, m, tc, o.profile); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/benchkit"
@@ -31,7 +32,7 @@ type sample struct {
 type measurement struct {
 	tc       *testCase
 	requests int // of one round, for each configuration
-	samples  [3][]sample
+	samples  [maxConfigurations][]sample
 	failed   int
 	first    error
 }
@@ -68,7 +69,7 @@ func measureCase(ctx context.Context, o *options, mach *machine, tc *testCase) (
 		if round == 0 {
 			continue // warm-up
 		}
-		for i, s := range samples {
+		for i, s := range samples[:len(configurations)] {
 			m.samples[i] = append(m.samples[i], s)
 		}
 	}
@@ -84,41 +85,56 @@ func (m *measurement) calibrate(ctx context.Context, o *options, mach *machine) 
 	defer t.stop()
 	l := newLoad(t.addr, t.index)
 	defer l.close()
+	cpu, n, err := m.calibrated(ctx, t, l)
+	if err != nil {
+		return err
+	}
+	wanted := float64(n) * float64(calibration) / float64(cpu) * o.requests
+	m.requests = int(min(wanted, maxRequests, float64(m.tc.most()*passes/(passes+2)))) // with the warm-up
+	// All passes of a round are alike.
+	m.requests = max(m.requests/(passes*concurrency), 1) * passes * concurrency
+	return nil
+}
+
+// calibrated returns the CPU time that a number of requests takes.
+func (m *measurement) calibrated(ctx context.Context, t *target, l *load) (time.Duration, int, error) {
 	for n := 64; ; n *= 2 {
 		cpu, err := m.run(ctx, t, l, n)
 		if err != nil {
-			return err
+			return 0, 0, err
 		}
 		if m.first != nil {
-			return m.first
+			return 0, 0, m.first
 		}
 		if cpu > calibration/5 || n >= maxRequests {
-			wanted := float64(n) * float64(calibration) / float64(max(cpu, time.Microsecond)) * o.requests
-			m.requests = int(min(wanted, maxRequests, float64(m.tc.most()*passes/(passes+2)))) // with the warm-up
-			// All passes of a round are alike.
-			m.requests = max(m.requests/(passes*concurrency), 1) * passes * concurrency
-			return nil
+			return max(cpu, time.Microsecond), n, nil
 		}
 	}
 }
 
-// round sends a part of the requests to each target in turn, then another in
-// the reverse order, and so on.
-func (m *measurement) round(ctx context.Context, mach *machine, round int) ([3]sample, error) {
-	var samples [3]sample
-	targets, err := mach.startAll(ctx)
-	if err != nil {
-		return samples, err
-	}
-	defer stopAll(targets)
-	order := make([]int, len(targets))
+// roundOrder is the order in which the targets take turns in a round.
+func roundOrder(targets, round int) []int {
+	order := make([]int, targets)
 	for i := range order {
 		order[i] = (i + round) % len(order)
 	}
 	if round/len(order)%2 == 1 {
 		slices.Reverse(order)
 	}
-	var before, asking [3]allocations
+	return order
+}
+
+// round sends a part of the requests to each target in turn, then another in
+// the reverse order, and so on.
+func (m *measurement) round(ctx context.Context, mach *machine, round int) ([maxConfigurations]sample, error) {
+	var samples [maxConfigurations]sample
+	targets, err := mach.startAll(ctx)
+	if err != nil {
+		return samples, err
+	}
+	defer stopAll(targets)
+	order := roundOrder(len(targets), round)
+	var before, asking [maxConfigurations]allocations
 	loads := make([]*load, len(targets))
 	for i, t := range targets {
 		if err := t.verify(m.tc); err != nil {
@@ -180,18 +196,31 @@ func (m *measurement) perRequest(i int, value func(sample) float64) float64 {
 const row = "%-10s %8s  %-18s %-18s %-18s  %-17s %-20s\n"
 
 func printHeading(w io.Writer) {
-	_, _ = fmt.Fprintf(w, row, "", "requests", "CPU time, median of the rounds (lowest-highest)", "", "", "allocations", "bytes allocated")
-	first, second, third := configurations[plain].name, configurations[byHand].name, configurations[bridge].name
-	_, _ = fmt.Fprintf(w, row, "case", "a round", second+"/"+first, third+"/"+first, third+"/"+second, "of the three", "of the three")
+	of := []any{"", "requests", "CPU time, median of the rounds (lowest-highest)", "", "", "allocations", "bytes allocated"}
+	_, _ = fmt.Fprintf(w, row, of...)
+	var names [len(comparisons)]string
+	for i, c := range comparisons {
+		names[i] = compared(c)
+	}
+	_, _ = fmt.Fprintf(w, row, "case", "a round", names[0], names[1], names[2], "of each", "of each")
 }
+
+// compared is the name of a comparison.
+func compared(c [2]int) string { return configurations[c[0]].name + "/" + configurations[c[1]].name }
 
 func (m *measurement) print(w io.Writer) {
 	objects := func(s sample) float64 { return float64(s.allocated.objects) }
 	bytes := func(s sample) float64 { return float64(s.allocated.bytes) }
-	all := func(format string, value func(sample) float64) string {
-		return fmt.Sprintf(format, m.perRequest(plain, value), m.perRequest(byHand, value), m.perRequest(bridge, value))
+	all := func(value func(sample) float64) string {
+		var of []string
+		for i := range configurations {
+			of = append(of, fmt.Sprintf("%.0f", m.perRequest(i, value)))
+		}
+		return strings.Join(of, "/")
 	}
-	_, _ = fmt.Fprintf(w, row, m.tc.name, fmt.Sprint(m.requests),
-		m.ratio(byHand, plain).Text(3), m.ratio(bridge, plain).Text(3), m.ratio(bridge, byHand).Text(3),
-		all("%.0f/%.0f/%.0f", objects), all("%.0f/%.0f/%.0f", bytes))
+	var ratios [len(comparisons)]string
+	for i, c := range comparisons {
+		ratios[i] = m.ratio(c[0], c[1]).Text(3)
+	}
+	_, _ = fmt.Fprintf(w, row, m.tc.name, fmt.Sprint(m.requests), ratios[0], ratios[1], ratios[2], all(objects), all(bytes))
 }

@@ -17,12 +17,12 @@ const upstreamFlag = "as-upstream"
 
 const sessionID = "4f0c1f5e-7d0b-4c2f-9b57-2f4f3b8a1c11"
 
-// events is the number of events of a stream; eventPause lets each reach the
-// proxy by itself.
-const (
-	events     = 20
-	eventPause = time.Millisecond
-)
+// events is the number of events of a stream.
+const events = 20
+
+// eventPauses are the pauses between the events of each stream. With a pause each event reaches
+// the proxy by itself.
+var eventPauses = map[string]time.Duration{"sse-burst": 0, "sse": time.Millisecond, "sse-5ms": 5 * time.Millisecond}
 
 // answer is what the upstream answers.
 type answer struct {
@@ -32,7 +32,7 @@ type answer struct {
 }
 
 // answers are prepared, so that the upstream takes little of the machine.
-var answers = map[string]*answer{
+var answers = withStreams(map[string]*answer{
 	"json-300": {200, "application/json", []byte(pad(300))},
 	"json-64k": {200, "application/json", []byte(pad(64 << 10))},
 	"json-1m":  {200, "application/json", []byte(pad(1 << 20))},
@@ -40,8 +40,15 @@ var answers = map[string]*answer{
 		401, "application/json",
 		[]byte(`{"error":"invalid_token","error_description":"Authentication required"}`),
 	},
-	"sse":       {200, "text/event-stream", stream()},
 	"preflight": {status: 204},
+})
+
+// withStreams adds the event streams to other answers.
+func withStreams(all map[string]*answer) map[string]*answer {
+	for name := range eventPauses {
+		all[name] = &answer{200, "text/event-stream", stream()}
+	}
+	return all
 }
 
 func init() {
@@ -160,8 +167,8 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.contentType != "" {
 		h["Content-Type"] = []string{a.contentType}
 	}
-	if name == "sse" {
-		sendEvents(w)
+	if pause, ok := eventPauses[name]; ok {
+		sendEvents(w, pause)
 	} else {
 		if a.status != http.StatusNoContent {
 			h["Content-Length"] = []string{strconv.Itoa(len(a.body))}
@@ -177,11 +184,11 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func sendEvents(w http.ResponseWriter) {
+func sendEvents(w http.ResponseWriter, pause time.Duration) {
 	c := http.NewResponseController(w)
 	for i := range events {
 		if i > 0 {
-			time.Sleep(eventPause)
+			time.Sleep(pause)
 		}
 		if _, err := io.WriteString(w, event(i)); err != nil {
 			return
