@@ -47,7 +47,13 @@ func (c *Caller) request(method, at, token, body string) *http.Request {
 // Send sends a request and returns the answer with its body read.
 func (c *Caller) Send(method, at, token, body string) (*http.Response, string) {
 	c.T.Helper()
-	res, err := c.Client.Do(c.request(method, at, token, body))
+	return c.do(c.request(method, at, token, body))
+}
+
+// do sends a request and returns the answer with its body read.
+func (c *Caller) do(req *http.Request) (*http.Response, string) {
+	c.T.Helper()
+	res, err := c.Client.Do(req)
 	if err != nil {
 		c.T.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package mcptest
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 )
@@ -48,16 +47,7 @@ func (c *Caller) statelessRequest(token, body string, fields ...string) *http.Re
 // Post sends a message and returns the answer with its body read.
 func (c *Caller) Post(token, body string, fields ...string) (*http.Response, string) {
 	c.T.Helper()
-	res, err := c.Client.Do(c.statelessRequest(token, body, fields...))
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	got, err := io.ReadAll(res.Body)
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	return res, string(got)
+	return c.do(c.statelessRequest(token, body, fields...))
 }
 
 // Reaches wants a call to be answered by the gate, which has seen these credentials

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/need"
 )
 
 // Alive reports whether a process exists.
@@ -33,7 +35,7 @@ func Children(t *testing.T) []string {
 	var found []string
 	tasks, err := filepath.Glob("/proc/self/task/*/children")
 	if err != nil || len(tasks) == 0 {
-		t.Skip("the system has no list of child processes")
+		need.Missing(t, "the system has no list of child processes")
 	}
 	for _, task := range tasks {
 		if raw, err := os.ReadFile(task); err == nil {
@@ -62,7 +64,7 @@ func Held(t *testing.T) Holds {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		t.Skip("the system has no list of open descriptors")
+		need.Missing(t, "the system has no list of open descriptors")
 	}
 	return Holds{runtime.NumGoroutine(), len(entries), len(Children(t))}
 }

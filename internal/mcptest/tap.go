@@ -83,7 +83,9 @@ func (t *Tap) Proxy(target string) http.Handler {
 			return
 		}
 		answer, _ := io.ReadAll(res.Body)
-		if strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") && bytes.Contains(answer, []byte(`"jsonrpc"`)) {
+		// The messages of a GET are events. What refuses one, as one that comes after the end of
+		// its session, is none.
+		if r.Method == http.MethodPost && strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") && bytes.Contains(answer, []byte(`"jsonrpc"`)) {
 			t.add(false, answer)
 		}
 		w.WriteHeader(res.StatusCode)
