@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
 const bridgeServer = "authorization_server bridge {\n\t\t\tpaths /authorize/*\n\t\t}"
@@ -26,21 +25,7 @@ func sitePrefixFront(t *testing.T) front {
 func runCohosted(t *testing.T, f front, kind transport, opts demo.Options, accepted ...string) *demo.Demo {
 	t.Helper()
 	opts.SameOrigin, opts.Public, opts.AnyHost = true, accepted, f.secure()
-	d, err := demo.Start(t.Context(), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	upstream := d.MCPURL()
-	if kind == legacySSE {
-		upstream = "sse+" + d.SSEURL()
-	}
-	testcaddy.Run(t, strings.NewReplacer("UPSTREAM", upstream, "OPTIONS", bridgeServer).Replace(f.caddyfile))
-	return d
+	return startDemo(t, f, kind, opts, bridgeServer)
 }
 
 // checkCohosted asserts what holds of every login at a bridged server: the

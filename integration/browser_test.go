@@ -1,13 +1,9 @@
 package integration_test
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -37,22 +33,7 @@ type walk struct {
 // visit drives the page in Chromium.
 func visit(t *testing.T, page string, options ...string) walk {
 	t.Helper()
-	folder, chromium := integration.NeedNode(t), integration.NeedChromium(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", append([]string{"page.mjs", chromium, page, t.TempDir()}, options...)...)
-	cmd.Dir = folder
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v\n%s%s", err, out, stderr.String())
-	}
-	var got walk
-	if err := json.Unmarshal(out, &got); err != nil {
-		t.Fatalf("%v in %q", err, out)
-	}
-	return got
+	return runNode[walk](t, 3*time.Minute, "page.mjs", append([]string{integration.NeedChromium(t), page, t.TempDir()}, options...)...)
 }
 
 // check asserts what the page shows of a bridge and of plain reverse_proxy

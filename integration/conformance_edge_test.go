@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/integration"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -23,11 +24,11 @@ const conformanceKey = "0123456789abcdef-conformance"
 func withKey(t *testing.T, addr string) string {
 	t.Helper()
 	to := &url.URL{Scheme: "http", Host: addr}
-	s := httptest.NewServer(&httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+	s := httptest.NewServer(mcptest.Front(func(r *httputil.ProxyRequest) {
 		r.SetURL(to)
 		r.Out.Host = r.In.Host // which the suite chooses
 		r.Out.Header.Set("Authorization", "Bearer "+conformanceKey)
-	}})
+	}))
 	t.Cleanup(s.Close)
 	return s.URL
 }
@@ -170,7 +171,7 @@ func TestConformanceOfStepUpBehindAuthorize(t *testing.T) {
 		stateless: {"scope-step-up-initial", "scope-step-up-escalation", "sep-2350-scope-union-on-reauth"},
 	} {
 		t.Run(revision, func(t *testing.T) {
-			got := runScenarios(t, "client", "--scenario", "auth/scope-step-up", "--spec-version", revision, "--timeout", "60000", "--command", "'"+self+"'")
+			got := runScenarios(t, "client", "--scenario", "auth/scope-step-up", "--spec-version", revision, "--command", "'"+self+"'")
 			for _, id := range want {
 				if status := got[check{"auth/scope-step-up", id}]; status != "SUCCESS" {
 					t.Errorf("%s: got %q, want SUCCESS", id, status)

@@ -143,7 +143,8 @@ func runBehindBridge(program, server string) error {
 }
 
 // bridge runs a bridge on a port of its own and returns its host. options are those of its
-// directive, for the public URL of the endpoint.
+// directive, for the public URL of the endpoint. The suite's servers share one thread, and may be
+// slow while all clients start.
 func bridge(upstream, path string, options func(public string) (string, error)) (host string, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -166,6 +167,10 @@ func bridge(upstream, path string, options func(public string) (string, error)) 
 http://%s {
 	bind 127.0.0.1
 	mcp_auth_bridge %s http://%s%[2]s {
+		limits {
+			metadata_timeout 1m
+			challenge_timeout 1m
+		}
 		%[4]s
 	}
 }`, host, path, upstream, chosen))

@@ -17,6 +17,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/integration"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -93,7 +94,11 @@ func TestDoctorAudience(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := httputil.NewSingleHostReverseProxy(origin)
+	proxy := mcptest.Front(func(r *httputil.ProxyRequest) {
+		r.SetURL(origin)
+		r.Out.Host = r.In.Host
+		r.SetXForwarded()
+	})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)

@@ -57,29 +57,8 @@ type issuer struct {
 // It ends with the test.
 func startIssuer(t *testing.T, program, audience string, options ...string) *issuer {
 	t.Helper()
-	cmd := exec.Command("node", append([]string{program, "--audience", audience}, options...)...)
-	cmd.Dir = integration.NeedNode(t)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if testing.Verbose() {
-		cmd.Stderr = os.Stderr
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = stdin.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%s: %v", program, err)
-		}
-	})
-	i := &issuer{in: stdin, out: bufio.NewReader(stdout)}
+	in, out := startNode(t, program, append([]string{"--audience", audience}, options...)...)
+	i := &issuer{in: in, out: out}
 	var first struct{ Issuer string }
 	i.read(t, &first)
 	i.URL = first.Issuer

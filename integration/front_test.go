@@ -138,6 +138,12 @@ func run(t *testing.T, f front, kind transport, opts demo.Options, options strin
 	t.Helper()
 	opts.Public = []string{f.public}
 	opts.AnyHost = f.secure() // the upstream gets the public host in the Host field
+	return startDemo(t, f, kind, opts, options)
+}
+
+// startDemo starts a demo, and a front before it with options of mcp_auth_bridge.
+func startDemo(t *testing.T, f front, kind transport, opts demo.Options, options string) *demo.Demo {
+	t.Helper()
 	d, err := demo.Start(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)

@@ -4,26 +4,21 @@ package integration
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
-)
 
-// requireAll is the environment variable that, if not empty, makes a test fail
-// for want of something that it otherwise skips for.
-const requireAll = "MCP_AUTH_BRIDGE_REQUIRE_ALL"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/need"
+)
 
 // NeedNode returns the folder of the Node drivers. The test is skipped where
 // Node or what the drivers import is missing.
 func NeedNode(t testing.TB) string {
 	t.Helper()
 	folder := filepath.Join(here(), "node")
-	if _, err := exec.LookPath("node"); err != nil {
-		missing(t, "node is not in PATH: install Node.js 20 or later, then run `npm ci` in integration/node")
-	}
+	need.Program(t, "node", "install Node.js 20 or later, then run `npm ci` in integration/node")
 	if info, err := os.Stat(filepath.Join(folder, "node_modules")); err != nil || !info.IsDir() {
-		missing(t, "integration/node/node_modules is missing: run `npm ci` in integration/node")
+		need.Missing(t, "integration/node/node_modules is missing: run `npm ci` in integration/node")
 	}
 	return folder
 }
@@ -32,19 +27,7 @@ func NeedNode(t testing.TB) string {
 // missing.
 func NeedChromium(t testing.TB) string {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		missing(t, "chromium is not in PATH: install it, on Debian with `apt-get install --no-install-recommends chromium`")
-	}
-	return path
-}
-
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv(requireAll) != "" {
-		t.Fatalf("%s (%s is set)", what, requireAll)
-	}
-	t.Skip(what)
+	return need.Program(t, "chromium", "install it, on Debian with `apt-get install --no-install-recommends chromium`")
 }
 
 // here is the folder of this file.

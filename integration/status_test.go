@@ -1,13 +1,9 @@
 package integration_test
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -49,22 +45,7 @@ const (
 
 func visitStatus(t *testing.T, page string) statusVisit {
 	t.Helper()
-	folder, chromium := integration.NeedNode(t), integration.NeedChromium(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "status.mjs", chromium, page, t.TempDir(), operator, password)
-	cmd.Dir = folder
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v\n%s%s", err, out, stderr.String())
-	}
-	var got statusVisit
-	if err := json.Unmarshal(out, &got); err != nil {
-		t.Fatalf("%v in %q", err, out)
-	}
-	return got
+	return runNode[statusVisit](t, 3*time.Minute, "status.mjs", integration.NeedChromium(t), page, t.TempDir(), operator, password)
 }
 
 // hostile is a challenge that would run a script where it were taken for markup.

@@ -1,12 +1,8 @@
 package integration_test
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,23 +21,9 @@ type talked struct {
 	Statuses                                      map[string]int
 }
 
-func talkTo(t *testing.T, folder, version, url string, what ...string) talked {
+func talkTo(t *testing.T, version, url string, what ...string) talked {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", append([]string{"talk.mjs", version, url}, what...)...)
-	cmd.Dir = folder
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v\n%s%s\nlog:\n%s", err, out, stderr.String(), strings.Join(testcaddy.Logs(), "\n"))
-	}
-	var got talked
-	if err := json.Unmarshal(out, &got); err != nil {
-		t.Fatalf("%v in %s", err, out)
-	}
-	return got
+	return runNode[talked](t, patience, "talk.mjs", append([]string{version, url}, what...)...)
 }
 
 // stdioFront serves a program of npm's.
@@ -73,7 +55,7 @@ func TestStdioServers(t *testing.T) {
 	folder := integration.NeedNode(t)
 	for _, version := range []string{"v1", "v2"} {
 		t.Run("server-everything/"+version, func(t *testing.T) {
-			got := talkTo(t, folder, version, stdioFront(t, folder, "mcp-server-everything", "stdio"), "everything")
+			got := talkTo(t, version, stdioFront(t, folder, "mcp-server-everything", "stdio"), "everything")
 			if got.Echo != "Echo: héllo" || !slices.Equal(got.Progress, []int{1, 2, 3, 4}) || !strings.Contains(got.Sampled, "sampled here") || got.Resources == 0 {
 				t.Errorf("got %+v", got)
 			}
@@ -89,7 +71,7 @@ func TestStdioServers(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "a file"), []byte("x"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got := talkTo(t, folder, version, stdioFront(t, folder, "mcp-server-filesystem", dir), "filesystem", dir)
+			got := talkTo(t, version, stdioFront(t, folder, "mcp-server-filesystem", dir), "filesystem", dir)
 			if got.Listing != "[FILE] a file" || !slices.Contains(got.Tools, "read_file") {
 				t.Errorf("got %+v", got)
 			}

@@ -1,12 +1,9 @@
 package integration_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -23,29 +20,8 @@ type nodeServer struct{ Origin, MCP string }
 // authorization server on the same origin. It ends with the test.
 func startNodeServer(t *testing.T, options ...string) nodeServer {
 	t.Helper()
-	cmd := exec.Command("node", append([]string{"server-v1.mjs"}, options...)...)
-	cmd.Dir = integration.NeedNode(t)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if testing.Verbose() {
-		cmd.Stderr = os.Stderr
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = stdin.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("server-v1.mjs: %v", err)
-		}
-	})
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
+	_, out := startNode(t, "server-v1.mjs", options...)
+	line, err := out.ReadBytes('\n')
 	if err != nil {
 		t.Fatalf("server-v1.mjs says nothing: %v", err)
 	}

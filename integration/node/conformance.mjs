@@ -5,6 +5,7 @@
 
 import fs from 'node:fs';
 import { register } from 'node:module';
+import './keepalive.mjs';
 
 const standIn = `
   export * from 'node:fs';

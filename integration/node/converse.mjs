@@ -42,7 +42,10 @@ for (const [schema, name] of [
 }
 
 const Transport = { streamable: StreamableHTTPClientTransport, sse: SSEClientTransport }[kind];
-const transport = new Transport(new URL(address));
+// A stream that ends without an answer is asked for again at once, so that each conversation shows
+// what becomes of that.
+const reconnectionOptions = { initialReconnectionDelay: 1, maxReconnectionDelay: 1, reconnectionDelayGrowFactor: 1, maxRetries: 2 };
+const transport = new Transport(new URL(address), { reconnectionOptions });
 await client.connect(transport);
 
 const out = { server: client.getServerVersion().name };

@@ -19,6 +19,7 @@ import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import Provider, { errors } from 'oidc-provider';
+import './keepalive.mjs';
 
 const { values: options } = parseArgs({
   options: {

@@ -10,17 +10,10 @@
 // has refreshed it.
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { startChromium } from "./chromium.mjs";
 
 const [executablePath, page, profile, untilRefreshed] = process.argv.slice(2);
-const context = await chromium.launchPersistentContext(profile, {
-	executablePath,
-	headless: true,
-	args: [
-		"--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-		"--disable-component-update", "--disable-sync",
-	],
-});
+const context = await startChromium(executablePath, profile);
 try {
 	await context.addInitScript({ content: await readFile(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8") });
 	const violations = [];

@@ -32,6 +32,7 @@ import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/
 import { isInitializeRequest } from '@modelcontextprotocol/sdk/types.js';
 import express from 'express'; // the SDK's own, as is zod
 import * as z from 'zod';
+import './keepalive.mjs';
 
 const scopesSupported = ['mcp:read', 'mcp:admin'];
 const adminTool = 'admin_secret';

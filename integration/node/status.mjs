@@ -4,19 +4,11 @@
 // Usage: node status.mjs <chromium> <page URL> <profile folder> <user> <password>
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { startChromium } from "./chromium.mjs";
 
 const [executablePath, page, profile, username, password] = process.argv.slice(2);
 const axe = await readFile(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
-const context = await chromium.launchPersistentContext(profile, {
-	executablePath,
-	headless: true,
-	httpCredentials: { username, password },
-	args: [
-		"--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-		"--disable-component-update", "--disable-sync",
-	],
-});
+const context = await startChromium(executablePath, profile, { httpCredentials: { username, password } });
 const sizes = [[360, 740], [1280, 900]];
 const views = {};
 const fits = {};

@@ -9,6 +9,7 @@ import { Readable } from 'node:stream';
 import { argv } from 'node:process';
 import { createMcpHandler, inputRequired, ProtocolError, Server } from '@modelcontextprotocol/server';
 import { serveStdio } from '@modelcontextprotocol/server/stdio';
+import './keepalive.mjs';
 
 /** A promise and what fulfils it. */
 function signal() {

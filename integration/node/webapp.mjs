@@ -6,17 +6,10 @@
 //
 // Usage: node webapp.mjs <chromium> <page URL> <profile folder>
 
-import { chromium } from 'playwright-core';
+import { startChromium } from './chromium.mjs';
 
 const [executablePath, page, profile] = process.argv.slice(2);
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath,
-  headless: true,
-  args: [
-    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync',
-  ],
-});
+const context = await startChromium(executablePath, profile);
 try {
   const tab = context.pages()[0] ?? (await context.newPage());
   const messages = [];
