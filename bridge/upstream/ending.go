@@ -60,8 +60,8 @@ type Exiting interface {
 	// NoteEnd notes why the peer is about to be closed. The first reason counts, unless the
 	// program has ended before.
 	NoteEnd(why stats.ExitCause)
-	// HowEnded says how the program has ended, such as "exit status 1". It is empty if it has
-	// not. A client may see it.
+	// HowEnded describes how the program has ended, such as "exit status 1". It is empty while the
+	// program runs. A client may see it.
 	HowEnded() string
 }
 
@@ -72,8 +72,8 @@ func NoteEnd(peer Peer, why stats.ExitCause) {
 	}
 }
 
-// HowEnded says how the program of a peer has ended. It is empty if it has not, or if there
-// is none.
+// HowEnded describes how the program of a peer has ended. It is empty while the program runs, or
+// if the peer is not a program.
 func HowEnded(peer Peer) string {
 	if p, ok := behind[Exiting](peer); ok {
 		return p.HowEnded()

@@ -99,8 +99,8 @@ func (p *httpPeer) begin() bool {
 	return true
 }
 
-// hand hands on what the server sends at a time. see, if it is not nil, looks at each
-// message before.
+// hand passes one text of the server on to the receiver. see may be nil. Otherwise it is called
+// with each message before.
 func (p *httpPeer) hand(text []byte, see func(message.Message)) {
 	all, err := message.ParseAll(text, message.MaxBatch)
 	if see != nil {
@@ -193,8 +193,8 @@ func (p *httpPeer) send(from *http.Request, m message.Message, fields http.Heade
 	return nil
 }
 
-// lost ends a conversation that the server does not know any more (MCP specification
-// 2025-03-26, "Session Management"). It returns false if there was none that the server knew.
+// lost ends a conversation that the server does not know any more (MCP specification 2025-03-26,
+// "Session Management"). It returns false if the server never knew one.
 func (p *httpPeer) lost(m message.Message) bool {
 	p.mu.Lock()
 	known := p.session != ""
@@ -206,7 +206,7 @@ func (p *httpPeer) lost(m message.Message) bool {
 	return true
 }
 
-// accepted notes which message the server has accepted, and with which credentials.
+// accepted notes that the server has accepted a message, and the credentials that it came with.
 func (p *httpPeer) accepted(m message.Message, detached *http.Request) {
 	p.mu.Lock()
 	p.last = detached

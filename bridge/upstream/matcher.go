@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"strconv"
 	"sync"
@@ -22,8 +23,8 @@ const unmatchedSoon = 2 * time.Second
 // to change ids. An answer with the right id that comes in this time is used instead.
 const unmatchedHold = time.Second
 
-// Fate says what was done with a text of a server that is not a message, or with an answer
-// whose id no request has. The set is closed.
+// Fate is what was done with a text of a server that is not a message, or with an answer whose id
+// no request has. The set is closed.
 type Fate string
 
 // The fates.
@@ -188,6 +189,9 @@ func (u *matcher) Stray(text []byte, cause error) {
 	if message.IsCut(text) {
 		stray.Odd = message.OddLong
 	}
+	if id := message.Echo(text); id != nil && errors.Is(cause, message.ErrShape) {
+		stray = message.Stray{Odd: message.OddShape, Answer: true, ID: id, Quoted: true}
+	}
 	unmatched := Unmatched{Fate: FateDropped, Odd: stray.Odd, Cause: cause.Error(), ID: shownID(stray.ID), Shape: message.Shape(begin)}
 	if _, field := message.ContentLength(begin); field && stray.Odd != message.OddLength {
 		return // whether it frames a message is seen when the next text comes
@@ -201,7 +205,7 @@ func (u *matcher) Stray(text []byte, cause error) {
 	if found, odd := message.Recover(text); len(found) > 0 {
 		unmatched.Odd, unmatched.Fate = odd, FateRepaired
 		if len(found) > 1 {
-			unmatched.Fate = FateFailed // without the bridge, the client would get none of them either
+			unmatched.Fate = FateFailed // without the bridge, the client would not get them either
 		}
 		u.report(unmatched)
 		for _, one := range found {

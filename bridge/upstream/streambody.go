@@ -39,7 +39,7 @@ func (b *streamBody) Read(p []byte) (int, error) {
 // copyTo copies all of the body. It does not report how the stream ended: the reader knows
 // whether everything has arrived.
 func (b *streamBody) copyTo(w io.Writer) {
-	if b.begun { // what was read first comes first
+	if b.begun { // the bytes that were read ahead come first
 		return
 	}
 	b.over = true
