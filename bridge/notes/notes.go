@@ -1,4 +1,4 @@
-// Package notes has what logs and traces may say of one request.
+// Package notes has the facts about one request that logs and traces may show.
 package notes
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
 )
 
-// Bounds of what is shown of a request, in bytes.
+// Bounds of the texts of a request that are shown, in bytes.
 const (
 	maxShownMethod = 64
 	maxShownName   = 128
@@ -30,9 +30,8 @@ const (
 	EraSSE = "sse"
 )
 
-// Notes are what is known of one request of a client, in a form that logs and traces
-// may have: no text of a client's is in them unbounded, and no id of a session as it
-// is. Empty is what is not known.
+// Notes are the facts about one request of a client in a form that logs and traces may show: texts
+// of the client are bounded, and session ids are hashed. A fact that is not known is empty.
 type Notes struct {
 	// Method is the MCP method.
 	Method string
@@ -46,8 +45,8 @@ type Notes struct {
 	Version string
 }
 
-// Of returns what the fields of a request say (MCP specification 2026-07-28,
-// "Request Headers"). Its body is not looked at.
+// Of returns the notes that the header fields of a request give (MCP specification 2026-07-28,
+// "Request Headers"). The body is not read.
 func Of(r *http.Request) Notes {
 	n := Notes{Era: EraHandshake, Version: versionField(r)}
 	if n.Version >= mcp.StatelessRevision {
@@ -79,8 +78,8 @@ func versionField(r *http.Request) string {
 // which may have anything in it.
 func isNamed(method string) bool { return method == "tools/call" || method == "prompts/get" }
 
-// ShownMethod returns a method as it may be shown: what is too long, or has what no
-// method has, is none.
+// ShownMethod returns a method as it may be shown. It returns "" for a text that is too long, or
+// that has characters which no method has.
 func ShownMethod(method string) string {
 	if len(method) > maxShownMethod {
 		return ""
@@ -96,8 +95,8 @@ func ShownMethod(method string) string {
 	return method
 }
 
-// ShownName returns the name of a tool or prompt as it may be shown: it is cut, and has
-// a question mark for all that is no letter, digit, space or one of "-_./:".
+// ShownName returns the name of a tool or prompt as it may be shown: cut, and with a question mark
+// for each character other than letters, digits, the space and "-_./:".
 func ShownName(name string) string {
 	name = safetext.Name(name)
 	if len(name) > maxShownName {
@@ -113,14 +112,13 @@ func ShownName(name string) string {
 
 type notesKey struct{}
 
-// With has a message bridge write into notes what it reads of the request whose
-// context this is.
+// With returns a context with notes. A message bridge writes into the notes what it reads in the
+// body of the request.
 func With(ctx context.Context, notes *Notes) context.Context {
 	return context.WithValue(ctx, notesKey{}, notes)
 }
 
-// NoteMessages writes down what the messages of a POST say: of several, the first
-// counts.
+// NoteMessages notes the messages of a POST. If there are several, the first one counts.
 func NoteMessages(r *http.Request, all []message.Message) {
 	n, _ := r.Context().Value(notesKey{}).(*Notes)
 	if n == nil {
@@ -139,8 +137,8 @@ func NoteMessages(r *http.Request, all []message.Message) {
 // MethodBatch is shown as the method of a request with several messages.
 const MethodBatch = "batch"
 
-// Read returns the notes with a method and a name that were read in the body, in place of what
-// the fields say.
+// Read returns the notes with a method and a name that were read in the body. They take the place
+// of those in the header fields.
 func (n Notes) Read(method, name string) Notes {
 	n.Method, n.Name = ShownMethod(method), ""
 	if isNamed(method) {

@@ -35,8 +35,8 @@ var slots = func() (at struct {
 	return at
 }()
 
-// width is the number of slots of a histogram: its buckets, one for what is above them, and
-// the sum in nanoseconds.
+// width is the number of slots of a histogram: its buckets, one for larger values, and the sum in
+// nanoseconds.
 func width(bounds []float64) int { return len(bounds) + 2 }
 
 // Counts counts what happens at an endpoint since its configuration was loaded. It costs a
@@ -130,8 +130,8 @@ func (c *Counts) Cache(result string) { c.n[slots.cache+index(CacheResults, resu
 // Fetched counts a search for metadata, by its result of [FetchResults].
 func (c *Counts) Fetched(result string) { c.n[slots.fetches+index(FetchResults, result)].Add(1) }
 
-// Stream is an event stream that a client has open. The zero value is one that has not
-// begun. While it is open it is part of a list, so that it must not be copied.
+// Stream is an event stream that a client has open. The zero value has not begun. An open stream
+// is part of a list, so it must not be copied.
 type Stream struct {
 	Begun        time.Time
 	older, newer *Stream // that are open
@@ -169,14 +169,14 @@ func (c *Counts) StreamClosed(s *Stream) {
 	s.older, s.newer = nil, nil
 }
 
-// Now is what is under way at an endpoint.
+// Now has what is in progress at an endpoint.
 type Now struct {
 	Requests, Streams int
 	// Oldest is when the oldest stream began. It is zero if there is none.
 	Oldest time.Time
 }
 
-// Now returns what is under way.
+// Now returns what is in progress.
 func (c *Counts) Now() Now {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -24,7 +24,7 @@ const (
 	maxAddress = 256
 )
 
-// Seen says when, and how often, the same has happened.
+// Seen has how often the same thing has happened, and when.
 type Seen struct {
 	First, Last time.Time
 	Count       uint64
@@ -75,11 +75,13 @@ type UpstreamState struct {
 	Failures uint64
 }
 
-// Memory keeps what has happened at an endpoint. All of it is bounded. It outlives the
-// configuration that it was made for.
+// Memory keeps a bounded record of what has happened at an endpoint. It outlives the configuration
+// that it was made for.
 type Memory struct {
 	since    time.Time
 	accepted atomic.Int64 // when credentials were last accepted, in nanoseconds; 0: never
+	// noServer is why the upstream is no MCP server; nil if it is one, or if that is not known.
+	noServer atomic.Pointer[string]
 
 	mu         sync.Mutex       // guards what follows
 	challenges []*SeenChallenge // the last is first
@@ -114,6 +116,7 @@ func (m *Memory) Attach(c *Counts) {
 		u.Failing = time.Time{}
 	}
 	m.issuers = nil
+	m.noServer.Store(nil)
 	m.loads = append(m.loads, &load{counts: c})
 }
 
@@ -290,8 +293,8 @@ type counted[T any] interface {
 	seen() *Seen
 }
 
-// count counts the entry of a list that is reports, or adds a new one. If the list then has
-// more than most entries, the one that was not seen for longest is dropped.
+// count counts the entry of a list for which is returns true, or adds a new one. If the list then
+// has more than most entries, the one that was not seen for longest is dropped.
 func count[T any, P counted[T]](list *[]P, most int, is func(P) bool, add func() P) P {
 	i := slices.IndexFunc(*list, is)
 	if i < 0 {
@@ -304,6 +307,27 @@ func count[T any, P counted[T]](list *[]P, most int, is func(P) bool, add func()
 	}
 	(*list)[i].seen().again()
 	return (*list)[i]
+}
+
+// Serves remembers whether the upstream is an MCP server, as its answer to the first message of
+// a client has shown. why is empty if it is.
+func (m *Memory) Serves(why string) {
+	if why != "" {
+		m.noServer.Store(&why)
+		return
+	}
+	if m.noServer.Load() != nil { // which is seldom
+		m.noServer.Store(nil)
+	}
+}
+
+// WhyNoServer says why the upstream is no MCP server. It is empty if it is one, or if that is not
+// known.
+func (m *Memory) WhyNoServer() string {
+	if why := m.noServer.Load(); why != nil {
+		return *why
+	}
+	return ""
 }
 
 // Exit is the end of a program that an operator has to know of. Nothing in it is secret.

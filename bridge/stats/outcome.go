@@ -8,7 +8,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
 )
 
-// Outcome is what the bridge did with the challenges of one answer. The lines are as they
+// Outcome describes what the bridge did with the challenges of one answer. Its lines are as they
 // were sent, and may have secrets in them. [Outcome.Shown] returns them without secrets.
 type Outcome struct {
 	Action Action
@@ -34,8 +34,8 @@ func (o *Outcome) Kind() (scheme, code string) {
 	return o.scheme, o.code
 }
 
-// Shown returns Sent and Lines in a form that can be shown to an operator. r is the
-// client's request; what it has sent in confidence is removed.
+// Shown returns Sent and Lines in a form that can be shown to an operator. r is the request of the
+// client; its secrets are removed.
 func (o *Outcome) Shown(r *http.Request) (sent, given []string) {
 	secrets := safetext.SecretsOf(r)
 	return challenge.Show(o.Sent, secrets), challenge.Show(o.Lines, secrets)

@@ -53,8 +53,8 @@ const (
 	ReasonHost Reason = "no_public_url"
 )
 
-// What challenges are counted by. In each set, "other" is any word that is not in it, and
-// "none" is the absence of one.
+// The sets of words by which challenges are counted. In each set, "other" stands for any word that
+// is not in it, and "none" for no word.
 var (
 	// Schemes are auth-schemes of IANA's registry.
 	Schemes = []string{"bearer", "dpop", "basic", "digest", "negotiate", "other", "none"}
@@ -82,10 +82,11 @@ const (
 	DenialScope   DenialKind = "insufficient_scope" // more scopes would open the request
 	DenialForever DenialKind = "forbidden"          // no scope would
 	DenialSession DenialKind = "unknown_session"    // the session, or the message path, is not one of the principal
+	DenialTask    DenialKind = "unknown_task"       // the task is one of other principals
 )
 
 // DenialKinds has all kinds.
-var DenialKinds = []DenialKind{DenialMissing, DenialRequest, DenialToken, DenialProof, DenialNonce, DenialIssuer, DenialFault, DenialMessage, DenialScope, DenialForever, DenialSession}
+var DenialKinds = []DenialKind{DenialMissing, DenialRequest, DenialToken, DenialProof, DenialNonce, DenialIssuer, DenialFault, DenialMessage, DenialScope, DenialForever, DenialSession, DenialTask}
 
 // Failure is why an upstream gave no answer. The set is closed.
 type Failure string
