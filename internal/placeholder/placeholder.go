@@ -5,6 +5,7 @@ package placeholder
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -15,6 +16,20 @@ import (
 // configuration is loaded: {env.*} or {file.*}.
 func In(value string) bool {
 	return strings.Contains(value, "{env.") || strings.Contains(value, "{file.")
+}
+
+// Unset returns the environment variables that a value names and that have no value.
+func Unset(value string) (names []string) {
+	for {
+		_, rest, ok := strings.Cut(value, "{env.")
+		if !ok {
+			return names
+		}
+		var name string
+		if name, value, ok = strings.Cut(rest, "}"); ok && os.Getenv(name) == "" {
+			names = append(names, name)
+		}
+	}
 }
 
 // Written returns the values without a placeholder, which are known when the Caddyfile is read.
@@ -65,8 +80,8 @@ func (r *Replacer) List(option string, to *[]string) {
 // Err returns the errors of all values that could not be replaced, or nil.
 func (r *Replacer) Err() error { return errors.Join(r.errs...) }
 
-// Known returns a function that replaces placeholders in a text: those that have a value and
-// whose names begin with one of kinds. Others stay as they are.
+// Known returns a function that replaces placeholders in a text if their names begin with one of
+// kinds and they have a value. Others stay as they are.
 func Known(kinds ...string) func(text string) string {
 	known := caddy.NewReplacer()
 	chosen := caddy.NewEmptyReplacer()

@@ -78,8 +78,8 @@ func LooksLikeVariable(first, second string) bool {
 	return second == strings.ToUpper(second) || first != strings.ToUpper(first) || slices.Contains(lowerNames, second)
 }
 
-// placeholderWord is what stands between the braces of a placeholder. What else is in
-// braces is text, such as JSON.
+// placeholderWord matches the text between the braces of a placeholder. Any other text in braces
+// is not a placeholder, but JSON for example.
 var placeholderWord = regexp.MustCompile(`^\$?[A-Za-z_][A-Za-z0-9_.\-\[\]:/]*$`)
 
 // parseValue takes a value apart. A brace behind a backslash is text, as everywhere in
