@@ -25,8 +25,7 @@ type programProblem struct {
 
 func (p *programProblem) Error() string { return p.reason.Error() + "; " + p.advice }
 
-// problems looks for what keeps a program from its start. It looks at files alone, and
-// starts nothing.
+// problems finds reasons why a program cannot start. It only looks at files, and starts nothing.
 func (u *Stdio) problems() (found []*programProblem) {
 	as, err := lookupUser(u.User)
 	if err != nil {
@@ -43,6 +42,10 @@ func (u *Stdio) problems() (found []*programProblem) {
 				"pass the value with env, because other users of the machine can read arguments" + orAtLoad(m),
 			})
 		}
+	}
+	found = append(found, u.wordProblems()...)
+	if p := u.containerProblem(); p != nil {
+		found = append(found, p)
 	}
 	if p := u.dirProblem(); p != nil {
 		found = append(found, p)
@@ -68,7 +71,7 @@ func (u *Stdio) problems() (found []*programProblem) {
 	return found
 }
 
-// dirProblem says why the program cannot start in its folder.
+// dirProblem returns the reason why the program cannot start in its folder; nil if it can.
 func (u *Stdio) dirProblem() *programProblem {
 	if u.Dir == "" {
 		return nil
@@ -104,6 +107,12 @@ func (u *Stdio) commandProblem(err error) *programProblem {
 		if m := runtimePlaceholder.FindStringSubmatch(name); m != nil {
 			p.advice += orAtLoad(m)
 		}
+	case environmentWord.MatchString(name):
+		variable, _, _ := strings.Cut(name, "=") // whose value may be a secret
+		p.reason = fmt.Errorf("stdio: the command begins with the variable %s", variable)
+		p.advice = "write the program first, and `env " + variable + "=...` in the block of stdio"
+	case name == "cd":
+		p.advice = "there is no shell: name the program itself, and its folder with `dir` in the block of stdio"
 	case errors.Is(err, process.ErrRelative):
 		p.advice = "write its absolute path"
 		if path, aerr := filepath.Abs(filepath.Join(u.Dir, name)); aerr == nil && isFile(path) {
@@ -125,6 +134,9 @@ func (u *Stdio) commandProblem(err error) *programProblem {
 	return p
 }
 
+// environmentWord matches a variable in front of a command, as a shell takes it.
+var environmentWord = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
+
 func isFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
@@ -138,8 +150,8 @@ func isFolder(path string) bool {
 // runtimePlaceholder matches a placeholder that is replaced at run time elsewhere.
 var runtimePlaceholder = regexp.MustCompile(`\{(env|file)\.([^{}]+)\}`)
 
-// orAtLoad says what replaces a placeholder that runtimePlaceholder matches when the Caddyfile
-// is read.
+// orAtLoad names the placeholder that is replaced when the Caddyfile is read, for a match of
+// runtimePlaceholder.
 func orAtLoad(m []string) string {
 	if m[1] != "env" {
 		return ""

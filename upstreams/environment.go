@@ -27,10 +27,11 @@ var handedOn = func() []string {
 	return []string{"HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"}
 }()
 
-// ofUser are those of them that belong to the user whom Caddy runs as.
+// ofUser are the inherited variables that belong to the user whom Caddy runs as.
 var ofUser = []string{"HOME", "LOGNAME", "SHELL", "USER"}
 
-// missingValue says that a program gets no value, or not the one that `env` wants.
+// missingValue is a variable that a program does not get, or gets with another value than `env`
+// wants.
 type missingValue struct {
 	name   string // of the program's variable
 	reason string
@@ -93,8 +94,8 @@ func isSet(name string) bool {
 	return ok
 }
 
-// environment returns the environment of a program that runs as a user; nil: as Caddy's
-// own. It returns as well which values are missing.
+// environment returns the environment of a program that runs as a user. It is nil if it is the
+// same as Caddy's own. missing has the values that are missing.
 func (u *Stdio) environment(as *account) (env []string, missing []*missingValue) {
 	for _, name := range handedOn {
 		if u.ClearEnv || as != nil && slices.Contains(ofUser, name) {
@@ -133,8 +134,8 @@ func (u *Stdio) environment(as *account) (env []string, missing []*missingValue)
 	return env, missing
 }
 
-// leastSecret is the length in bytes from which a value of the environment is taken for a
-// secret: shorter ones are words that mean something else as well.
+// leastSecret is the length, in bytes, from which a value counts as a secret. A shorter value may
+// be a common word, which would be removed everywhere.
 const leastSecret = 6
 
 // secretName matches names of variables whose values are secrets.

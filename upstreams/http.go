@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 )
 
 func init() {
@@ -21,6 +22,12 @@ type HTTP struct {
 	// The path of the MCP server at the upstream. Default: the path of the
 	// endpoint.
 	Path string `json:"path,omitempty"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (u *HTTP) UnmarshalJSON(data []byte) error {
+	type plain HTTP
+	return suggest.Decode(data, (*plain)(u), "http", nil)
 }
 
 // CaddyModule returns the Caddy module information.
@@ -61,6 +68,12 @@ type SSE struct {
 	MessagePath string `json:"message_path,omitempty"`
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (u *SSE) UnmarshalJSON(data []byte) error {
+	type plain SSE
+	return suggest.Decode(data, (*plain)(u), "sse", nil)
+}
+
 // CaddyModule returns the Caddy module information.
 func (SSE) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
@@ -98,7 +111,11 @@ func CheckPath(option, path string) error {
 		return nil
 	}
 	if !strings.HasPrefix(path, "/") {
-		return fmt.Errorf("%s: %q must start with a slash; write /%s", option, path, path)
+		meant := path
+		if _, rest, ok := strings.Cut(path, "://"); ok { // a URL
+			_, meant, _ = strings.Cut(rest, "/")
+		}
+		return fmt.Errorf("%s: %q must start with a slash; write /%s", option, path, meant)
 	}
 	if strings.ContainsAny(path, "*{}?#\\% \t\r\n") {
 		return fmt.Errorf("%s: %q must be a plain path, without wildcard, placeholder, query or escape, such as /mcp", option, path)

@@ -83,8 +83,8 @@ type Named interface {
 	Name() string
 }
 
-// Guarded is a kind whose server checks no credentials, where the operator can say
-// that something else does.
+// Guarded is a kind whose server checks no credentials. The operator can declare that something
+// else guards the endpoint.
 type Guarded interface {
 	Kind
 	// AllowsUnauthenticated reports whether the operator has said that something else guards
@@ -92,8 +92,8 @@ type Guarded interface {
 	AllowsUnauthenticated() bool
 }
 
-// Checked is a kind that can tell before the first request whether its server works
-// on this machine. Mistakes that no machine could make right belong in Validate.
+// Checked is a kind that can check before the first request whether its server works on this
+// machine. Mistakes that are mistakes on every machine belong in Validate.
 type Checked interface {
 	Kind
 	// CheckLoad is called when the configuration is loaded or validated. It returns what

@@ -24,8 +24,8 @@ const (
 	lastLines, lastLine = 5, 256
 )
 
-// program is a process in a conversation. What it says is handed on as it is read, so
-// that its end comes after that.
+// program is a process that speaks MCP with one client. Its end is reported after all that it has
+// written.
 type program struct {
 	*process.Process
 	ending *upstream.Ending
@@ -135,7 +135,8 @@ func (p *program) tellEnd() {
 	p.exited(exit)
 }
 
-// causeOf says why a program has ended. why is what Caddy has ended it for, if it has.
+// causeOf returns the reason why a program has ended. why is the reason for which Caddy has ended
+// it, if it has.
 func causeOf(why stats.ExitCause, status string, signalled bool) stats.ExitCause {
 	switch {
 	case why != "" && why != stats.ExitHungUp:
@@ -150,7 +151,8 @@ func causeOf(why stats.ExitCause, status string, signalled bool) stats.ExitCause
 	return stats.ExitCrashed
 }
 
-// adviceForExit is what an operator can do about a program that has ended, or had to be.
+// adviceForExit returns what an operator can do about a program that has ended, or that Caddy had
+// to end.
 func adviceForExit(cause stats.ExitCause, status string) string {
 	switch cause {
 	case stats.ExitKilled:
@@ -170,7 +172,8 @@ func adviceForExit(cause stats.ExitCause, status string) string {
 	return "run the command by hand as the same user, with the same environment, and look at the last lines of its stderr"
 }
 
-// Silence implements [upstream.Silent]: what is known of a program that does not answer.
+// Silence implements [upstream.Silent]. It describes what a program that does not answer has
+// written so far.
 func (p *program) Silence() string {
 	if p.Unended() {
 		return "the program writes to its stdout, but no line end; MCP wants one (LF) behind each message"
@@ -190,8 +193,8 @@ func (p *program) Done() <-chan struct{} { return p.ending.Done() }
 // Close implements [upstream.Peer].
 func (p *program) Close() error { return p.Process.Close() }
 
-// Send implements [upstream.Peer]: what a process is started with is the operator's,
-// so nothing of a request reaches it but the message, and the trace that it belongs to.
+// Send implements [upstream.Peer]. Nothing of the client's request reaches the program but the
+// message and its trace, because the operator decides what a process is started with.
 func (p *program) Send(from *http.Request, m message.Message) error {
 	if from != nil {
 		m = mcp.CarryTrace(from.Header, m)

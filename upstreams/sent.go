@@ -100,7 +100,7 @@ func distinguishesUsers(placeholder string) bool {
 	return true
 }
 
-// Of returns what the placeholders stand for in a request.
+// Of returns the values of the placeholders for a request.
 func (s Sent) Of(r *http.Request) string {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {

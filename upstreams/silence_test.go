@@ -3,23 +3,20 @@ package upstreams
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/process"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/need"
 )
 
 // Rule D5c: of a program that does not answer the log says what it did: nothing, which a
 // program that is being downloaded does as well, no line end (an old line end, a forgotten
 // flush), or something else.
 func TestSilence(t *testing.T) {
-	sh, err := exec.LookPath("sh")
-	if err != nil {
-		t.Skip("no shell")
-	}
+	sh := need.Program(t, "sh", "install a shell")
 	for written, want := range map[string]string{
 		"":                       "written nothing to its stdout yet; it may still be starting",
 		`{"jsonrpc":"2.0"}`:      "no line end",
@@ -32,6 +29,7 @@ func TestSilence(t *testing.T) {
 			p := &program{}
 			cfg := process.Config{Command: []string{sh, "-c", `printf "$0"; cat >&2`, written}}
 			cfg.Stray = func([]byte, error) { p.wrote.Store(true) }
+			var err error
 			if p.Process, err = process.Start(context.Background(), cfg); err != nil {
 				t.Fatal(err)
 			}

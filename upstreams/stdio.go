@@ -12,6 +12,7 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/programenv"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -61,6 +62,12 @@ type Stdio struct {
 	AllowUnauthenticated bool `json:"allow_unauthenticated,omitempty"`
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (u *Stdio) UnmarshalJSON(data []byte) error {
+	type plain Stdio
+	return suggest.Decode(data, (*plain)(u), "stdio", nil)
+}
+
 // CaddyModule returns the Caddy module information.
 func (Stdio) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
@@ -95,10 +102,17 @@ func (u *Stdio) Validate() error {
 	if len(u.Command) == 0 || u.Command[0] == "" {
 		errs = append(errs, errors.New("stdio: missing program; write it behind stdio, as in `stdio npx -y <package>`"))
 	}
+	names := make(map[string]bool)
 	for _, s := range u.Env {
-		if _, err := programenv.Parse(s); err != nil {
+		v, err := programenv.Parse(s)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("stdio env: %w", err))
+			continue
 		}
+		if names[v.Name] {
+			errs = append(errs, fmt.Errorf("stdio env: %s is given twice; remove one of the two", v.Name))
+		}
+		names[v.Name] = true
 	}
 	for _, s := range u.Command {
 		if strings.ContainsRune(s, 0) {
