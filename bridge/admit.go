@@ -10,7 +10,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
 )
 
-// OriginCheck is what the origin policy said of a request.
+// OriginCheck is the result of the origin policy for a request.
 type OriginCheck uint8
 
 // The values.
@@ -86,31 +86,31 @@ func isBrowser(r *http.Request) bool {
 	return len(agent) > 0 && strings.HasPrefix(agent[0], "Mozilla/")
 }
 
-// Navigates reports whether a browser leads its user to a page, in a window of its
-// own.
+// Navigates reports whether a browser opens the URL as a page, in a window or tab.
 func Navigates(r *http.Request) bool {
 	return r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
-// corsRequest returns what the origin policy depends on.
+// OriginText returns what the lines of Origin of a request say, as the origin policy reads them. It
+// is empty only if there are none.
+func OriginText(lines []string) string {
+	text := strings.Join(lines, " ") // several are no origin
+	if text == "" && len(lines) > 0 {
+		return "null" // present but empty names no origin
+	}
+	return text
+}
+
+// corsRequest returns the facts that the origin policy depends on.
 func (x *ClientRequest) corsRequest(origins []string, site string) cors.Request {
 	r := x.request
 	c := cors.Request{SecFetchSite: site, TrustedProxy: x.client.Trusted, Browser: isBrowser(r)}
 	// An event stream starts a session, and is no page.
 	c.Navigation = Navigates(r) && x.target != TargetLegacy
-	switch len(origins) {
-	case 0:
-	case 1:
-		c.Origin = origins[0]
-		if c.Origin == "" {
-			c.Origin = "null" // present but empty names no origin
-		}
-	default:
-		c.Origin = strings.Join(origins, " ")
-	}
-	// The policy judges the host that the request names, whatever public_url says;
-	// public_url's own origin is always allowed.
-	if x.origin.find(&x.client); x.origin.ok {
+	c.Origin = OriginText(origins)
+	// The policy checks the host that the request names, even if public_url names another one. The
+	// origin of public_url is always allowed.
+	if x.endpoint.find(&x.client, &x.origin); x.origin.ok {
 		hosts, host := &x.endpoint.cfg.Site, x.origin.host
 		c.PublicOrigin, c.HostConfigured = x.origin.origin, hosts.has(host)
 		c.OriginConfigured = hosts.isSibling(c.Origin, c.PublicOrigin, host)

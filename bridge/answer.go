@@ -24,8 +24,8 @@ func (x *ClientRequest) Watch(w http.ResponseWriter) http.ResponseWriter {
 	return (*answerWriter)(x)
 }
 
-// Answered returns the status that the client was sent, 0 if it was sent none, and the bytes
-// of the body.
+// Answered returns the status that the client got, and the bytes of the body. The status is 0 if
+// the client got none.
 func (x *ClientRequest) Answered() (status int, sent int64) { return x.answer.status, x.answer.sent }
 
 // IsStream reports whether the answer is an event stream.

@@ -36,9 +36,13 @@ func (x *BridgeRequest) RoundTrip(req *http.Request, rt record.RoundTripFunc) (*
 	return x.roundTrip(req, rt, x)
 }
 
+// Inform implements [record.Hooks]. No client gets informational answers to the bridge.
+func (x *BridgeRequest) Inform(http.Header) {}
+
 // Edit implements [record.Hooks]. It is called with the upstream's answer before the bridge
 // reads it.
 func (x *BridgeRequest) Edit(_ *record.Record, res *http.Response) {
+	watchServer(&x.Exchange, res)
 	x.editAnswer(res)
 	announces := x.announces(res)
 	x.decode(res)

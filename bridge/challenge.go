@@ -3,6 +3,8 @@ package bridge
 import (
 	"context"
 	"net/http"
+	"slices"
+	"sync/atomic"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/challenge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/identity"
@@ -57,7 +59,6 @@ func (x *Exchange) rewriteChallenge(h http.Header, o *stats.Outcome) {
 		return
 	}
 	public.Query = x.query()
-	own := public.WellKnown()
 	o.At, o.Reason = public.URL(), stats.ReasonForeign
 	edit := challenge.Edit{
 		Map: func(value string) (string, bool) {
@@ -70,7 +71,8 @@ func (x *Exchange) rewriteChallenge(h http.Header, o *stats.Outcome) {
 			return store.MapChallengeURL(value, public, x.Host, func() bool { return x.isFirstNamed(value) })
 		},
 	}
-	out, report := edit.Apply(o.Sent)
+	parsed := e.challenges.parse(o.Sent)
+	out, report := edit.Apply(o.Sent, parsed)
 	if !report.HasMetadata {
 		o.Reason = stats.ReasonStatus
 		if o.Status == http.StatusUnauthorized || o.Status == http.StatusForbidden && len(o.Sent) > 0 {
@@ -78,11 +80,11 @@ func (x *Exchange) rewriteChallenge(h http.Header, o *stats.Outcome) {
 			defer cancel()
 			o.Reason = stats.ReasonUnknown
 			if store.Known(ctx, public) {
-				edit.Metadata = own
+				edit.Metadata = public.WellKnown()
 				edit.Insert = o.Status == http.StatusUnauthorized
 				edit.Realm, edit.Scope = e.cfg.Realm, e.cfg.Scope
 				o.Reason = stats.ReasonScheme
-				out, report = edit.Apply(o.Sent)
+				out, report = edit.Apply(o.Sent, parsed)
 			}
 		}
 	}
@@ -104,6 +106,34 @@ func (x *Exchange) rewriteChallenge(h http.Header, o *stats.Outcome) {
 	}
 }
 
+// lastLines parses challenges. It remembers the last ones: most answers of a server have the same.
+type lastLines struct {
+	last atomic.Pointer[[]challenge.Line]
+}
+
+// maxLastLines bounds, in bytes, the challenges that are remembered.
+const maxLastLines = 4 << 10
+
+// parse parses the challenges of an answer.
+func (l *lastLines) parse(lines []string) []challenge.Line {
+	if last := l.last.Load(); last != nil && isParsed(*last, lines) {
+		return *last
+	}
+	parsed, size := challenge.ParseAll(lines), 0
+	for _, line := range lines {
+		size += len(line)
+	}
+	if size <= maxLastLines {
+		l.last.Store(&parsed)
+	}
+	return parsed
+}
+
+// isParsed reports whether parsed is what lines are parsed to.
+func isParsed(parsed []challenge.Line, lines []string) bool {
+	return slices.EqualFunc(parsed, lines, func(l challenge.Line, text string) bool { return l.String() == text })
+}
+
 // query returns the query of the MCP URL that the client used, with its question mark.
 // Where messages are posted elsewhere that URL is not known.
 func (x *Exchange) query() string {
@@ -113,18 +143,14 @@ func (x *Exchange) query() string {
 	return metadata.UsableQuery(x.request.URL.RawQuery)
 }
 
-// restoreRemapped gives WWW-Authenticate its name back that Amazon's API
-// gateway takes from it.
+// restoreRemapped gives WWW-Authenticate its name back that Amazon's API gateway takes from it.
+// Its lines come after those that have kept their name.
 func restoreRemapped(h http.Header) {
-	const remapped = "X-Amzn-Remapped-Www-Authenticate"
-	lines, ok := h[remapped]
-	if !ok {
+	if _, ok := h[metadata.RemappedChallenge]; !ok {
 		return
 	}
-	delete(h, remapped)
-	if len(h["Www-Authenticate"]) == 0 {
-		h["Www-Authenticate"] = lines
-	}
+	h["Www-Authenticate"] = metadata.ChallengeLines(h)
+	delete(h, metadata.RemappedChallenge)
 }
 
 // isFirstNamed reports whether value is the first metadata URL that the challenges name, in
@@ -161,7 +187,7 @@ func (x *Exchange) watchAudience(res *http.Response) {
 	switch {
 	case x.Status < http.StatusBadRequest:
 		e.accepted.Store(true)
-	case x.Status == http.StatusUnauthorized && invalidToken(x.Challenge):
+	case x.Status == http.StatusUnauthorized && invalidToken(e.challenges.parse(x.Challenge)):
 		public, ok := x.public()
 		if !ok {
 			return
@@ -177,9 +203,9 @@ func (x *Exchange) watchAudience(res *http.Response) {
 
 // invalidToken reports whether a challenge calls the token invalid (RFC 6750
 // section 3.1).
-func invalidToken(lines []string) bool {
-	for _, line := range lines {
-		for _, c := range challenge.Parse(line).Challenges() {
+func invalidToken(lines []challenge.Line) bool {
+	for i := range lines {
+		for _, c := range lines[i].Challenges() {
 			if code, ok := c.Param("error"); ok && code == "invalid_token" {
 				return true
 			}

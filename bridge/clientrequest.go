@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
 )
@@ -15,9 +17,9 @@ type ClientRequest struct {
 	Exchange
 	answer answer
 
-	// Origin is what the origin policy said of the request.
+	// Origin is the result of the origin policy for the request.
 	Origin OriginCheck
-	// owner is whose message paths the stream of the request announces.
+	// owner is the owner of the message paths that the event stream of the request announces.
 	owner string
 }
 
@@ -40,6 +42,7 @@ func (x *ClientRequest) RoundTrip(req *http.Request, rt record.RoundTripFunc) (*
 // Edit implements [record.Hooks]. It is called with the upstream's answer before it goes to
 // the client.
 func (x *ClientRequest) Edit(_ *record.Record, res *http.Response) {
+	watchServer(&x.Exchange, res)
 	x.editAnswer(res)
 	x.watchTransport(res)
 	if !x.announces(res) {
@@ -47,6 +50,19 @@ func (x *ClientRequest) Edit(_ *record.Record, res *http.Response) {
 	}
 	if x.decode(res); res.StatusCode == http.StatusOK {
 		x.mapEndpointEvent(res)
+	}
+}
+
+// Inform implements [record.Hooks]. Clients go by the CORS fields and the challenges of the answer
+// itself.
+func (x *ClientRequest) Inform(h http.Header) {
+	cfg := &x.endpoint.cfg
+	if cfg.CORS != nil {
+		cors.Drop(h)
+	}
+	if cfg.Mode != ModeRelay {
+		delete(h, "Www-Authenticate")
+		delete(h, metadata.RemappedChallenge)
 	}
 }
 

@@ -114,7 +114,7 @@ func (x *Exchange) editAnswer(res *http.Response) {
 	if x.endpoint.cfg.CORS != nil {
 		cors.Drop(h)
 	}
-	if len(h["Www-Authenticate"]) > 0 || res.StatusCode == http.StatusUnauthorized || len(h["X-Amzn-Remapped-Www-Authenticate"]) > 0 {
+	if len(h["Www-Authenticate"]) > 0 || res.StatusCode == http.StatusUnauthorized || len(h[metadata.RemappedChallenge]) > 0 {
 		if status := x.editChallenge(res.StatusCode, h); status != res.StatusCode {
 			discard(res, status)
 		}
@@ -133,8 +133,8 @@ func (x *Exchange) announces(res *http.Response) bool {
 		res.Request != nil && res.Request.Method == http.MethodGet
 }
 
-// errForeignEndpoint says that an HTTP+SSE upstream announced a message
-// endpoint on another origin; the specification has clients refuse it.
+// errForeignEndpoint means that an HTTP+SSE upstream announced a message path on another origin.
+// The specification requires clients to refuse it.
 var errForeignEndpoint = errors.New("upstream announced a message endpoint on a foreign origin")
 
 // readEndpointEvent has use called with the message URL that the event stream announces, once

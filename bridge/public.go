@@ -77,15 +77,32 @@ type clientOrigin struct {
 	known        bool // the other fields are set
 }
 
-// find sets the fields, if that was not done before.
-func (o *clientOrigin) find(c *Client) {
-	if o.known {
+// lastOrigin is the last one that a client used, and how the client wrote it.
+type lastOrigin struct {
+	scheme, host string
+	found        clientOrigin
+}
+
+// maxLastOrigin bounds, in bytes, the host of a [lastOrigin].
+const maxLastOrigin = 300
+
+// find sets the fields of seen, if that was not done before.
+func (e *Endpoint) find(c *Client, seen *clientOrigin) {
+	if seen.known {
 		return
 	}
-	o.known = true
+	if last := e.last.Load(); last != nil && last.host == c.Host && last.scheme == c.Scheme {
+		*seen = last.found
+		return
+	}
+	seen.known = true
 	used, err := metadata.NormalizeOrigin(c.Scheme + "://" + c.Host)
-	if err == nil {
-		o.origin, o.host, o.ok = used, origin.HostnameOf(used), true
+	if err != nil {
+		return
+	}
+	seen.origin, seen.host, seen.ok = used, origin.HostnameOf(used), true
+	if len(c.Host) <= maxLastOrigin {
+		e.last.Store(&lastOrigin{c.Scheme, strings.Clone(c.Host), *seen})
 	}
 }
 
@@ -94,7 +111,7 @@ func (e *Endpoint) public(c *Client, seen *clientOrigin) (metadata.Public, bool)
 	site := &e.cfg.Site
 	p := metadata.Public{Origin: site.Origin, Path: site.Path, Fixed: site.Origin != ""}
 	if p.Origin == "" {
-		if seen.find(c); !seen.ok {
+		if e.find(c, seen); !seen.ok {
 			return metadata.Public{}, false
 		}
 		p.Origin, p.Fixed = seen.origin, site.has(seen.host)

@@ -22,6 +22,7 @@ func FuzzRedirects(f *testing.F) {
 		"http://mcp.example.com:3000/inner", "http://10.0.0.5:3000//evil.test/", "http://a@10.0.0.5:3000/x", "http://10.0.0.5:3000@evil.test/", "HTTP://LOCALHOST./x",
 		"https://login.example.org/x?y#z", "javascript:alert(1)", "http://[::1]/%2e%2e/mcp", "http://127.1/x", "/mcp%2F?a=b", "/x/../mcp/?a=b", "http://pod-1/inner/?a=b",
 		"http://[::]#%", "http://10.0.0.5:3000/100%/x?%zz", "http://10.0.0.5:3000/mcp?a=b#%", "/mcp/?a=b%",
+		"https://@mcp.example.com/mcp?a=b", "https://a@mcp.example.com/mcp?a=b", "https://a:b@mcp.example.com/mcp/?a=b", "https://:@mcp.example.com/mcp?a=b", "http://@10.0.0.5:3000/x",
 	} {
 		for _, status := range []uint16{201, 301, 303, 308} {
 			f.Add(to, status, false)

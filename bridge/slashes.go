@@ -5,9 +5,10 @@ import (
 	"sync/atomic"
 )
 
-// slashes remembers for which methods the upstream wants its path with the other ending, as
-// its last redirect said. Each method has a memory of its own: a server that serves files
-// beside its messages redirects GET to a directory and accepts POST as it is.
+// slashes remembers the methods for which the upstream wants its path with the other ending (with
+// or without a final slash), as its last redirect said. Each method has its own memory: a server
+// that serves files beside its messages redirects GET to a directory, and accepts POST without a
+// redirect.
 type slashes struct {
 	post, get, del atomic.Bool
 	// message is the escaped message path that the upstream wanted with the other ending.

@@ -68,13 +68,19 @@ func (x *Exchange) turn(res *http.Response) turn {
 		return turnAway
 	}
 	to, err := x.resolve(lines[0])
-	if err != nil || !x.owns(to, origin.Challenge) {
+	if err != nil {
+		return turnAway
+	}
+	// The name of a user changes nothing about where a client is led. The bridge does not follow
+	// such a redirect itself.
+	named := to.User != nil
+	if to.User = nil; !x.owns(to, origin.Challenge) {
 		return turnAway
 	}
 	here, there := escapedPath(x.asked()), escapedPath(to)
 	same := to.RawQuery == requestQuery(res) && sameButSlash(here, there)
 	switch public, ok := x.public(); {
-	case same && here != there && !x.followed:
+	case same && here != there && !x.followed && !named:
 		return turnSlash
 	case !x.owns(to, origin.Reference):
 		return turnAway
@@ -82,7 +88,7 @@ func (x *Exchange) turn(res *http.Response) turn {
 		return turnBack
 	case !ok || to.RawQuery != x.request.URL.RawQuery || !sameButSlash(pathOf(x.publicURL(to, public)), public.Path):
 		return turnAway
-	case !x.followed && x.meansOwnPath(to, public):
+	case !x.followed && !named && x.meansOwnPath(to, public):
 		return turnSlash
 	}
 	return turnBack
@@ -99,8 +105,8 @@ func (x *Exchange) meansOwnPath(to *url.URL, public metadata.Public) bool {
 		strings.HasSuffix(public.Path, strings.TrimSuffix(escapedPath(at), "/"))
 }
 
-// asked is the URL that the upstream was asked for, as far as it is known. A middleware knows
-// neither the address nor the path that the handlers that follow ask for.
+// asked returns the URL that the upstream was asked for, as far as it is known. In middleware mode
+// neither the address nor the path of the later handlers is known.
 func (x *Exchange) asked() *url.URL {
 	at := &url.URL{Scheme: x.Scheme, Host: x.Host, Path: x.Path, RawPath: x.RawPath}
 	if at.Path == "" {
@@ -121,7 +127,11 @@ func (x *Exchange) resolve(ref string) (*url.URL, error) {
 			return nil, err
 		}
 	}
-	return x.asked().ResolveReference(u), nil
+	to := x.asked().ResolveReference(u)
+	if _, secret := to.User.Password(); to.User.Username() == "" && !secret {
+		to.User = nil // as clients read `https://@host`
+	}
+	return to, nil
 }
 
 // escapePercent escapes percent signs that begin no escape.
@@ -186,8 +196,8 @@ func pathOf(raw string) string {
 // sameButSlash reports whether two paths differ in nothing, or in one final slash.
 func sameButSlash(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
 
-// originOf is the origin of a URL as the option origins takes it; nothing, where it has
-// none that could be listed.
+// originOf returns the origin of a URL in the form of the option origins. It is empty if the URL
+// has no origin that could be listed.
 func originOf(u *url.URL) string {
 	to, err := origin.Parse(u.String())
 	if err != nil {

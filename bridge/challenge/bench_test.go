@@ -16,7 +16,7 @@ func BenchmarkEdit(b *testing.B) {
 			b.SetBytes(int64(len(bc.line)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, r := adds.Apply(in); r.Rewritten != 1 {
+				if _, r := apply(adds, in); r.Rewritten != 1 {
 					b.Fatalf("got %d values rewritten, want 1", r.Rewritten)
 				}
 			}

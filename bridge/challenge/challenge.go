@@ -111,11 +111,11 @@ type Param struct {
 
 // Is reports whether the challenge has the scheme, without regard to case (RFC
 // 9110 section 11.1).
-func (c Challenge) Is(scheme string) bool { return strings.EqualFold(c.Scheme, scheme) }
+func (c *Challenge) Is(scheme string) bool { return strings.EqualFold(c.Scheme, scheme) }
 
 // Param returns the value of the first parameter of that name, without regard
 // to case (RFC 9110 section 11.2), and whether there is one.
-func (c Challenge) Param(name string) (string, bool) {
+func (c *Challenge) Param(name string) (string, bool) {
 	for _, p := range c.Params {
 		if strings.EqualFold(p.Name, name) {
 			return p.Value, true
@@ -136,6 +136,15 @@ func takesParams(scheme string) bool {
 	return false
 }
 
+// ParseAll parses the lines of one field, in their order.
+func ParseAll(lines []string) []Line {
+	all := make([]Line, len(lines))
+	for i, text := range lines {
+		all[i] = Parse(text)
+	}
+	return all
+}
+
 // Parse parses a line, in time linear in its length. It accepts any string; see Line.Err for
 // lines that do not parse.
 func Parse(s string) Line {
@@ -151,7 +160,7 @@ func parse(s string) (Line, int) {
 		return l, 0
 	}
 	sc := scanner{s: s, work: len(s)}
-	if strings.ContainsFunc(s, func(r rune) bool { return r < 0x80 && isControl(byte(r)) }) {
+	if hasControl(s) {
 		l.err = ErrControlCharacter
 		return l, sc.work
 	}
@@ -174,9 +183,10 @@ func parse(s string) (Line, int) {
 func (sc *scanner) challenges(quote func(int) int) ([]Challenge, error) {
 	var (
 		challenges []Challenge
-		params     int
+		params     []Param // of all challenges, in one array
+		first      int     // of the last challenge
 	)
-	for i := sc.skip(0, separators); i < len(sc.s); i = sc.skip(i, separators) {
+	for i := sc.skip(0, separator); i < len(sc.s); i = sc.skip(i, separator) {
 		it, ok := sc.item(i)
 		if !ok {
 			return challenges, ErrSyntax
@@ -198,24 +208,31 @@ func (sc *scanner) challenges(quote func(int) int) ([]Challenge, error) {
 			if len(challenges) == MaxChallenges {
 				return challenges, ErrTooManyChallenges
 			}
+			first = len(params)
 			challenges = append(challenges, Challenge{Scheme: sc.s[i:it.word], Token68: sc.s[it.value:it.end], schemeEnd: it.word, end: it.end})
 			i = it.end
 			continue
 		}
-		if params == MaxParams {
+		if len(params) == MaxParams {
 			return challenges, ErrTooManyParams
 		}
-		params++
+		if params == nil {
+			params = make([]Param, 0, min(strings.Count(sc.s[i:], "="), usualParams))
+		}
 		p := Param{Name: sc.s[i:it.word], Value: sc.s[it.value:it.end], Quoted: it.quoted, start: it.value, end: it.end}
 		if p.Quoted {
 			p.Value = unescape(p.Value[1 : len(p.Value)-1])
 		}
 		c := &challenges[len(challenges)-1]
-		c.Params, c.end = append(c.Params, p), it.end
+		params = append(params, p)
+		c.Params, c.end = params[first:len(params):len(params)], it.end
 		i = it.end
 	}
 	return challenges, nil
 }
+
+// usualParams is how many parameters there is room for at first.
+const usualParams = 8
 
 // unescape resolves the quoted pairs of a quoted string's text.
 func unescape(s string) string {

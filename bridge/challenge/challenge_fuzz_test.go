@@ -196,14 +196,14 @@ func FuzzEdit(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, first, second string) {
 		in := []string{first, second}
-		out, r := edit.Apply(in)
+		out, r := apply(edit, in)
 		if !slices.Equal(in, []string{first, second}) {
 			t.Fatalf("got lines changed to %q", in)
 		}
 		if got, want := controls(out), controls(in); got != want {
 			t.Errorf("%q: got control characters %q, want %q", out, got, want)
 		}
-		if again, _ := edit.Apply(out); !slices.Equal(again, out) {
+		if again, _ := apply(edit, out); !slices.Equal(again, out) {
 			t.Errorf("%q edited twice: got %q, want %q", in, again, out)
 		}
 		if r.Inserted {

@@ -14,19 +14,28 @@ const parameter = "resource_metadata"
 func Quote(s string) string {
 	var b strings.Builder
 	b.Grow(len(s) + 2)
+	quote(&b, s)
+	return b.String()
+}
+
+// quote writes s as a quoted-string.
+func quote(b *strings.Builder, s string) {
 	b.WriteByte('"')
-	for i := range len(s) {
-		c := s[i]
-		if isControl(c) {
-			continue
+	if strings.IndexByte(s, '"') < 0 && strings.IndexByte(s, '\\') < 0 && !hasControl(s) {
+		b.WriteString(s)
+	} else {
+		for i := range len(s) {
+			c := s[i]
+			if isControl(c) {
+				continue
+			}
+			if c == '"' || c == '\\' {
+				b.WriteByte('\\')
+			}
+			b.WriteByte(c)
 		}
-		if c == '"' || c == '\\' {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(c)
 	}
 	b.WriteByte('"')
-	return b.String()
 }
 
 // Edit says what to do to the challenges of a response. The zero value changes
@@ -67,26 +76,25 @@ type Report struct {
 	Unparsed []error
 }
 
-// Apply edits the WWW-Authenticate field lines of one response, in their order. It returns
-// lines itself if nothing changes, and else a copy; it never changes lines.
+// Apply edits the WWW-Authenticate field lines of one response, in their order. parsed is what
+// [ParseAll] returns for them. It returns lines itself if nothing changes, and else a copy; it
+// never changes lines.
 //
 // Lines are neither joined nor split. Only the value of resource_metadata changes, and it is
 // always written as a quoted-string, because a URL is not a token. A line that does not
 // parse stays as it is. If it contains the name of the parameter, nothing is added or
 // inserted: a client may find the parameter there, and there must not be two.
-func (e Edit) Apply(lines []string) ([]string, Report) {
+func (e *Edit) Apply(lines []string, parsed []Line) ([]string, Report) {
 	var (
 		r      Report
 		copied bool
 	)
 	out := lines
-	parsed := make([]Line, len(lines))
-	for i, text := range lines {
-		l := Parse(text)
-		parsed[i] = l
+	for i := range parsed {
+		l := &parsed[i]
 		if l.err != nil {
 			r.Unparsed = append(r.Unparsed, l.err)
-			r.HasMetadata = r.HasMetadata || names(text)
+			r.HasMetadata = r.HasMetadata || names(l.text)
 			continue
 		}
 		s, ok := e.mapLine(l, &r)
@@ -101,8 +109,8 @@ func (e Edit) Apply(lines []string) ([]string, Report) {
 	if e.Metadata == "" || r.HasMetadata {
 		return out, r
 	}
-	for i, l := range parsed {
-		if s, ok := e.addTo(l); ok {
+	for i := range parsed {
+		if s, ok := e.addTo(&parsed[i]); ok {
 			out = slices.Clone(lines)
 			out[i] = s
 			r.Added = true
@@ -117,12 +125,14 @@ func (e Edit) Apply(lines []string) ([]string, Report) {
 }
 
 // mapLine returns the line with its values mapped, and whether it has any.
-func (e Edit) mapLine(l Line, r *Report) (string, bool) {
+func (e *Edit) mapLine(l *Line, r *Report) (string, bool) {
 	var b strings.Builder
 	pos := 0
-	for _, c := range l.challenges {
+	for i := range l.challenges {
+		c := &l.challenges[i]
 		r.HasBearer = r.HasBearer || c.gains()
-		for _, p := range c.Params {
+		for j := range c.Params {
+			p := &c.Params[j]
 			if !strings.EqualFold(p.Name, parameter) {
 				r.HasMetadata = r.HasMetadata || l.swallowed(p)
 				continue
@@ -135,8 +145,11 @@ func (e Edit) mapLine(l Line, r *Report) (string, bool) {
 			if !ok {
 				continue
 			}
+			if pos == 0 {
+				b.Grow(len(l.text) + len(to) + 2)
+			}
 			b.WriteString(l.text[pos:p.start])
-			b.WriteString(Quote(to))
+			quote(&b, to)
 			pos = p.end
 			r.Rewritten++
 		}
@@ -150,11 +163,12 @@ func (e Edit) mapLine(l Line, r *Report) (string, bool) {
 
 // addTo returns the line with the parameter added to its first Bearer or DPoP
 // challenge without a token68, and whether there is one.
-func (e Edit) addTo(l Line) (string, bool) {
+func (e *Edit) addTo(l *Line) (string, bool) {
 	if l.err != nil {
 		return "", false
 	}
-	for _, c := range l.challenges {
+	for i := range l.challenges {
+		c := &l.challenges[i]
 		if !c.gains() || c.Token68 != "" {
 			continue
 		}
@@ -176,7 +190,7 @@ func (e Edit) addTo(l Line) (string, bool) {
 }
 
 // challenge returns the challenge to insert.
-func (e Edit) challenge() string {
+func (e *Edit) challenge() string {
 	line := "Bearer "
 	if e.Realm != "" {
 		line += "realm=" + Quote(e.Realm) + ", "
@@ -188,11 +202,11 @@ func (e Edit) challenge() string {
 }
 
 // gains reports whether metadata is added to challenges of this scheme.
-func (c Challenge) gains() bool { return c.Is("Bearer") || c.Is("DPoP") }
+func (c *Challenge) gains() bool { return c.Is("Bearer") || c.Is("DPoP") }
 
 // swallowed reports whether a value contains the name of the parameter and a quote that is
 // not escaped, so that the end of the value was guessed.
-func (l Line) swallowed(p Param) bool {
+func (l *Line) swallowed(p *Param) bool {
 	if !p.Quoted {
 		return false
 	}

@@ -174,7 +174,7 @@ func TestApply(t *testing.T) {
 				want = in
 			}
 			given := slices.Clone(in)
-			got, r := tc.edit.Apply(in)
+			got, r := apply(tc.edit, in)
 			if !slices.Equal(got, want) {
 				t.Errorf("Apply(%s)\ngot  %s\nwant %s", short(tc.in), short(strings.Join(got, "\n")), short(strings.Join(want, "\n")))
 			}
@@ -187,7 +187,7 @@ func TestApply(t *testing.T) {
 			if changed := !slices.Equal(got, in); !changed && len(in) > 0 && &got[0] != &in[0] {
 				t.Errorf("Apply(%s) copied lines that it does not change", short(tc.in))
 			}
-			again, _ := tc.edit.Apply(got)
+			again, _ := apply(tc.edit, got)
 			if !slices.Equal(again, got) {
 				t.Errorf("Apply(%s) twice\ngot  %s\nwant %s", short(tc.in), short(strings.Join(again, "\n")), short(strings.Join(got, "\n")))
 			}
@@ -206,7 +206,7 @@ func TestApplyLeavesTheSlice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			whole := []string{first, "Basic", "behind", "it"}
 			given := slices.Clone(whole)
-			got, _ := inserts.Apply(whole[:2])
+			got, _ := apply(inserts, whole[:2])
 			if slices.Equal(got, whole[:2]) {
 				t.Errorf("got %q, want a change", got)
 			}
@@ -219,7 +219,7 @@ func TestApplyLeavesTheSlice(t *testing.T) {
 }
 
 func TestApplyUnparsed(t *testing.T) {
-	_, r := maps.Apply([]string{`Bearer realm="x`, `Bearer`, strings.Repeat("A,", MaxChallenges+1)})
+	_, r := apply(maps, []string{`Bearer realm="x`, `Bearer`, strings.Repeat("A,", MaxChallenges+1)})
 	if len(r.Unparsed) != 2 || !errors.Is(r.Unparsed[0], ErrUnterminatedQuote) || !errors.Is(r.Unparsed[1], ErrTooManyChallenges) {
 		t.Errorf("got %v, want one error a line", r.Unparsed)
 	}
@@ -244,3 +244,6 @@ func TestQuote(t *testing.T) {
 		})
 	}
 }
+
+// apply parses lines and edits them.
+func apply(e Edit, lines []string) ([]string, Report) { return e.Apply(lines, ParseAll(lines)) }

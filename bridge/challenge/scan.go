@@ -2,35 +2,68 @@ package challenge
 
 import "strings"
 
+const ows = " \t"
+
+// class is a set of characters.
+type class uint8
+
+// The sets.
 const (
-	ows        = " \t"
-	separators = " \t,"
+	// space is optional white space.
+	space class = 1 << iota
+	// separator is white space or a comma.
+	separator
+	// token is a tchar (RFC 9110 section 5.6.2).
+	token
+	// token68 stands in a token68 before its padding (RFC 9110 section 11.2).
+	token68
+	// padding ends a token68.
+	padding
+	// value may be in a value without quotes. A quote may not, or the second half of a quoted
+	// string that was cut in two would parse.
+	value
+	// control is any control character other than the tab.
+	control
 )
 
-func isAlphanumeric(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-}
+// classes are the sets that each character is in.
+var classes = func() (all [256]class) {
+	for i := range all {
+		c := byte(i)
+		alphanumeric := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		for of, is := range map[class]bool{
+			space:     strings.IndexByte(ows, c) >= 0,
+			separator: strings.IndexByte(ows+",", c) >= 0,
+			token:     alphanumeric || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0,
+			token68:   alphanumeric || strings.IndexByte("-._~+/", c) >= 0,
+			padding:   c == '=',
+			value:     strings.IndexByte(ows+",\"", c) < 0,
+			control:   isControl(c),
+		} {
+			if is {
+				all[i] |= of
+			}
+		}
+	}
+	return all
+}()
 
-// isToken reports whether c is a tchar (RFC 9110 section 5.6.2).
-func isToken(c byte) bool {
-	return isAlphanumeric(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
-}
-
-// isToken68 reports whether c stands in a token68 before its padding (RFC 9110
-// section 11.2).
-func isToken68(c byte) bool {
-	return isAlphanumeric(c) || strings.IndexByte("-._~+/", c) >= 0
-}
-
-// isValue reports whether c may be in a value without quotes. A quote may not, or the second
-// half of a quoted string that was cut in two would parse.
-func isValue(c byte) bool {
-	return c != '"' && strings.IndexByte(separators, c) < 0
-}
+// is reports whether a character is in a set.
+func (of class) is(c byte) bool { return classes[c]&of != 0 }
 
 // isControl reports whether c is a control character other than the tab.
 func isControl(c byte) bool {
 	return c < ' ' && c != '\t' || c == 0x7f
+}
+
+// hasControl reports whether a text has a control character other than the tab.
+func hasControl(s string) bool {
+	for i := range len(s) {
+		if control.is(s[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // scanner reads a line.
@@ -40,18 +73,10 @@ type scanner struct {
 	work int
 }
 
-func (sc *scanner) skip(i int, set string) int {
+// skip returns the offset of the first character from i on that is not in a set.
+func (sc *scanner) skip(i int, of class) int {
 	start := i
-	for i < len(sc.s) && strings.IndexByte(set, sc.s[i]) >= 0 {
-		i++
-	}
-	sc.work += i - start + 1
-	return i
-}
-
-func (sc *scanner) span(i int, is func(byte) bool) int {
-	start := i
-	for i < len(sc.s) && is(sc.s[i]) {
+	for i < len(sc.s) && of.is(sc.s[i]) {
 		i++
 	}
 	sc.work += i - start + 1
@@ -60,7 +85,7 @@ func (sc *scanner) span(i int, is func(byte) bool) int {
 
 // separated reports whether an item can end at i.
 func (sc *scanner) separated(i int) bool {
-	return i == len(sc.s) || strings.IndexByte(separators, sc.s[i]) >= 0
+	return i == len(sc.s) || separator.is(sc.s[i])
 }
 
 // item is a scheme with its token68, or a parameter.
@@ -78,17 +103,17 @@ type item struct {
 // item parses the item at i. It returns false if there is none.
 func (sc *scanner) item(i int) (item, bool) {
 	s := sc.s
-	it := item{word: sc.span(i, isToken)}
+	it := item{word: sc.skip(i, token)}
 	if it.word == i {
 		return it, false
 	}
-	next := sc.skip(it.word, ows)
+	next := sc.skip(it.word, space)
 	if next < len(s) && s[next] == '=' {
 		it.param = true
-		it.value = sc.skip(next+1, ows)
+		it.value = sc.skip(next+1, space)
 		it.quoted = it.value < len(s) && s[it.value] == '"'
 		if !it.quoted {
-			it.end = sc.span(it.value, isValue)
+			it.end = sc.skip(it.value, value)
 		}
 		return it, true
 	}
@@ -107,8 +132,8 @@ func (sc *scanner) item(i int) (item, bool) {
 // token68 returns the offset after the token68 at i, or i if there is none. A token68 must
 // be followed by a comma or the end of the line.
 func (sc *scanner) token68(i int) int {
-	end := sc.skip(sc.span(i, isToken68), "=")
-	if next := sc.skip(end, ows); next < len(sc.s) && sc.s[next] != ',' {
+	end := sc.skip(sc.skip(i, token68), padding)
+	if next := sc.skip(end, space); next < len(sc.s) && sc.s[next] != ',' {
 		return i
 	}
 	return end
@@ -193,7 +218,7 @@ func (sc *scanner) farQuotes() []int32 {
 // opens reports whether the quote at i looks like the beginning of a quoted string.
 func (sc *scanner) opens(i int) bool {
 	start := i
-	for i > 0 && strings.IndexByte(ows, sc.s[i-1]) >= 0 {
+	for i > 0 && space.is(sc.s[i-1]) {
 		i--
 	}
 	sc.work += start - i + 1

@@ -132,3 +132,42 @@ func TestRestIsLimited(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// careless is the body of a proxy that counts what it reads, and looks at the count when it is
+// closed.
+type careless struct {
+	io.ReadCloser
+	read int
+}
+
+func (b *careless) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.read += n
+	return n, err
+}
+
+func (b *careless) Close() error {
+	if b.read == 0 {
+		return nil
+	}
+	return b.ReadCloser.Close()
+}
+
+// A transport may close a body while it reads it. The race detector sees it if that reaches the
+// body of a proxy.
+func TestBodyIsClosedWhileItIsRead(t *testing.T) {
+	text := strings.Repeat("0123456789", 1000)
+	rec, r := streamed(t, t.Context(), strings.NewReader(text), int64(len(text)))
+	r.Body = &careless{ReadCloser: r.Body}
+	read := make(chan error)
+	_, err := rec.RoundTrip(r, func(req *http.Request) (*http.Response, error) {
+		go func() {
+			_, err := io.ReadAll(req.Body)
+			read <- err
+		}()
+		return respond(http.StatusUnauthorized), req.Body.Close()
+	}, nil)
+	if err := errors.Join(err, <-read); err != nil {
+		t.Error(err)
+	}
+}

@@ -9,8 +9,14 @@ package record
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // ErrBodyTooLarge says that the client's body exceeds the limit.
@@ -28,6 +34,10 @@ type Hooks interface {
 
 	// Edit changes the response before the proxy sees it.
 	Edit(*Record, *http.Response)
+
+	// Inform changes the header of an informational answer (1xx) before the proxy sees it. It
+	// may be called on another goroutine, and after the round trip.
+	Inform(http.Header)
 }
 
 // Record is one request to the upstream: what to send, and what the upstream
@@ -180,6 +190,9 @@ func (rec *Record) Reset() {
 func (rec *Record) RoundTrip(req *http.Request, rt RoundTripFunc, hooks Hooks) (*http.Response, error) {
 	rec.Reset()
 	rec.relay.reset()
+	if hooks != nil {
+		informed(req, hooks)
+	}
 	res, err := rec.once(req, rt)
 	if err != nil {
 		return nil, err
@@ -199,7 +212,50 @@ func (rec *Record) RoundTrip(req *http.Request, rt RoundTripFunc, hooks Hooks) (
 	return res, nil
 }
 
+// informed has the hooks change the informational answers to req that a proxy asks for.
+func informed(req *http.Request, hooks Hooks) {
+	trace := httptrace.ContextClientTrace(req.Context())
+	if trace == nil || trace.Got1xxResponse == nil {
+		return
+	}
+	pass := trace.Got1xxResponse
+	trace.Got1xxResponse = func(status int, header textproto.MIMEHeader) error {
+		hooks.Inform(http.Header(header))
+		return pass(status, header)
+	}
+}
+
+// once sends the request once.
 func (rec *Record) once(req *http.Request, rt RoundTripFunc) (*http.Response, error) {
+	res, err := rec.send(req, rt)
+	if err == nil && res.StatusCode < 100 { // net/http reads three digits, and panics if they are written
+		_ = res.Body.Close()
+		return nil, fmt.Errorf("the server answered with the status %03d, which HTTP does not have (RFC 9110 section 15)", res.StatusCode)
+	}
+	if err == nil && res.StatusCode == http.StatusSwitchingProtocols && !switches(req.Header, res.Header) {
+		_ = res.Body.Close()
+		return nil, errors.New("the server switched to a protocol that the request had not asked for (RFC 9110 section 7.8)")
+	}
+	return res, err
+}
+
+// switches reports whether a request asks for another protocol on its connection, and the answer
+// grants that one. For another answer 101 reverse_proxy makes an empty 200, or gives the client the
+// connection to the server.
+func switches(request, answer http.Header) bool {
+	granted := upgrade(answer)
+	return granted != "" && strings.EqualFold(upgrade(request), granted)
+}
+
+// upgrade returns the protocol that a header asks for or grants, and "" if there is none.
+func upgrade(h http.Header) string {
+	if !httpguts.HeaderValuesContainsToken(h["Connection"], "Upgrade") {
+		return ""
+	}
+	return h.Get("Upgrade")
+}
+
+func (rec *Record) send(req *http.Request, rt RoundTripFunc) (*http.Response, error) {
 	if rec.Path != "" {
 		req.URL.Path, req.URL.RawPath = rec.Path, rec.RawPath
 	}
@@ -219,6 +275,11 @@ func (rec *Record) once(req *http.Request, rt RoundTripFunc) (*http.Response, er
 	req.Close = req.Close || req.Method == http.MethodHead
 	rec.Host, rec.Dial = req.Host, req.URL.Host
 	if rec.body != nil {
+		if req.Body != nil {
+			// HTTP/2 closes a body that it still reads if the answer comes early. A proxy's
+			// body, around this one, need not be safe for that. To close this one does nothing.
+			req.Body = io.NopCloser(req.Body)
+		}
 		rec.body.Ask()
 		res, err := guarded(req, rt)
 		rec.Scheme = req.URL.Scheme

@@ -128,6 +128,8 @@ type hooks struct {
 
 func (h hooks) Redo(r *Record, res *http.Response) bool { return h.redo != nil && h.redo(r, res) }
 
+func (h hooks) Inform(http.Header) {}
+
 func (h hooks) Edit(r *Record, res *http.Response) {
 	if h.edit != nil {
 		h.edit(r, res)
@@ -227,4 +229,31 @@ func FuzzHold(f *testing.F) {
 			t.Errorf("%d bytes within the bound %d: %v, %v", len(body), maxBytes, err, readErr)
 		}
 	})
+}
+
+// shortWriter writes less than it is given, and says nothing of it.
+type shortWriter struct{ *httptest.ResponseRecorder }
+
+func (w shortWriter) Write(p []byte) (int, error) { return w.ResponseRecorder.Write(p[:len(p)/2]) }
+
+// A1: an answer of which a writer has dropped a part is not complete, also if the writer returns
+// no error.
+func TestShortWriteBreaksTheAnswer(t *testing.T) {
+	rec := new(Record)
+	w := rec.Relay(shortWriter{httptest.NewRecorder()})
+	res, err := rec.RoundTrip(request(t, nil, 0), func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("hello"))}, nil
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.Write([]byte("hello")); n != 5 || err != nil {
+		t.Errorf("the proxy sees %d, %v", n, err)
+	}
+	if left, err := rec.Broken(); !left || !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("got %v, %v", left, err)
+	}
+	if n, err := res.Body.Read(make([]byte, 5)); n != 0 || err != io.EOF {
+		t.Errorf("the body goes on: %d, %v", n, err)
+	}
 }

@@ -67,12 +67,22 @@ type relayWriter relay
 // Header implements http.ResponseWriter.
 func (w *relayWriter) Header() http.Header { return w.w.Header() }
 
-// WriteHeader implements http.ResponseWriter.
-func (w *relayWriter) WriteHeader(status int) { w.w.WriteHeader(status) }
+// WriteHeader implements http.ResponseWriter. An answer without Content-Type stays without: net/http
+// would make one up from the body, unless the header is flushed before.
+func (w *relayWriter) WriteHeader(status int) {
+	const contentType = "Content-Type"
+	if h := w.w.Header(); len(h[contentType]) == 0 {
+		h[contentType] = nil
+	}
+	w.w.WriteHeader(status)
+}
 
 // Write implements http.ResponseWriter.
 func (w *relayWriter) Write(p []byte) (int, error) {
 	n, err := w.w.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite // of the writer of another plugin
+	}
 	if err == nil || w.body == nil {
 		return n, err
 	}
