@@ -18,8 +18,8 @@ const AdminPath = "/mcp_auth_bridge/"
 // sessionsPath is the path of the sessions. Those of one session begin with it.
 const sessionsPath = AdminPath + "sessions"
 
-// version is that of the answers. It changes if a member is removed or means something
-// else, and not if one is added.
+// version is the version of the answers. It changes if a member is removed or gets another
+// meaning, and not if a member is added.
 const version = 1
 
 // API answers Caddy's admin API:

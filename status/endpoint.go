@@ -13,12 +13,16 @@ import (
 type Endpoint struct {
 	Name      string // by which the operator knows it, as in metrics and logs
 	Kind      string // http, sse, stdio or middleware
-	Address   string // what stands behind it: an address, or the name of a program
+	Address   string // of the upstream: an address, or the name of a program
 	Challenge string // the mode of `challenge`
-	Loaded    time.Time
-	Counts    *stats.Counts
-	Memory    *stats.Memory
-	Sessions  Sessions // nil if the endpoint has none
+	// Forwarding is `direct` or `reverse_proxy`: who passes on the answers of the upstream. Because
+	// is the option that prevents `direct`. Both are empty if there is no proxy.
+	Forwarding, Because string
+
+	Loaded   time.Time
+	Counts   *stats.Counts
+	Memory   *stats.Memory
+	Sessions Sessions // nil if the endpoint has none
 	// Metadata and Upstreams return what is known of both at the moment.
 	Metadata  func() []Metadata
 	Upstreams func() []Upstream
@@ -53,6 +57,9 @@ type endpointState struct {
 	Upstream  string    `json:"upstream"` // http, sse, stdio or middleware
 	Address   string    `json:"address"`  // of the upstream, as it is configured
 	Challenge string    `json:"challenge"`
+	// Forwarding and Because are those of Endpoint.
+	Forwarding string `json:"forwarding,omitempty"`
+	Because    string `json:"because_of,omitempty"`
 	// Loaded is when the configuration was loaded. Since is when the memory of the
 	// endpoint began, which outlives configurations.
 	Loaded time.Time        `json:"loaded"`
@@ -73,9 +80,11 @@ type endpointState struct {
 	Program   *programState  `json:"program,omitempty"` // only with stdio
 	Metadata  []Metadata     `json:"metadata"`
 	Upstreams []Upstream     `json:"upstreams"`
+
+	noServer string // why the upstream is no MCP server; empty if it is one
 }
 
-// nowState is what is under way at an endpoint.
+// nowState has what is in progress at an endpoint.
 type nowState struct {
 	Requests int        `json:"requests"`
 	Streams  int        `json:"streams"`
@@ -189,11 +198,11 @@ type Upstream struct {
 	Failures uint64        `json:"failures"`
 }
 
-// state gathers what is shown of the endpoint.
+// state collects what the status shows of the endpoint.
 func (e *Endpoint) state() endpointState {
 	total, now := e.Memory.Totals()
 	s := endpointState{
-		Endpoint: e.Name, Upstream: e.Kind, Address: e.Address, Challenge: e.Challenge, Loaded: stamp(e.Loaded), Since: stamp(e.Memory.Since()),
+		Endpoint: e.Name, Upstream: e.Kind, Address: e.Address, Challenge: e.Challenge, Forwarding: e.Forwarding, Because: e.Because, Loaded: stamp(e.Loaded), Since: stamp(e.Memory.Since()),
 		Now:  nowState{Requests: now.Requests, Streams: now.Streams, Oldest: Time(now.Oldest)},
 		Load: countsOf(e.Counts.Totals()), Total: countsOf(total),
 		Last: []challengeState{}, Refused: []refusedState{}, Notices: []noticeState{}, Metadata: e.metadata(), Upstreams: e.upstreams(),
@@ -214,7 +223,7 @@ func (e *Endpoint) state() endpointState {
 	for _, n := range e.Memory.Notices() {
 		s.Notices = append(s.Notices, noticeState{n.Message, n.Subject, n.Advice, n.Add, Snippet(n.Add), stamp(n.First), stamp(n.Last), n.Count})
 	}
-	s.Program = e.program()
+	s.Program, s.noServer = e.program(), e.Memory.WhyNoServer()
 	s.Denials, s.Issuers, s.Accepted = denialsOf(e.Memory), issuersOf(e.Memory), Time(e.Memory.LastAccepted())
 	s.judge(time.Now())
 	return s

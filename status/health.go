@@ -38,7 +38,7 @@ const recent = 24 * time.Hour
 // judge fills in the state of the endpoint, and the problems that it comes from, the worst
 // first.
 func (s *endpointState) judge(now time.Time) {
-	s.Problems = append([]problem{}, slices.Concat(upstreamProblems(s.Upstreams), programProblems(s.Program, now), s.issuerProblems(now), metadataProblems(s.Metadata))...)
+	s.Problems = append([]problem{}, slices.Concat(s.serverProblems(), upstreamProblems(s.Upstreams), programProblems(s.Program, now), s.issuerProblems(now), metadataProblems(s.Metadata))...)
 	late := now.Add(-recent)
 	refused, notices, challenges := uint64(0), uint64(0), uint64(0)
 	for _, o := range s.Refused {
@@ -71,6 +71,14 @@ func (s *endpointState) judge(now time.Time) {
 	}
 }
 
+// serverProblems says that the upstream is no MCP server. A notice has the advice.
+func (s *endpointState) serverProblems() []problem {
+	if s.noServer == "" {
+		return nil
+	}
+	return []problem{{State: failing, Text: s.noServer}}
+}
+
 // upstreamProblems says which addresses of the upstream do not answer.
 func upstreamProblems(all []Upstream) (problems []problem) {
 	state := failing
@@ -88,7 +96,7 @@ func upstreamProblems(all []Upstream) (problems []problem) {
 	return problems
 }
 
-// metadataProblems says where clients get no resource metadata that they can use.
+// metadataProblems reports the URLs for which clients get no usable resource metadata.
 func metadataProblems(all []Metadata) (problems []problem) {
 	for _, m := range all {
 		switch {

@@ -109,7 +109,7 @@ func TestDocumentedStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := map[string]bool{
-		"mcp_auth_bridge": true, "mcp_auth_bridge_status": true, "legacy_sse": true, "allow_origins": true, "public_url": true, "basic_auth": true, "forward_auth": true, "trusted_proxies": true,
+		"mcp_auth_bridge": true, "mcp_auth_bridge_status": true, "legacy_sse": true, "allow_origins": true, "public_url": true, "reverse_proxy": true, "basic_auth": true, "forward_auth": true, "trusted_proxies": true,
 	}
 	for _, value := range []any{endpointState{}, countsState{}, challengeState{}, programState{}, exitState{}, denialState{}, issuerState{}, Metadata{}, Upstream{}} {
 		of := reflect.TypeOf(value)

@@ -68,9 +68,9 @@ func (a API) ServePage(w http.ResponseWriter, r *http.Request, known bool) error
 	return err
 }
 
-// fromItself reports whether a request is from the page itself, or from a user who opens it.
-// A link of another site may lead to the page, which then opens in a window of its own. No
-// other site can load a part of the page, or read what it shows.
+// fromItself reports whether a request comes from the page itself, or from a user who opens the
+// page. A link on another site may lead to the page, which then opens in its own window. No other
+// site can load a part of the page, or read what it shows.
 func fromItself(r *http.Request, state bool) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":

@@ -137,6 +137,9 @@ func (p *printer) details(e *endpointState) {
 			p.line(red, "upstream %s fails Caddy's health checks", u.Address)
 		}
 	}
+	if e.Because != "" {
+		p.line(dim, "%s passes the responses on, because of %s", e.Forwarding, e.Because)
+	}
 	p.program(e.Program)
 	for _, m := range e.Metadata {
 		if m.LastError != "" && m.LastErrorAt != nil {

@@ -81,7 +81,7 @@ function draw(answer) {
 		fill(part, "upstream", [address, endpoint.upstream], () => make("span", {}, "to ", code(address), ` (${endpoint.upstream})`));
 		fill(part, "figures", [since_load.requests, now], () => figures(endpoint));
 		fill(part, "problems", problems, () => problems.map((p) => make("span", { class: p.state }, p.advice ? `${p.text}: ${p.advice}` : p.text)));
-		fill(part, "summary", [endpoint.challenge, now, since_load, endpoint.loaded], () => summary(endpoint));
+		fill(part, "summary", [endpoint.challenge, endpoint.because_of, now, since_load, endpoint.loaded], () => summary(endpoint));
 		fill(part, "program", program && (program.state !== "ready" || program.last_end) ? [program] : [], ([p]) => drawProgram(p));
 		fill(part, "issuers", issuers_failing, drawIssuers);
 		fill(part, "denials", denials, drawDenials);
@@ -149,6 +149,7 @@ function summary(e) {
 		["Now", `${number(e.now.requests, "request")}, ${number(e.now.streams, "stream")}, ${number(e.now.sessions, "session")}, ${number(e.now.servers, "server")}`],
 		["Since load", `${number(load.requests, "request")}, ${number(load.challenges, "challenge")}, ${number(load.origins_refused, "refused origin")}, since `, when(e.loaded)],
 		["Challenges", `policy ${e.challenge}`],
+		...e.forwarding ? [["Responses", `passed on ${e.because_of ? `by ${e.forwarding}, because of ${e.because_of}` : "directly"}`]] : [],
 	]);
 }
 
