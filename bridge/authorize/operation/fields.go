@@ -69,19 +69,17 @@ func (t *Tools) CheckFields(r *http.Request, all []message.Message, batch bool) 
 	return nil
 }
 
-// CheckCoding refuses a body that the MCP server may read as another text than this process:
-// one that is announced as compressed, or in a character set other than UTF-8. In UTF-7, which
-// body parsers of Node.js know, text within a string of JSON can be the end of that string.
-// The messages are those of the body, read as UTF-8. They are not empty.
+// CheckCoding refuses a body that the MCP server may read as another text than the edge: a body
+// that is announced as compressed, or in a character set other than UTF-8. Body parsers of Node.js
+// know UTF-7, for example, in which text within a string of JSON can be the end of that string.
+// all are the messages of the body, read as UTF-8. There is at least one.
 func CheckCoding(h http.Header, all []message.Message, batch bool) error {
-	reason, text := ContentCoding, ""
-	switch {
-	case !isIdentity(h["Content-Encoding"]):
-		text = "the body is compressed: send it without Content-Encoding"
-	case !isUTF8(h["Content-Type"]):
-		reason, text = Charset, "the body is not in UTF-8: send one `Content-Type: application/json`, without another charset"
-	default:
-		return nil
+	reason, text := ContentCoding, "the body is compressed: send it without Content-Encoding"
+	if isIdentity(h["Content-Encoding"]) {
+		if reason = typeProblem(h["Content-Type"]); reason == "" {
+			return nil
+		}
+		text = "the body is not said to be JSON in UTF-8: send one `Content-Type: application/json`"
 	}
 	e := &Invalid{Reason: reason, Code: message.CodeInvalidRequest, Text: text}
 	if !batch && all[0].Kind == message.Request {
@@ -100,19 +98,26 @@ func isIdentity(lines []string) bool {
 	return true
 }
 
-// isUTF8 reports whether the lines of Content-Type name no character set but UTF-8, for every
-// reader.
-func isUTF8(lines []string) bool {
-	if len(lines) == 0 || len(lines) == 1 && lines[0] == "" {
-		return true
+// typeProblem returns why a server may read a body of this media type otherwise than as JSON in
+// UTF-8; "" if none does. A form or XML may say something else than the same text as JSON. A type
+// that is missing, or plain text, leads to JSON or to nothing.
+func typeProblem(lines []string) Reason {
+	if len(lines) == 0 || len(lines) == 1 && (lines[0] == "" || lines[0] == "application/json") {
+		return ""
 	}
 	if len(lines) > 1 {
-		return false
+		return Charset
 	}
-	_, params, err := mime.ParseMediaType(lines[0]) // which refuses a parameter that is there twice
+	kind, params, err := mime.ParseMediaType(lines[0]) // which refuses a parameter that is there twice
 	if err != nil {
-		return false
+		return Charset
 	}
 	charset, named := params["charset"]
-	return !named || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
+	switch {
+	case named && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "utf8"):
+		return Charset
+	case kind != "application/json" && kind != "text/plain" && !strings.HasSuffix(kind, "+json"):
+		return ContentType
+	}
+	return ""
 }

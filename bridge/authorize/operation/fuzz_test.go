@@ -3,6 +3,8 @@ package operation
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
@@ -27,7 +29,14 @@ type seenParams struct {
 	} `json:"ref"`
 	Notifications struct {
 		Resources []string `json:"resourceSubscriptions"`
+		Tasks     []string `json:"taskIds"`
 	} `json:"notifications"`
+	Task string `json:"taskId"`
+	Meta struct {
+		Related struct {
+			Task string `json:"taskId"`
+		} `json:"io.modelcontextprotocol/related-task"`
+	} `json:"_meta"`
 }
 
 // FuzzParse compares the operations of a body with what encoding/json sees in it: there is no
@@ -100,5 +109,20 @@ func compare(t *testing.T, body []byte, op Operation, m seen) {
 		if name.Text != want[i] {
 			t.Fatalf("%q: got %q, encoding/json sees %q", body, op.Names, want)
 		}
+	}
+	if op.ID == nil && strings.HasPrefix(m.Method, "notifications/") {
+		return
+	}
+	var tasks []string
+	if strings.HasPrefix(m.Method, "tasks/") {
+		tasks = append(tasks, p.Task)
+	}
+	tasks = append(tasks, p.Meta.Related.Task)
+	if m.Method == "subscriptions/listen" {
+		tasks = append(tasks, p.Notifications.Tasks...)
+	}
+	named := func(id string) bool { return id == "" }
+	if got, want := slices.DeleteFunc(slices.Clone(op.Tasks), named), slices.DeleteFunc(tasks, named); !slices.Equal(got, want) {
+		t.Fatalf("%q: got the tasks %q, encoding/json sees %q", body, got, want)
 	}
 }

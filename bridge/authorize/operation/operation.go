@@ -6,12 +6,13 @@ package operation
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
 
-// Target is what a name is the name of.
+// Target is the kind of thing that a name belongs to.
 type Target string
 
 // The targets.
@@ -32,12 +33,25 @@ type Operation struct {
 	Kind   message.Kind
 	Method string // empty for a response
 	ID     []byte // as it is written; nil without one
-	// Names are what the message names. Each has to be allowed.
+	// Names are the tools, prompts and resources that the message names. Each must be allowed.
 	Names []Name
 	// Arguments is the member `arguments` of tools/call and prompts/get, as it is written.
 	// It is nil if there is none.
 	Arguments []byte
+	// Tasks are the ids of the tasks of the server that the message names.
+	Tasks []string
+	// MayMakeTask is set if the server may answer a call with a task.
+	MayMakeTask bool
 }
+
+// IsNotification reports whether the message is one of the notifications of MCP. A request with
+// such a method, which has an id, is not: a server may answer it as any other.
+func (op Operation) IsNotification() bool {
+	return op.Kind == message.Notification && strings.HasPrefix(op.Method, notifications)
+}
+
+// notifications is how the methods of all notifications of MCP begin.
+const notifications = "notifications/"
 
 // FirstName returns the first name, or the empty text if the message names nothing.
 func (op Operation) FirstName() string {
@@ -63,9 +77,9 @@ func (r Request) ID() []byte {
 }
 
 const (
-	// MaxName bounds a name or URI, in bytes.
+	// MaxName bounds a name, a URI or the id of a task, in bytes.
 	MaxName = 8 << 10
-	// MaxNames bounds the resources that one subscriptions/listen names.
+	// MaxNames bounds the resources that one subscriptions/listen names, and its tasks.
 	MaxNames = 256
 )
 
@@ -79,17 +93,19 @@ const (
 	TooComplex      Reason = "too_complex"      // nested too deeply, or too many messages or members
 	DuplicateMember Reason = "duplicate_member" // a name is twice in one object
 	SimilarMember   Reason = "similar_member"   // a name equals a known one but for case
-	WrongName       Reason = "name"             // a tool, prompt or resource is not named as it has to be
+	WrongName       Reason = "name"             // a tool, prompt, resource or task is not named as it has to be
 	BatchForbidden  Reason = "batch"            // the revision has none
 	HeaderMismatch  Reason = "header_mismatch"  // a header field is missing, or differs from the body
 	ContentCoding   Reason = "content_coding"
+	ContentType     Reason = "content_type" // a media type other than JSON
 	Charset         Reason = "charset"
 )
 
 // Reasons has all reasons.
-var Reasons = []Reason{NotJSON, NotMessage, TooComplex, DuplicateMember, SimilarMember, WrongName, BatchForbidden, HeaderMismatch, ContentCoding, Charset}
+var Reasons = []Reason{NotJSON, NotMessage, TooComplex, DuplicateMember, SimilarMember, WrongName, BatchForbidden, HeaderMismatch, ContentCoding, ContentType, Charset}
 
-// Invalid says why a body, or a header field with it, is refused. The status is 400.
+// Invalid is the reason why a body, or a header field that repeats it, is refused. The status is
+// 400.
 type Invalid struct {
 	Reason Reason
 	Code   int    // of the JSON-RPC error
@@ -124,7 +140,7 @@ func reasonOf(err error) Reason {
 		return DuplicateMember
 	case errors.Is(err, message.ErrDepth), errors.Is(err, message.ErrLong), errors.Is(err, message.ErrMembers), errors.Is(err, jsontext.ErrTooMany):
 		return TooComplex
-	case errors.Is(err, errName), errors.Is(err, errURI), errors.Is(err, errReference), errors.Is(err, errFilter), errors.Is(err, errObject):
+	case errors.Is(err, errName), errors.Is(err, errURI), errors.Is(err, errReference), errors.Is(err, errFilter), errors.Is(err, errTask), errors.Is(err, errObject):
 		return WrongName
 	}
 	return NotMessage
@@ -147,8 +163,8 @@ func FromMessages(all []message.Message, batch bool) (Request, error) {
 	return r, nil
 }
 
-// New returns an operation by its parts, as offline tools ask for it. name may be empty for
-// methods that name nothing, and arguments nil.
+// New returns a request with one operation, for tools that work offline. name may be empty for
+// methods that name nothing, and arguments may be nil. The methods of notifications have no id.
 func New(method, name string, arguments []byte) (Request, error) {
 	params := map[string]any{}
 	switch method {
@@ -164,7 +180,11 @@ func New(method, name string, arguments []byte) (Request, error) {
 			params["notifications"] = map[string]any{"resourceSubscriptions": []string{name}}
 		}
 	}
-	body, err := message.Encode(map[string]any{"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+	m := map[string]any{"jsonrpc": "2.0", "method": method, "params": params}
+	if !strings.HasPrefix(method, notifications) {
+		m["id"] = 1
+	}
+	body, err := message.Encode(m)
 	if err != nil {
 		return Request{}, err
 	}

@@ -23,6 +23,12 @@ func show(r Request) string {
 		for _, n := range op.Names {
 			s += fmt.Sprintf(" %s=%s", n.Target, n.Text)
 		}
+		for _, id := range op.Tasks {
+			s += " task=" + id
+		}
+		if op.MayMakeTask {
+			s += " makes a task"
+		}
 		if op.Arguments != nil {
 			s += " " + string(op.Arguments)
 		}
@@ -39,7 +45,7 @@ func call(method, params string) string {
 var parseCases = []struct{ name, body, want string }{
 	{"tool", call("tools/call", `{"name":"write_file","arguments":{"path":"/x"}}`), `tools/call #7 tool=write_file {"path":"/x"}`},
 	{"tool without arguments", call("tools/call", `{"name":"a"}`), `tools/call #7 tool=a`},
-	{"tool in a task", call("tools/call", `{"name":"a","task":{"ttl":1}}`), `tools/call #7 tool=a`},
+	{"tool in a task", call("tools/call", `{"name":"a","task":{"ttl":1}}`), `tools/call #7 tool=a makes a task`},
 	{"tool called in a notification", `{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a"}}`, `tools/call tool=a`},
 	{"escaped name", call("tools/call", `{"n\u0061me":"\u0061b"}`), `tools/call #7 tool=ab`},
 	{"name with an encoded slash", call("tools/call", `{"name":"a%2Fb"}`), `tools/call #7 tool=a%2Fb`},
@@ -55,7 +61,18 @@ var parseCases = []struct{ name, body, want string }{
 	{"complete a prompt", call("completion/complete", `{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":"b"}}`), `completion/complete #7 prompt=p`},
 	{"complete a resource", call("completion/complete", `{"ref":{"type":"ref/resource","uri":"x:{a}"},"argument":{"name":"a","value":"b"}}`), `completion/complete #7 resource=x:{a}`},
 	{"lists", call("tools/list", `{"cursor":"c"}`), `tools/list #7`},
-	{"tasks", call("tasks/result", `{"taskId":"t"}`), `tasks/result #7`},
+	{"task", call("tasks/result", `{"taskId":"t"}`), `tasks/result #7 task=t`},
+	{"task, escaped", call("tasks/get", `{"\u0074askId":"\u0074"}`), `tasks/get #7 task=t`},
+	{"task in a notification", `{"jsonrpc":"2.0","method":"tasks/cancel","params":{"taskId":"t"}}`, `tasks/cancel task=t`},
+	{"task of another method", call("x/y", `{"taskId":"t"}`), `x/y #7`},
+	{"tasks", call("tasks/list", `{}`), `tasks/list #7`},
+	{"tool that may make a task", call("tools/call", `{"name":"a","_meta":{"io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}}`), `tools/call #7 tool=a makes a task`},
+	{"tool that mentions a task", call("tools/call", `{"name":"task","arguments":{"task":1,"taskId":"t"}}`), `tools/call #7 tool=task {"task":1,"taskId":"t"}`},
+	{"related to a task", call("ping", `{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}`), `ping #7 task=t`},
+	{"notification about a task of the client", `{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"t","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}}`, `notifications/tasks/status`},
+	{"request that is called a notification", call("notifications/tasks/status", `{"taskId":"t","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}`), `notifications/tasks/status #7 task=t`},
+	{"response about a task", `{"jsonrpc":"2.0","id":1,"result":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}}`, `response #1`},
+	{"listen to tasks", call("subscriptions/listen", `{"notifications":{"taskIds":["t","u"],"resourceSubscriptions":["x:a"]}}`), `subscriptions/listen #7 resource=x:a task=t task=u`},
 	{"logging", call("logging/setLevel", `{"level":"debug"}`), `logging/setLevel #7`},
 	{"initialize", call("initialize", `{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}`), `initialize #7`},
 	{"unknown method", call("x/y", `{"name":"n"}`), `x/y #7`},
@@ -104,6 +121,11 @@ var invalidCases = []struct {
 	{"Method beside method", `{"jsonrpc":"2.0","id":7,"method":"ping","Method":"tools/call"}`, SimilarMember, message.CodeInvalidRequest, "7"},
 	{"Params alone", `{"jsonrpc":"2.0","id":7,"method":"tools/call","Params":{"name":"b"}}`, SimilarMember, message.CodeInvalidRequest, "7"},
 	{"name twice", call("tools/call", `{"name":"a","name":"b"}`), DuplicateMember, message.CodeInvalidRequest, ""},
+	{"Tools/Call", call("Tools/Call", `{"name":"a"}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"a method with spaces", call(" tools/call\\n", `{"name":"a"}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"a method with a zero byte", call("tools/call\\u0000x", `{"name":"a"}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"logging/setlevel", call("logging/setlevel", `{}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"a notification in another case", `{"jsonrpc":"2.0","method":"TOOLS/CALL","params":{"name":"a"}}`, SimilarMember, message.CodeInvalidRequest, ""},
 	{"Name beside name", call("tools/call", `{"name":"a","Name":"b"}`), SimilarMember, message.CodeInvalidRequest, "7"},
 	{"Name alone", call("tools/call", `{"Name":"b"}`), SimilarMember, message.CodeInvalidRequest, "7"},
 	{"name with a zero byte", call("tools/call", `{"name":"a","name\u0000":"b"}`), SimilarMember, message.CodeInvalidRequest, "7"},
@@ -113,6 +135,14 @@ var invalidCases = []struct {
 	{"deep argument twice", call("tools/call", `{"name":"a","arguments":{"y":[{"x":1,"\u0078":2}]}}`), DuplicateMember, message.CodeInvalidRequest, "7"},
 	{"member of _meta twice", call("tools/call", `{"name":"a","_meta":{"a":1,"a":2}}`), DuplicateMember, message.CodeInvalidRequest, ""},
 	{"duplicate in a response", `{"jsonrpc":"2.0","id":1,"result":{"a":{"b":1,"b":2}}}`, DuplicateMember, message.CodeInvalidRequest, ""},
+	{"number as a task", call("tasks/get", `{"taskId":7}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"null as a task", call("tasks/cancel", `{"taskId":null}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"task with a long id", call("tasks/get", `{"taskId":"`+strings.Repeat("t", MaxName+1)+`"}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"TaskId beside taskId", call("tasks/get", `{"taskId":"a","TaskId":"b"}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"related to a number", call("ping", `{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":7}}}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"related to a TaskId", call("ping", `{"_meta":{"io.modelcontextprotocol/related-task":{"TaskId":"a"}}}`), SimilarMember, message.CodeInvalidRequest, "7"},
+	{"listen to a number", call("subscriptions/listen", `{"notifications":{"taskIds":[7]}}`), WrongName, message.CodeInvalidRequest, "7"},
+	{"listen to TaskIds", call("subscriptions/listen", `{"notifications":{"TaskIds":["a"]}}`), SimilarMember, message.CodeInvalidRequest, "7"},
 	{"no name", call("tools/call", `{}`), WrongName, message.CodeInvalidRequest, "7"},
 	{"empty name", call("tools/call", `{"name":""}`), WrongName, message.CodeInvalidRequest, "7"},
 	{"null name", call("tools/call", `{"name":null}`), WrongName, message.CodeInvalidRequest, "7"},

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
 
-// source says which member of params names what a request is about.
+// source is the member of params that has the name in a request.
 type source struct {
 	member string
 	target Target
@@ -30,10 +32,11 @@ var (
 	errURI       = errors.New("params has no uri of at most 8 KiB as a string")
 	errReference = errors.New("params.ref must have the type ref/prompt with a name, or ref/resource with a uri")
 	errObject    = errors.New("is not an object") // behind the place
-	errFilter    = errors.New("params.notifications must be an object, with at most 256 URIs as strings in resourceSubscriptions")
+	errFilter    = errors.New("params.notifications must be an object, with at most 256 URIs as strings in resourceSubscriptions, and at most 256 ids as strings in taskIds")
+	errTask      = errors.New("a taskId must be a string of at most 8 KiB")
 )
 
-// similarError says which member of a body equals a known one but for case.
+// similarError is the name of a member of a body that differs from a known one only in case.
 type similarError string
 
 func (e similarError) Error() string { return "the body has " + string(e) }
@@ -51,7 +54,13 @@ func read(m message.Message) (Operation, error) {
 		op.Method = ""
 		return op, nil
 	}
-	var err error
+	if one, ok := similarMethod(m.Method); ok {
+		return op, similarError(fmt.Sprintf("a method that equals %q but for case or spaces", one))
+	}
+	err := op.readTasks(m)
+	if err != nil {
+		return op, err
+	}
 	switch m.Method {
 	case "completion/complete":
 		err = op.readReference(m.Get("params", "ref"))
@@ -68,6 +77,19 @@ func read(m message.Message) (Operation, error) {
 		}
 	}
 	return op, err
+}
+
+// similarMethod returns the method of the specification that a method equals but for case or
+// spaces around it. It returns false if there is none, or if it is that very method.
+func similarMethod(method string) (string, bool) {
+	if slices.Contains(mcp.Methods, method) {
+		return "", false
+	}
+	trimmed := strings.TrimSpace(method)
+	if slices.Contains(mcp.Methods, trimmed) {
+		return trimmed, true
+	}
+	return message.LooksLike([]byte(trimmed), mcp.Methods...)
 }
 
 // name adds a name, which must be a string.
@@ -104,24 +126,41 @@ func (op *Operation) readFilter(filter []byte) error {
 	if filter == nil {
 		return nil
 	}
-	values, err := object(filter, "params.notifications", "toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions")
+	values, err := object(filter, "params.notifications", "toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions", "taskIds")
 	if err != nil {
 		return err
 	}
-	list := values["resourceSubscriptions"]
-	if list == nil || string(list) == "null" {
-		return nil
+	uris, err := listed(values["resourceSubscriptions"])
+	if err != nil {
+		return err
 	}
-	all, err := message.Elements(list, MaxNames)
-	if err != nil && !errors.Is(err, message.ErrEmpty) {
-		return errFilter
+	ids, err := listed(values["taskIds"])
+	if err != nil {
+		return err
 	}
-	for _, uri := range all {
+	for _, uri := range uris {
 		if op.name(Resource, uri) != nil {
 			return errFilter
 		}
 	}
+	for _, id := range ids {
+		if op.task(id) != nil {
+			return errFilter
+		}
+	}
 	return nil
+}
+
+// listed returns the elements of a list of a filter, which may be missing.
+func listed(list []byte) ([][]byte, error) {
+	if list == nil || string(list) == "null" {
+		return nil, nil
+	}
+	all, err := message.Elements(list, MaxNames)
+	if err != nil && !errors.Is(err, message.ErrEmpty) {
+		return nil, errFilter
+	}
+	return all, nil
 }
 
 // object returns the values of an object's known members. It returns an error if a name
