@@ -13,7 +13,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/fetch"
 )
 
-// Metadata is what is used of the metadata of an issuer (RFC 8414, section 2).
+// Metadata has the members that are used of the metadata of an issuer (RFC 8414, section 2).
 type Metadata struct {
 	Issuer        string `json:"issuer"`
 	Keys          string `json:"jwks_uri"`
@@ -40,9 +40,9 @@ func MetadataURLs(issuer string) ([]string, error) {
 	return []string{base + oauth + path, base + openid + path, base + path + openid}, nil
 }
 
-// Discover returns the metadata of an issuer. A document whose issuer is not the configured
-// one, byte for byte, is refused (RFC 8414, section 3.3), and so is one that names an
-// endpoint without TLS where the issuer has TLS. An endpoint of another host is allowed.
+// Discover returns the metadata of an issuer. It refuses a document whose issuer is not the
+// configured one, byte for byte (RFC 8414, section 3.3), and a document that names an endpoint
+// without TLS for an issuer with TLS. An endpoint on another host is allowed.
 func Discover(ctx context.Context, client *fetch.Client, issuer string) (Metadata, error) {
 	places, err := MetadataURLs(issuer)
 	if err != nil {

@@ -118,7 +118,7 @@ func (s *Set) Find(ctx context.Context, alg, kid string) ([]jose.JSONWebKey, err
 	}
 }
 
-// left says that a call of Find waits no longer.
+// left notes that a call of Find does not wait any more.
 func (s *Set) left() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,9 +126,9 @@ func (s *Set) left() {
 	s.endIdle()
 }
 
-// Version returns a number that changes with the keys, so that what was verified with other
-// keys can be told. It starts a fetch if one is due, as Find does, but does not wait for it.
-// It returns false if the keys must not be used any longer without a fetch.
+// Version returns a number that changes with the keys, so that a caller can recognize results of
+// older keys. It starts a fetch if one is due, as Find does, but does not wait for it. It returns
+// false if the keys must not be used any longer without a fetch.
 func (s *Set) Version() (version uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
