@@ -2,7 +2,9 @@
 package token
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"slices"
 	"strings"
@@ -37,9 +39,28 @@ type Parsed struct {
 func (p *Parsed) Issuer() string { return p.claims.Issuer }
 
 // IsJWT reports whether a token has the form of a signed JWT: three parts in base64url, the
-// first of which begins with that of a JSON object. Other tokens are opaque.
+// first of which is the beginning of a JSON object. Other tokens are opaque.
 func IsJWT(raw string) bool {
-	return strings.HasPrefix(raw, "ey") && strings.Count(raw, ".") == 2
+	header, _, _ := strings.Cut(raw, ".")
+	return strings.Count(raw, ".") == 2 && beginsObject(header)
+}
+
+// beginsObject reports whether a JSON text in base64url begins with an object. White space may
+// stand before and in it (RFC 8259, section 2).
+func beginsObject(encoded string) bool {
+	var three [3]byte // four characters
+	for len(encoded) > 0 {
+		part := min(4, len(encoded))
+		n, err := base64.RawURLEncoding.Decode(three[:], []byte(encoded[:part]))
+		if err != nil {
+			return false
+		}
+		if text := bytes.TrimLeft(three[:n], " \t\r\n"); len(text) > 0 {
+			return text[0] == '{'
+		}
+		encoded = encoded[part:]
+	}
+	return false
 }
 
 // IsToken68 reports whether a text is a token68 (RFC 9110, section 11.2), as each access
