@@ -30,9 +30,9 @@ type Config struct {
 	ChallengeScopes string `json:"challenge_scopes,omitempty"`
 }
 
-// Rule says what operations need that match one of its patterns. In a pattern `*` stands for
-// any text, also with slashes; every other character stands for itself. A rule needs at least
-// one pattern. A rule without needs allows what every request may do.
+// Rule has the requirements for operations that match one of its patterns. In a pattern `*` stands
+// for any text, also with slashes; every other character stands for itself. A rule needs at least
+// one pattern. A rule without requirements allows what every request may do.
 type Rule struct {
 	// Names of tools.
 	Tools []string `json:"tools,omitempty"`
@@ -58,6 +58,7 @@ type Claim struct {
 	// The name of the claim. If there is no such claim, dots lead into objects, as in
 	// `realm_access.roles`.
 	Name string `json:"name,omitempty"`
-	// The values, one of which the claim is equal to or, if it is a list, has.
+	// The values, of which the claim must equal one. If the claim is a list, the list must have one
+	// of them.
 	Values []string `json:"values,omitempty"`
 }

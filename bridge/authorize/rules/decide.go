@@ -6,6 +6,7 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
 
 // Reason says why an operation is allowed or refused. The set is closed: it is a label of
@@ -50,7 +51,7 @@ type Decision struct {
 // Fixable reports whether more scopes would open the request.
 func (d Decision) Fixable() bool { return d.Reason == Scope }
 
-// The names of what is no rule of a tool, prompt, resource or method.
+// The names in a decision that no rule for a tool, prompt, resource or method has made.
 const (
 	ruleBase    = "every request"
 	ruleDefault = "default"
@@ -100,7 +101,7 @@ func (p *Policy) challenge(who *principal.Principal, needed principal.Scopes) pr
 	return slices.DeleteFunc(ask, func(s string) bool { return s == offlineAccess || !principal.IsScope(s) })
 }
 
-// verdict is what one operation needs, and whether the principal has it.
+// verdict has the requirements for one operation, and whether the principal meets them.
 type verdict struct {
 	scopes principal.Scopes
 	reason Reason
@@ -144,18 +145,28 @@ func (e *evaluation) judge(op operation.Operation) verdict {
 func (e *evaluation) judgeName(v *verdict, op operation.Operation, name operation.Name) {
 	views := e.policy.names[name.Target]
 	e.judgeForm(v, op, &views.sent, name.Text)
+	named := len(views.sent.exact[name.Text]) > 0 // what a rule names exactly is taken for nothing else
 	if name.Target != operation.Resource {
-		if len(views.sent.exact[name.Text]) == 0 && !views.folded.empty() {
-			e.decide(v, &views.folded, fold(name.Text), name.Text)
+		if !named && !views.alike.empty() {
+			e.decide(v, &views.alike, fold(name.Text), name.Text)
 		}
 		return
 	}
-	forms, ok := uriForms(name.Text)
+	read, ok := readURI(name.Text)
 	if !ok {
 		v.deny(AmbiguousURI, ruleDefault, name.Text, nil)
 	}
-	for _, form := range forms {
-		e.judgeForm(v, op, &views.folded, form)
+	for _, form := range read.forms {
+		e.judgeForm(v, op, &views.forms, form)
+	}
+	if named || views.alike.empty() {
+		return
+	}
+	for _, uri := range read.equal() {
+		e.decide(v, &views.forms, uri, uri)
+	}
+	for _, file := range read.files() {
+		e.decide(v, &views.alike, fold(file), name.Text)
 	}
 }
 
@@ -195,7 +206,7 @@ func (e *evaluation) decide(v *verdict, t *table, key, name string) bool {
 	return false
 }
 
-// need adds what a rule needs.
+// need adds the requirements of a rule.
 func (e *evaluation) need(v *verdict, r *rule, name string) {
 	if len(r.scopes) > 0 && !e.ofList { // a list asks for none
 		v.scopes = v.scopes.With(r.scopes...)
@@ -223,9 +234,12 @@ func (e *evaluation) need(v *verdict, r *rule, name string) {
 
 // exempt reports whether an operation that names nothing needs no rule under default deny.
 func exempt(op operation.Operation) bool {
+	if op.IsNotification() || op.Kind != message.Request && op.Kind != message.Notification {
+		return true // also a response, and a request without a body
+	}
 	switch op.Method {
-	case "", "initialize", "server/discover", "ping", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "subscriptions/listen":
+	case "initialize", "server/discover", "ping", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "subscriptions/listen":
 		return true
 	}
-	return strings.HasPrefix(op.Method, "notifications/") || strings.HasPrefix(op.Method, "tasks/")
+	return strings.HasPrefix(op.Method, "tasks/")
 }

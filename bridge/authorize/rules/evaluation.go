@@ -7,13 +7,13 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 )
 
-// evaluation is one request or one list that is judged. What expressions read is computed
-// once, and what they cost is bounded.
+// evaluation is the check of one request or one list. The values that expressions read are
+// computed once, and the cost of all expressions is bounded.
 type evaluation struct {
 	policy *Policy
 	who    *principal.Principal
 	cost   uint64
-	// ofList is true for the items of a list, whose arguments are not known yet: expressions
+	// ofList is true for the items of a list. Their arguments are not known yet, so expressions
 	// over arguments hide nothing.
 	ofList bool
 

@@ -2,7 +2,7 @@ package rules
 
 import "fmt"
 
-// Explain says in one sentence why a request is allowed or refused, and what would open it.
+// Explain explains in one sentence why a request is allowed or refused, and what would allow it.
 func (d Decision) Explain() string {
 	of := d.Method
 	if d.Name != "" {

@@ -57,7 +57,7 @@ type expression struct {
 }
 
 // environment is that of all expressions. It has the libraries of Caddy's matcher
-// `expression` that do not concern HTTP, and optional values.
+// `expression` that do not concern HTTP, optional values, and [within].
 var environment = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(
 		cel.Variable(varPrincipal, cel.MapType(cel.StringType, cel.DynType)),
@@ -69,6 +69,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		ext.Bindings(),
 		ext.Lists(),
 		ext.Math(),
+		within,
 	)
 })
 

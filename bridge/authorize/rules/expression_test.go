@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -118,6 +119,33 @@ func TestErrorsSayNothingOfTheRequest(t *testing.T) {
 		}
 		if d.Err == nil || d.Err.Error() != want {
 			t.Errorf("%s: got %v, want %s", when, d.Err, want)
+		}
+	}
+}
+
+// Rule E3: the path of a file among the arguments is judged by where it leads, not by how it
+// begins.
+func TestWithin(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/srv": true, "/srv/": true, "/srv/a": true, "//srv//a/./b": true, `/srv\a`: true, "/srv/..a/b..": true, "/srv/100%": true, "/srv/a b": true,
+		"": false, "/": false, "srv/a": false, "/srvx": false, "/srv/../etc/passwd": false, "/srv/a/..": false, `/srv\..\etc`: false, "/srv/%2e%2e/etc": false, "/srv/%252e%252e/etc": false, "/srv/..%2f..%2fetc": false,
+		"/srv/a\x00": false, "/srv/a\n": false, "~/srv": false, "file:///srv/a": false, "/SRV/a": false, "C:/srv/a": false, "/srv/.. /etc": false, "/etc": false,
+	} {
+		arguments, _ := json.Marshal(map[string]string{"path": path})
+		for folder, want := range map[string]bool{"/srv": want, "/srv/": want, "//srv/.": want} {
+			p := must(t, Config{Rules: []Rule{{Tools: []string{"*"}, When: fmt.Sprintf("arguments.path.within(%q)", folder)}}})
+			if got := p.Decide(scopes(""), request(t, "tools/call t "+strings.ReplaceAll(string(arguments), " ", `\u0020`))); got.Allowed != want {
+				t.Errorf("%q within %q: got %s; want %v", path, folder, brief(got), want)
+			}
+		}
+	}
+	for when, want := range map[string]Reason{
+		`arguments.path.within("/")`: Allowed, `arguments.drive.within("C:/Users")`: Allowed, `arguments.drive.within("D:/")`: ExpressionFalse,
+		`arguments.path.within("srv")`: ExpressionError, `arguments.path.within("/srv/..")`: ExpressionError, `arguments.number.within("/srv")`: ExpressionError, `arguments.none.within("/srv")`: ExpressionError,
+	} {
+		p := must(t, Config{Rules: []Rule{{Tools: []string{"*"}, When: when}}})
+		if got := p.Decide(scopes(""), request(t, `tools/call t {"path":"/srv/a","drive":"C:\\Users\\a","number":1}`)); got.Reason != want {
+			t.Errorf("%s: got %s; want %s", when, brief(got), want)
 		}
 	}
 }

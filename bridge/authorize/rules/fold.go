@@ -77,10 +77,12 @@ func foldAny(name string) string {
 	var b strings.Builder
 	for _, r := range norm.NFKD.String(name) {
 		switch {
-		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf, unicode.Cc, unicode.Z, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
-			continue
 		case r < utf8.RuneSelf:
-			b.WriteRune(unicode.ToLower(r))
+			if ' ' < r && r < 0x7f {
+				b.WriteByte(byte(unicode.ToLower(r)))
+			}
+			continue
+		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf, unicode.Cc, unicode.Z, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
 			continue
 		}
 		if ascii, ok := lookalikes[r]; ok { // before its lower case, which may look like another
@@ -108,12 +110,12 @@ func plain(name string) bool {
 }
 
 // foldPattern folds a pattern between its wildcards.
-func foldPattern(text string) []string {
+func foldPattern(text string) string {
 	parts := strings.Split(text, wildcard)
 	for i, part := range parts {
 		parts[i] = fold(part)
 	}
-	return []string{strings.Join(parts, wildcard)}
+	return strings.Join(parts, wildcard)
 }
 
 // decodeAll decodes percent-encoding until nothing of it is left, at most maxDecodes times.

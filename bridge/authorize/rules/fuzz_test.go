@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
@@ -345,32 +346,50 @@ func checkDecide(t *testing.T, data []byte, free string) bool {
 	return got.Allowed
 }
 
-var slashes = regexp.MustCompile("/+")
-
-// FuzzURIForms compares the forms of a URI with net/url and path: what these read is among
-// them, and the number of forms is bounded.
+// FuzzURIForms compares the readings of a URI with net/url and path: a rule that denies what
+// these read holds for it, and their number is bounded.
 func FuzzURIForms(f *testing.F) {
 	for _, uri := range fuzzURIs {
 		f.Add(uri)
 	}
 	f.Add("file:///a/b/../../c/./d//../e?x/../y#z")
 	f.Add(`file://LOCALHOST/a\..\b%2f%2E%2e%25`)
+	f.Add("file:/%2fa/b")
+	f.Add("A000:/%2fA")
+	f.Add("file:///a/%2F../../b/%%252f")
+	f.Add("file:/0.")
+	f.Add("https://u@H%2e:443/?x#y")
 	f.Fuzz(func(t *testing.T, uri string) {
-		forms, ok := uriForms(uri)
+		read, ok := readURI(uri)
+		forms := read.forms
 		if len(forms) > 100 {
 			t.Errorf("%q has %d forms", uri, len(forms))
 		}
 		if !ok {
 			return
 		}
+		all := slices.Concat(forms, read.equal(), read.files())
+		if len(all) > 200 {
+			t.Errorf("%q has %d readings", uri, len(all))
+		}
 		want, understood := standardForm(uri)
-		if !understood || strings.HasPrefix(strings.ToLower(uri), "file:") || strings.ContainsAny(want, "?#%\\") {
+		if u, err := url.Parse(uri); err == nil && u.Scheme == "file" && strings.HasPrefix(u.Path, "/") {
+			want, understood = "file://"+path.Clean(u.Path), true // whatever the host
+		}
+		if !understood || len(uri) > 1000 || !utf8.ValidString(uri) || !utf8.ValidString(want) || strings.Contains(want, wildcard) ||
+			strings.ContainsAny(want, `?#%\`) && !strings.HasPrefix(want, "file:") {
 			return // other rules apply to them
 		}
-		// How many slashes are one, and whether a final one counts, is the reader's business.
-		trim := func(s string) string { return strings.TrimRight(slashes.ReplaceAllString(s, "/"), "/") }
-		if !slices.ContainsFunc(forms, func(form string) bool { return trim(form) == trim(want) }) {
-			t.Errorf("%q: forms %q lack %q", uri, forms, want)
+		if slices.Contains(all, want) {
+			return // a rule is compared with it
+		}
+		both := []string{want, want + "/"} // whether the slash counts is the reader's business
+		if with, found := strings.CutSuffix(want, "/"); found {
+			both[1] = with
+		}
+		p := must(t, Config{Rules: []Rule{{Deny: true, Resources: both}}})
+		if p.Decide(scopes(""), resource(t, uri)).Allowed {
+			t.Errorf("%q passes a rule that denies %q", uri, want)
 		}
 	})
 }
@@ -386,6 +405,33 @@ func FuzzPattern(f *testing.F) {
 		}
 		if got, want := newPattern(text).matches(name), specificity(text, name) > 0; got != want {
 			t.Errorf("%q, %q: got %v, want %v", text, name, got, want)
+		}
+	})
+}
+
+// FuzzWithin compares isWithin with path: whatever is within a folder is there for every reader,
+// and what path finds there is, unless it has dots.
+func FuzzWithin(f *testing.F) {
+	for _, file := range []string{"/srv/a", "/srv/../etc", "//srv/./a", `/srv\..\a`, "/srv/%2e%2e/a", "/srv/.. /a", "C:/srv", "/srv"} {
+		f.Add(file, "/srv")
+	}
+	f.Add("/a", "/")
+	f.Add("C:/a/b", "c:/A")
+	f.Fuzz(func(t *testing.T, file, folder string) {
+		to := cleanFolder(folder)
+		if to == "" {
+			return
+		}
+		below := func(text string) bool {
+			clean := path.Clean(text)
+			return clean == to || strings.HasPrefix(clean, strings.TrimSuffix(to, "/")+"/")
+		}
+		got := isWithin(file, to)
+		if got && (!below(strings.ReplaceAll(file, `\`, "/")) || !strings.Contains(file, `\`) && !below(file)) {
+			t.Errorf("%q is not within %q", file, to)
+		}
+		if !got && below(file) && !strings.Contains(file, "..") && !strings.ContainsFunc(file, unicode.IsControl) && !strings.Contains(file, `\`) && !strings.Contains(folder, ":") {
+			t.Errorf("%q is within %q", file, to)
 		}
 	})
 }

@@ -31,17 +31,18 @@ type Policy struct {
 	noTasks   bool // see WithoutTaskLists
 }
 
-// WithoutTaskLists returns a policy that denies `tasks/list` unless a rule names the method. It
-// is for an MCP server that is not told who asks: it would list the tasks of all.
+// WithoutTaskLists returns a policy that denies `tasks/list` unless a rule names the method. It is
+// for an MCP server that does not know which principal asks, and would list the tasks of all.
 func (p *Policy) WithoutTaskLists() *Policy {
 	other := *p
 	other.noTasks = true
 	return &other
 }
 
-// views are the rules of a target, by patterns as they are written, and in the form that
-// names are compared in that a reader could take for each other.
-type views struct{ sent, folded table }
+// views has the rules of one target in three tables. sent has the patterns as they are written.
+// forms has them for the forms of a URI. alike has them folded, for names and files that a server
+// may take for each other.
+type views struct{ sent, forms, alike table }
 
 // rule is a compiled rule.
 type rule struct {
@@ -56,7 +57,7 @@ type rule struct {
 func New(c Config) (*Policy, error) {
 	p := &Policy{names: make(map[operation.Target]*views)}
 	for _, target := range []operation.Target{operation.Tool, operation.Prompt, operation.Resource} {
-		p.names[target] = &views{folded: table{many: true}}
+		p.names[target] = &views{forms: table{many: true}, alike: table{many: true}}
 	}
 	var errs []error
 	fail := func(err error) {
@@ -95,7 +96,8 @@ func New(c Config) (*Policy, error) {
 	p.methods.sort()
 	for _, v := range p.names {
 		v.sent.sort()
-		v.folded.sort()
+		v.forms.sort()
+		v.alike.sort()
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -117,20 +119,19 @@ func (p *Policy) add(from Rule) error {
 	for _, one := range []struct {
 		target   operation.Target
 		patterns []string
-		fold     func(string) []string
-	}{
-		{operation.Tool, from.Tools, foldPattern},
-		{operation.Prompt, from.Prompts, foldPattern},
-		{operation.Resource, from.Resources, normalizePattern},
-	} {
+	}{{operation.Tool, from.Tools}, {operation.Prompt, from.Prompts}, {operation.Resource, from.Resources}} {
 		v := p.names[one.target]
 		for _, pattern := range one.patterns {
 			if err := v.sent.add(pattern, r); err != nil {
 				return fmt.Errorf("%s: %w", text, err)
 			}
-			for _, form := range one.fold(pattern) {
-				_ = v.folded.add(form, r) // patterns may become equal, and all count
+			if one.target != operation.Resource {
+				v.alike.addAll(r, foldPattern(pattern))
+				continue
 			}
+			forms, alike := uriPattern(pattern)
+			v.forms.addAll(r, forms...)
+			v.alike.addAll(r, alike...)
 		}
 	}
 	for _, pattern := range from.Methods {

@@ -67,11 +67,13 @@ func (t *table) add(text string, r *rule) error {
 	switch {
 	case text == "":
 		return errors.New(`empty pattern: write a name, or "*" for all`)
+	case t.many: // what stands for a pattern may be longer than it
 	case len(text) > maxPattern:
 		return fmt.Errorf("pattern %.20q...: write at most %d bytes", text, maxPattern)
 	case strings.Count(text, wildcard) > maxStars:
 		return fmt.Errorf("pattern %q: write at most %d wildcards", text, maxStars)
-	case !strings.Contains(text, wildcard):
+	}
+	if !strings.Contains(text, wildcard) {
 		if !t.many && slices.ContainsFunc(t.exact[text], r.repeats) {
 			return twice(text)
 		}
@@ -87,6 +89,14 @@ func (t *table) add(text string, r *rule) error {
 	}
 	t.globs = append(t.globs, g)
 	return nil
+}
+
+// addAll adds a rule by several patterns that stand for one. Rules may have the same, so that there
+// is no error: each counts.
+func (t *table) addAll(r *rule, patterns ...string) {
+	for _, pattern := range patterns {
+		_ = t.add(pattern, r)
+	}
 }
 
 func twice(text string) error {

@@ -3,56 +3,226 @@ package rules
 import (
 	"slices"
 	"strings"
+
+	"github.com/nlnwa/whatwg-url/url"
 )
 
-// uriForms returns what readers may make of a URI: percent-encoding decoded once and more
-// often, scheme and host in lower case, dot segments removed (RFC 3986 section 6.2.2). The
-// forms differ only where readers do: in how often they decode, in where the path ends, in
-// whether a backslash is a slash, and in whether several slashes are one. It returns
-// false for a URI that is encoded too often, or that has control characters, which some
-// readers take for its end.
-func uriForms(sent string) (forms []string, ok bool) {
-	add := func(form string) {
-		if !slices.Contains(forms, form) {
-			forms = append(forms, form)
-		}
-	}
-	path := pathEnd(sent)
-	head, tail := sent[:path], sent[path:]
-	for range maxDecodes + 1 {
-		text := head + tail
-		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return nil, false
-		}
-		variants := []string{text}
-		if strings.Contains(text, `\`) {
-			variants = append(variants, strings.ReplaceAll(text, `\`, "/"))
-		}
-		for _, v := range variants {
-			for _, end := range []int{len(head), pathEnd(v), len(v)} {
-				for _, how := range []reading{standard, merged, joined} {
-					add(normalize(v[:end], how) + v[end:])
-				}
-			}
-		}
-		nextHead, nextTail := percentDecode(head), percentDecode(tail)
-		if nextHead == head && nextTail == tail {
-			return forms, true
-		}
-		head, tail = nextHead, nextTail
-	}
-	return nil, false
+// readings are the ways in which servers may read a URI.
+type readings struct {
+	// forms are the URIs that a server may see in its place. Each has to pass.
+	forms []string
+	// decoded are its parts, once for each way to take it apart, without percent-encoding.
+	decoded []parts
 }
 
-// normalizePattern returns the forms of a pattern that are compared with the forms of a URI.
-func normalizePattern(text string) []string {
-	text = decodeAll(text)
-	end := pathEnd(text)
-	forms := []string{normalize(text[:end], standard) + text[end:]}
-	if one := normalize(text[:end], merged) + text[end:]; one != forms[0] {
-		forms = append(forms, one)
+const (
+	// maxParts bounds the ways to take a URI apart, and maxForms its forms. An ordinary URI has at
+	// most 3 of each. More come from percent-encoding that hides slashes, dots or other
+	// percent-encoding.
+	maxParts = 8
+	maxForms = 32
+)
+
+// readURI returns the readings of a URI. Readers differ in how often they decode
+// percent-encoding, in whether they decode before they take the URI apart or after, in where
+// the path ends, in whether a backslash is a slash, and in whether several slashes are one.
+// Some follow RFC 3986 (section 6.2.2), others the URL standard of browsers and Node. It
+// returns false for a URI that is encoded too often, that has too many readings, or that has
+// control characters, which some readers take for its end.
+func readURI(sent string) (r readings, ok bool) {
+	text := sent
+	for range maxDecodes + 1 {
+		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return r, false
+		}
+		var all []parts
+		for _, p := range r.decoded {
+			addNew(&all, p.decode())
+		}
+		for _, p := range takenApart(text) {
+			addNew(&all, p)
+		}
+		r.decoded = all
+		for _, p := range all {
+			for _, how := range []reading{standard, merged, joined} {
+				addNew(&r.forms, p.print(how))
+			}
+			if len(all) > maxParts || len(r.forms) > maxForms {
+				return r, false
+			}
+		}
+		decoded := percentDecode(text)
+		if decoded == text {
+			return r, true
+		}
+		text = decoded
 	}
-	return forms
+	return r, false
+}
+
+// equal returns other URIs that some servers find the same resource by. A fragment, for example,
+// is not sent to a server (RFC 3986 section 3.5).
+func (r readings) equal() []string {
+	var all []string
+	for _, p := range r.decoded {
+		addBare(&all, p)
+		if i := strings.IndexByte(p.tail, '#'); i >= 0 {
+			p.tail = p.tail[:i]
+			addBare(&all, p)
+		}
+	}
+	return all
+}
+
+// addBare adds the bare URI.
+func addBare(all *[]string, p parts) {
+	p = p.bare()
+	addNew(all, p.print(standard))
+	addNew(all, p.print(merged))
+}
+
+// bare returns the URI without the name of a user, and without a port, a query or a fragment that
+// is empty. An empty path after a host becomes a slash (RFC 3986 section 6.2.3).
+func (p parts) bare() parts {
+	if p.authority != "" {
+		host := p.authority[2:]
+		p.authority = "//" + strings.TrimSuffix(host[strings.LastIndexByte(host, '@')+1:], ":")
+		if p.path == "" && p.drive == "" {
+			p.path = "/"
+		}
+	}
+	p.tail = strings.TrimSuffix(p.tail, "#")
+	if p.tail == "?" {
+		p.tail = ""
+	}
+	return p
+}
+
+// files returns what file systems may find for a URI of the scheme file, also without the
+// host, which readers of the path do not see.
+func (r readings) files() []string {
+	var all []string
+	for _, p := range r.decoded {
+		if p.isFile() {
+			addFile(&all, p)
+			p.authority = "//"
+			addFile(&all, p)
+		}
+	}
+	return all
+}
+
+// addFile adds the URI of a file without the query, and with the colon of a drive; also without
+// the dots and spaces at the end of a segment, which Windows does not see, and without the slash
+// at its end.
+func addFile(all *[]string, p parts) {
+	p.path, p.tail = strings.ReplaceAll(p.path, "|", ":"), ""
+	for _, path := range []string{p.path, trimSegments(p.path)} {
+		p.path = path
+		addBare(all, p)
+		p.path = strings.TrimSuffix(readPath(path, merged), "/")
+		addBare(all, p)
+	}
+}
+
+// isFile reports whether a URI has the path of a file.
+func (p parts) isFile() bool {
+	return p.scheme == "file:" && p.authority != ""
+}
+
+// trimSegments removes the dots and spaces at the end of each segment of a path.
+func trimSegments(path string) string {
+	if !strings.ContainsAny(path, ". ") {
+		return path
+	}
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		if trimmed := strings.TrimRight(segment, ". "); trimmed != "" {
+			segments[i] = trimmed
+		}
+	}
+	return strings.Join(segments, "/")
+}
+
+// addNew adds what is not there yet.
+func addNew[T comparable](all *[]T, one T) {
+	if !slices.Contains(*all, one) {
+		*all = append(*all, one)
+	}
+}
+
+// uriPattern returns the patterns that stand for a pattern of URIs: forms for the forms of a URI
+// and the URIs that are equal to it, and alike for its folded files.
+func uriPattern(text string) (forms, alike []string) {
+	r, _ := readURI(text)
+	files := append(slices.Clone(r.forms), text)
+	for _, p := range r.decoded {
+		addBare(&r.forms, p)
+		if p.isFile() {
+			addFile(&files, p)
+		}
+	}
+	for _, file := range files {
+		addNew(&alike, foldPattern(file))
+	}
+	return r.forms, alike
+}
+
+// parts are a URI that is taken apart.
+type parts struct {
+	scheme    string // in lower case, with its colon
+	authority string // with its slashes
+	drive     string // of a file, with a slash before it; dot segments do not remove it
+	path      string
+	tail      string // query and fragment
+}
+
+// takenApart returns the ways to take a text apart.
+func takenApart(text string) []parts {
+	var variants []string
+	addNew(&variants, text)
+	text = strings.Trim(text, " ")
+	addNew(&variants, text)
+	addNew(&variants, strings.ReplaceAll(text, `\`, "/"))
+	var all []parts
+	for _, v := range variants {
+		for end := pathEnd(v); ; end = len(v) {
+			addNew(&all, splitStandard(v[:end], v[end:]))
+			if p, ok := splitWeb(v[:end], v[end:]); ok {
+				addNew(&all, p)
+			}
+			if end == len(v) {
+				break
+			}
+		}
+	}
+	for _, p := range all {
+		p.path = strings.ReplaceAll(p.path, `\`, "/")
+		addNew(&all, p)
+	}
+	for _, p := range all {
+		if strings.Contains(p.path, "%") {
+			path := p.path
+			p.path = removeDots(path, false)
+			addNew(&all, p)
+			p.path = removeEncodedDots(path)
+			addNew(&all, p)
+		}
+	}
+	return all
+}
+
+// removeEncodedDots removes dot segments as the URL standard does: also those whose dots are
+// encoded, but before anything else is decoded, so that an encoded slash ends no segment.
+func removeEncodedDots(path string) string {
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		switch dots := strings.ReplaceAll(strings.ReplaceAll(segment, "%2e", "."), "%2E", "."); dots {
+		case ".", "..":
+			segments[i] = dots
+		}
+	}
+	return removeDots(strings.Join(segments, "/"), false)
 }
 
 // pathEnd returns where the path of a URI ends.
@@ -61,6 +231,111 @@ func pathEnd(uri string) int {
 		return i
 	}
 	return len(uri)
+}
+
+// splitStandard takes a URI without its tail apart as RFC 3986 does (section 3).
+func splitStandard(uri, tail string) parts {
+	scheme, rest := cutScheme(uri)
+	p := parts{scheme: scheme, path: rest, tail: tail}
+	if after, ok := strings.CutPrefix(rest, "//"); ok && scheme != "" {
+		p.authority, p.path = cutSegment(after)
+		p.authority = "//" + p.authority
+	}
+	return p.cleaned()
+}
+
+// splitWeb takes a URI without its tail apart as the URL standard does, which browsers, Node
+// and the SDKs of MCP follow. It returns false for a scheme that has no rules there, and for a
+// host that has part of the tail in it, since there the tail ends a host.
+func splitWeb(uri, tail string) (parts, bool) {
+	scheme, rest := cutScheme(uri)
+	p := parts{scheme: scheme, tail: tail}
+	var authority string
+	switch {
+	case isWeb(scheme):
+		authority, p.path = cutSegment(strings.TrimLeft(rest, "/"))
+	case scheme == "file:":
+		after, ok := strings.CutPrefix(rest, "//")
+		if ok {
+			authority, p.path = cutSegment(after)
+		} else {
+			p.path = "/" + strings.TrimPrefix(rest, "/")
+		}
+		if isDrive(authority) {
+			authority, p.path = "", "/"+after
+		}
+		if first, path := cutSegment(strings.TrimPrefix(p.path, "/")); isDrive(first) {
+			p.drive, p.path = "/"+first[:1]+":", path
+		}
+	default:
+		return p, false
+	}
+	p.authority = "//" + webHost(scheme, authority)
+	return p.cleaned(), pathEnd(authority) == len(authority)
+}
+
+// webParser reads hosts: names in every script, and addresses in every notation. It also reads
+// what cannot be a host, because a server may compare it as a text.
+var webParser = url.NewParser(url.WithLaxHostParsing())
+
+// webHost returns the host of an authority as the URL standard has it, with the port unless it
+// is that of the scheme. It removes the dot at the end of a name.
+func webHost(scheme, authority string) string {
+	if authority == "" {
+		return ""
+	}
+	if scheme == "file:" {
+		scheme = "http:"
+	}
+	u, err := webParser.Parse(scheme + "//" + authority)
+	if err != nil {
+		return authority
+	}
+	host := strings.TrimSuffix(u.Hostname(), ".")
+	if port := u.Port(); port != "" {
+		host += ":" + port
+	}
+	return host
+}
+
+// isWeb reports whether a scheme has a host whatever the number of slashes (URL standard,
+// "special scheme").
+func isWeb(scheme string) bool {
+	switch scheme {
+	case "http:", "https:", "ws:", "wss:", "ftp:":
+		return true
+	}
+	return false
+}
+
+// isDrive reports whether a text is the letter of a drive.
+func isDrive(text string) bool {
+	return len(text) == 2 && (text[1] == ':' || text[1] == '|') && ('a' <= text[0]|0x20 && text[0]|0x20 <= 'z')
+}
+
+// cutSegment cuts a text before its first slash.
+func cutSegment(text string) (before, rest string) {
+	i := strings.IndexByte(text, '/')
+	if i < 0 {
+		i = len(text)
+	}
+	return text[:i], text[i:]
+}
+
+// decode returns the parts with percent-encoding decoded once.
+func (p parts) decode() parts {
+	p.authority, p.path, p.tail = percentDecode(p.authority), percentDecode(p.path), percentDecode(p.tail)
+	return p.cleaned()
+}
+
+// cleaned returns the parts with the host in lower case, and without one that a file need not
+// have (RFC 8089 section 2).
+func (p parts) cleaned() parts {
+	p.authority = strings.ToLower(p.authority)
+	if p.scheme == "file:" && (p.authority == "//localhost" || p.authority == "" && strings.HasPrefix(p.path, "/")) {
+		p.authority = "//"
+	}
+	return p
 }
 
 // reading is a way to read dot segments.
@@ -72,29 +347,12 @@ const (
 	joined                  // and the host is the first segment, as in servers that cut off the scheme
 )
 
-// normalize returns a URI without query and fragment, with its scheme and host in lower case
-// and without dot segments.
-func normalize(uri string, how reading) string {
-	scheme, rest := cutScheme(uri)
-	after, ok := strings.CutPrefix(rest, "//")
-	if !ok || scheme == "" {
-		if scheme == "file:" && strings.HasPrefix(rest, "/") { // RFC 8089 section 2
-			scheme = "file://"
-		}
-		return scheme + readPath(rest, how)
+// print returns the URI without dot segments.
+func (p parts) print(how reading) string {
+	if how == joined && p.authority != "" {
+		return p.scheme + "//" + readPath(p.authority[2:]+p.drive+p.path, how) + p.tail
 	}
-	i := strings.IndexByte(after, '/')
-	if i < 0 {
-		i = len(after)
-	}
-	host, path := strings.ToLower(after[:i]), after[i:]
-	if scheme == "file:" && host == "localhost" { // the same section
-		host = ""
-	}
-	if how == joined {
-		return scheme + "//" + readPath(host+path, how)
-	}
-	return scheme + "//" + host + readPath(path, how)
+	return p.scheme + p.authority + p.drive + readPath(p.path, how) + p.tail
 }
 
 // readPath returns a path without dot segments, and with one slash for several unless the
