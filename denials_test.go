@@ -18,10 +18,7 @@ func TestKindsOfDenials(t *testing.T) {
 		got = append(got, denialKind(edge.Denial{Check: edge.CheckCredentials, Code: code}))
 	}
 	got = append(got, denialKind(edge.Denial{Check: edge.CheckMessage}), denialKind(edge.Denial{Check: edge.CheckRules, Fixable: true}),
-		denialKind(edge.Denial{Check: edge.CheckRules}), denialKind(edge.Denial{Check: edge.CheckSession}))
-	if kind := denialKind(edge.Denial{Check: edge.CheckExchange, Code: principal.Forbidden}); kind != stats.DenialForever {
-		t.Errorf("what the issuer does not give is counted as %q", kind)
-	}
+		denialKind(edge.Denial{Check: edge.CheckRules}), denialKind(edge.Denial{Check: edge.CheckSession}), denialKind(edge.Denial{Check: edge.CheckTask}))
 	if !slices.Equal(got, stats.DenialKinds) {
 		t.Errorf("got %q, want %q", got, stats.DenialKinds)
 	}

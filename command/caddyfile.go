@@ -106,7 +106,7 @@ func withDefault(text, otherwise string) string {
 	return text
 }
 
-// Caddyfile returns the Caddyfile that the options stand for, and where its site is.
+// Caddyfile returns the Caddyfile for the options, and the place of its site.
 func (o *Options) Caddyfile() (string, Place, error) {
 	switch {
 	case o.To == "" && len(o.Program) == 0:
@@ -161,8 +161,8 @@ func (o *Options) localListen() string {
 // digits.
 const plain = "-_./:@=+,%~"
 
-// unquotable reports whether no quotes of a Caddyfile can hold a word: between backticks
-// there is no backtick, and between double quotes a backslash escapes what follows.
+// unquotable reports whether a word cannot be quoted in a Caddyfile: a word between backticks
+// cannot have a backtick, and between double quotes a backslash escapes the next character.
 func unquotable(word string) bool {
 	return strings.Contains(word, "`") && strings.Contains(word, `\`)
 }

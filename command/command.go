@@ -21,7 +21,7 @@ func init() {
 Commands for MCP servers. serve puts one on the web, as reverse-proxy does for
 a website. doctor finds out why a login fails, and tools lists the tools of a
 server: both work with any MCP server. status, sessions and end ask a running
-Caddy.`,
+Caddy. why says which requests the rules of authorize allow.`,
 		CobraFunc: assemble,
 	})
 }

@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
 )
 
-// source says where the rules of an endpoint are configured.
+// source is the place where the rules of an endpoint are configured.
 type source struct {
 	config, adapter, endpoint, host string
 }
@@ -23,6 +25,8 @@ type guarded struct {
 	path  string
 	hosts []string // of its site; none: any
 	cfg   json.RawMessage
+	// shared is set if one MCP server answers several principals.
+	shared bool
 }
 
 func (g guarded) String() string {
@@ -32,15 +36,16 @@ func (g guarded) String() string {
 	return strings.Join(g.hosts, ",") + g.path
 }
 
-// read returns what authorize says at the endpoint.
-func (s source) read() (*edge.Config, error) {
+// read returns the option authorize of the endpoint, and whether several principals share one MCP
+// server there.
+func (s source) read() (cfg *edge.Config, shared bool, err error) {
 	raw, err := s.adapted()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	var tree any
 	if err := json.Unmarshal(raw, &tree); err != nil {
-		return nil, fmt.Errorf("--config %s: %w", s.config, err)
+		return nil, false, fmt.Errorf("--config %s: %w", s.config, err)
 	}
 	all := guards(tree, nil)
 	found := slices.DeleteFunc(slices.Clone(all), func(g guarded) bool {
@@ -49,20 +54,20 @@ func (s source) read() (*edge.Config, error) {
 	})
 	switch {
 	case len(all) == 0:
-		return nil, fmt.Errorf("--config %s: no endpoint has authorize", s.config)
+		return nil, false, fmt.Errorf("--config %s: no endpoint has authorize", s.config)
 	case len(found) == 0:
-		return nil, fmt.Errorf("--config %s: no such endpoint has authorize; there is %s", s.config, listed(all))
+		return nil, false, fmt.Errorf("--config %s: no such endpoint has authorize; there is %s", s.config, listed(all))
 	}
 	for _, g := range found[1:] {
-		if string(g.cfg) != string(found[0].cfg) {
-			return nil, fmt.Errorf("--config %s: several endpoints have authorize, %s; choose one with --endpoint and --host", s.config, listed(found))
+		if string(g.cfg) != string(found[0].cfg) || g.shared != found[0].shared {
+			return nil, false, fmt.Errorf("--config %s: several endpoints have authorize, %s; choose one with --endpoint and --host", s.config, listed(found))
 		}
 	}
-	cfg := new(edge.Config)
+	cfg = new(edge.Config)
 	if err := json.Unmarshal(found[0].cfg, cfg); err != nil {
-		return nil, fmt.Errorf("--config %s: authorize: %w", s.config, err)
+		return nil, false, fmt.Errorf("--config %s: authorize: %w", s.config, err)
 	}
-	return cfg, nil
+	return cfg, found[0].shared, nil
 }
 
 // adapted returns the configuration as JSON.
@@ -104,7 +109,7 @@ func guards(node any, hosts []string) (all []guarded) {
 			if err != nil { // it was JSON before
 				return nil
 			}
-			return []guarded{{path, hosts, raw}}
+			return []guarded{{path, hosts, raw, isShared(v["upstream"])}}
 		}
 		if matched := hostsOf(v["match"]); len(matched) > 0 {
 			hosts = matched
@@ -114,6 +119,22 @@ func guards(node any, hosts []string) (all []guarded) {
 		}
 	}
 	return all
+}
+
+// isShared reports whether the MCP server of an endpoint answers several principals, as those do
+// that speak HTTP. upstream is the option of that name.
+func isShared(upstream any) bool {
+	options, _ := upstream.(map[string]any)
+	protocol, _ := options["protocol"].(string)
+	if protocol == "" {
+		return true
+	}
+	info, err := caddy.GetModule("http.mcp_auth_bridge.upstreams." + protocol)
+	if err != nil { // Caddy does not load this
+		return false
+	}
+	_, ok := info.New().(upstreams.Proxied)
+	return ok
 }
 
 // hostsOf returns the hosts of the matchers of a route.

@@ -97,7 +97,7 @@ func Adapt(text string, opts *Options) (*caddy.Config, error) {
 }
 
 // runs reports whether a configuration has exactly this command. A Caddyfile replaces
-// placeholders, which nothing can escape.
+// placeholders, and has no way to escape them.
 func runs(tree any, command []string) bool {
 	switch v := tree.(type) {
 	case []any:

@@ -88,13 +88,13 @@ func why(cmd *cobra.Command, opts *whyOptions, args []string) (int, error) {
 	case !opts.all && (len(args) == 0 || len(args) > 2):
 		return 0, fmt.Errorf("why needs a method and, for a call, a name, as in `%s --claims claims.json tools/call write_file`, or --all", cmd.CommandPath())
 	}
-	cfg, err := opts.read()
+	cfg, shared, err := opts.read()
 	if err != nil {
 		return 0, err
 	}
-	policy, err := rules.New(cfg.Config)
+	policy, err := cfg.Policy(shared)
 	if err != nil {
-		return 0, fmt.Errorf("authorize %w", err)
+		return 0, err
 	}
 	who, err := opts.principal(cmd.InOrStdin(), cfg)
 	if err != nil {

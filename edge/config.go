@@ -92,8 +92,20 @@ type Introspect struct {
 	// metadata.
 	URL string `json:"url,omitempty"`
 
+	// Whether the answer must have `aud`: `required`, or `optional`. With
+	// `optional` every token counts that the server answers about without one,
+	// also if it was issued for another service. If the answer has one, it must
+	// name the endpoint, or an audience of the issuer. Default: `required`.
+	Audience string `json:"audience,omitempty"`
+
 	Client
 }
+
+// Whether the answer to a question about a token must name an audience.
+const (
+	audienceRequired = "required"
+	audienceOptional = "optional"
+)
 
 // Key is a static key.
 type Key struct {
@@ -133,8 +145,23 @@ func (c *Config) tellsWho() bool {
 // GivesToken reports whether the MCP server gets a token.
 func (c *Config) GivesToken() bool { return c.Token == pass || c.Token == ExchangeToken }
 
+// Policy compiles the rules. shared is set if one MCP server answers several principals.
+func (c *Config) Policy(shared bool) (*rules.Policy, error) {
+	p, err := rules.New(c.Config)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("authorize %w", err)
+	case shared && !c.tellsWho():
+		return p.WithoutTaskLists(), nil
+	}
+	return p, nil
+}
+
 // CheckIssuer checks the URL of an issuer.
 func CheckIssuer(issuer string) error {
+	if issuer == "" {
+		return errors.New("authorize issuer: the value is empty; write `issuer https://login.example.com`")
+	}
 	if meant := origin.MeantIssuer(issuer); meant != "" {
 		return fmt.Errorf("authorize issuer: %q is the URL of its metadata; write `issuer %s`, as `issuer` in that document has it", issuer, meant)
 	}
@@ -175,6 +202,11 @@ func (c *Config) Validate() error {
 		if i.Introspect != nil {
 			checkURL("issuer introspect", i.Introspect.URL)
 			errs = append(errs, i.Introspect.Client.check("authorize issuer introspect"))
+			switch i.Introspect.Audience {
+			case "", audienceRequired, audienceOptional:
+			default:
+				add("issuer introspect audience: %q must be required or optional; an audience that is accepted is an option of the issuer: move it out of the block introspect", i.Introspect.Audience)
+			}
 		}
 	}
 	if c.KeyHeader != "" && len(c.Keys) == 0 {
@@ -205,7 +237,13 @@ func (c *Config) Validate() error {
 	if c.KeyHeader != "" && !usableField(c.KeyHeader) {
 		add("key_header: %q cannot carry a key; write a name such as X-API-Key", c.KeyHeader)
 	}
-	for _, f := range c.Identity {
+	for n, f := range c.Identity {
+		if slices.ContainsFunc(c.Identity[:n], func(other IdentityField) bool { return sameField(other.Name, f.Name) }) {
+			add("identity %s: is given twice; remove one of the two", f.Name)
+		}
+		if strings.ContainsAny(f.Claim, "{}") {
+			add("identity %s: %q is a placeholder, and the value is that of a claim; write its name, as in `identity %[1]s email`", f.Name, f.Claim)
+		}
 		if !usableField(f.Name) {
 			add("identity: %q cannot be set; write a name such as X-User", f.Name)
 		}
@@ -283,11 +321,11 @@ func (c *Config) credentials() (credential.Config, error) {
 	for _, i := range c.Issuers {
 		one := credential.Issuer{Issuer: i.Issuer, JWKS: i.JWKS, Audiences: i.Audience}
 		if in := i.Introspect; in != nil {
-			as, err := in.Client.credentials("introspect")
+			as, err := in.Client.credentials("issuer introspect")
 			if err != nil {
 				return cfg, err
 			}
-			one.Introspect = &credential.Introspect{URL: in.URL, Credentials: as}
+			one.Introspect = &credential.Introspect{URL: in.URL, Credentials: as, AudienceOptional: in.Audience == audienceOptional}
 		}
 		cfg.Issuers = append(cfg.Issuers, one)
 	}

@@ -32,6 +32,8 @@ const (
 	CheckExchange Check = "exchange"
 	// CheckSession: has the principal such a session, or such a message path of HTTP+SSE?
 	CheckSession Check = "session"
+	// CheckTask: are the tasks that it names not those of others?
+	CheckTask Check = "task"
 )
 
 // Denial is a request that was refused. Texts of the client are bounded, and have no query.
@@ -60,7 +62,9 @@ type Denial struct {
 const (
 	reasonTooLarge   = "body_too_large"
 	reasonUnreadable = "body_unreadable"
+	reasonTunnel     = "tunnel"          // CONNECT, which begins a WebSocket in HTTP/2 and HTTP/3
 	reasonSession    = "unknown_session" // the session id, or the message path, is not one of the principal
+	reasonTask       = "unknown_task"    // a task is one of other principals
 )
 
 // schemeOf is the authentication scheme of a request.
@@ -83,10 +87,18 @@ func (e *Edge) refused(r *http.Request, status int, refusal *principal.Refusal) 
 	case principal.Unavailable:
 		level = zapcore.WarnLevel
 	}
+	advice := ""
+	if refusal.Reason == principal.NoAudience { // which a login does not change
+		level = zapcore.WarnLevel
+		advice = "let the authorization server put the audience into its answer; if it answers only about tokens for this endpoint, write `audience optional` in the block of introspect"
+	}
 	if c := e.logger.Check(level, "request has no usable credentials"); c != nil {
 		fields := []zap.Field{zap.String("reason", string(refusal.Reason)), zap.Int("status", status), requestID(r)}
 		if refusal.Cause != nil {
 			fields = append(fields, zap.NamedError("cause", refusal.Cause))
+		}
+		if advice != "" {
+			fields = append(fields, zap.String("advice", advice))
 		}
 		c.Write(fields...)
 	}
@@ -173,25 +185,36 @@ func requestID(r *http.Request) zap.Field {
 	return zap.String("request_id", id)
 }
 
-// filtered returns a function that filters the lists in the answer of a request; nil if the
-// answer has none. A POST has those that it asks for. The stream of a GET may have any: that
-// of HTTP+SSE has all answers, and one that is resumed has those that were missed.
-func (e *Edge) filtered(r *http.Request, a *Admission) filter.Message {
+// reader returns the writer for an answer that may have a list to filter, or a task to remember.
+// It returns nil if the answer has neither. The answer to a POST may have those that the POST asks
+// for. The stream of a GET may have any: with HTTP+SSE it has all answers, and a resumed stream
+// has those that the client has missed.
+func (e *Edge) reader(w http.ResponseWriter, r *http.Request, f Facts, a *Admission, header func(http.Header)) *filter.Writer {
 	asked := make(map[string]string)
+	stream := r.Method == http.MethodGet
+	filters := stream
 	for _, op := range a.Request.Operations {
-		if op.Kind == message.Request && lists.IsList(op.Method) {
+		isList := lists.IsList(op.Method) // also without an id: some servers answer it all the same
+		if op.Kind == message.Request && (isList || op.MayMakeTask && e.tasks != nil) {
 			asked[string(op.ID)] = op.Method
 		}
+		filters = filters || isList
 	}
-	if len(asked) == 0 && r.Method != http.MethodGet {
+	if len(asked) == 0 && !filters {
 		return nil
 	}
-	answers := lists.Answers{Policy: e.policy, Who: a.Principal, Asked: asked, Learn: e.tools.Learn}
-	return func(raw []byte) ([]byte, error) {
+	answers := lists.Answers{Policy: e.policy, Who: a.Principal, Asked: asked, Learn: e.tools.Learn, Stream: stream}
+	if e.tasks != nil {
+		answers.Task = func(id string) { e.tasks.Give(a.owner, id) }
+	}
+	if !filters {
+		return filter.Watch(w, func(raw []byte) { _, _, _ = answers.Filter(raw) }, header)
+	}
+	return filter.New(w, int(f.MaxBody), func(raw []byte) ([]byte, error) {
 		changed, report, err := answers.Filter(raw)
 		if report.Errors > 0 {
 			e.logger.Warn("rule of a list could not be evaluated", zap.Int("hidden", report.Errors))
 		}
 		return changed, err
-	}
+	}, header, a.Request.ID())
 }

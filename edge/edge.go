@@ -26,6 +26,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/tasks"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
@@ -40,11 +41,14 @@ type Edge struct {
 	logger    *zap.Logger
 	report    Reports
 	tools     operation.Tools
+	// tasks has the tasks that were given to principals, for a server that all principals share;
+	// nil for other servers.
+	tasks *tasks.Given
 	// qualified is true if ids of users have their issuer in front.
 	qualified bool
 }
 
-// Options is what the endpoint tells the edge.
+// Options are the facts and callbacks that the endpoint gives to the edge.
 type Options struct {
 	// Endpoint is a name of the endpoint that all replicas have.
 	Endpoint string
@@ -89,11 +93,8 @@ func New(cfg *Config, opts Options) (*Edge, error) {
 		cfg: cfg, logger: opts.Logger, report: opts.Reports,
 		qualified: len(cfg.Issuers) > 1 || len(cfg.Issuers) == 1 && cfg.CaddyUser,
 	}
-	if e.policy, err = rules.New(cfg.Config); err != nil {
-		return nil, fmt.Errorf("authorize %w", err)
-	}
-	if opts.Shared && !cfg.tellsWho() {
-		e.policy = e.policy.WithoutTaskLists()
+	if e.policy, err = cfg.Policy(opts.Shared); err != nil {
+		return nil, err
 	}
 	if cfg.DPoPNonce {
 		if credentials.NonceKey, err = opts.NonceKey(); err != nil {
@@ -111,6 +112,10 @@ func New(cfg *Config, opts Options) (*Edge, error) {
 	}
 	return e, nil
 }
+
+// SetTasks sets where the tasks of principals are remembered. It is called before the first
+// request.
+func (e *Edge) SetTasks(g *tasks.Given) { e.tasks = g }
 
 // Scopes returns the scopes for the metadata: those that rules name. The specification wants
 // `offline_access` not among them (2026-07-28, "Authorization").
@@ -163,7 +168,7 @@ type Facts struct {
 	// Seal seals the session ids of the server. It is nil if the sessions are the bridge's
 	// own, which have an owner.
 	Seal Seal
-	// Legacy is set for HTTP+SSE, whose messages are repeated in no header field.
+	// Legacy is set for HTTP+SSE, whose header fields do not repeat the message.
 	Legacy bool
 	// Scope is a name of the endpoint with its upstream that all replicas have.
 	Scope string
@@ -206,9 +211,9 @@ func OwnerOf(r *http.Request) (string, bool) {
 	return owner, ok
 }
 
-// Admit checks the credentials of a request, and its body. If it returns a nil admission it
-// has answered the request. Otherwise the writer and the request that it returns are those to
-// go on with: the request has no credentials of the client, and a body that was read.
+// Admit checks the credentials of a request, and its body. If it returns a nil admission it has
+// answered the request. Otherwise the caller goes on with the writer and the request that it
+// returns: the client's credentials are removed, and the body was read.
 func (e *Edge) Admit(w http.ResponseWriter, r *http.Request, f Facts) (http.ResponseWriter, *http.Request, *Admission) {
 	scheme := schemeOf(r)
 	res, refusal := e.auth.Authenticate(r.Context(), e.requestOf(r, f))
@@ -226,6 +231,15 @@ func (e *Edge) Admit(w http.ResponseWriter, r *http.Request, f Facts) (http.Resp
 	}
 	admission := &Admission{Principal: res.Principal}
 	admission.owner, _ = res.Principal.Owner()
+	if r.Method == http.MethodConnect { // a WebSocket of HTTP/2 or HTTP/3, as which Caddy passes it on
+		e.rejected(r, admission, CheckMessage, http.StatusMethodNotAllowed, reasonTunnel)
+		w.Header().Set("Allow", "GET, POST, DELETE")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return nil, nil, nil
+	}
+	// Nobody could judge the messages of another protocol. Without the wish for one the request is
+	// answered as it is (RFC 9110 section 7.8).
+	r.Header.Del("Upgrade")
 	if err := e.readBody(r, f, admission); err != nil {
 		e.refuseBody(w, r, admission, err)
 		return nil, nil, nil
@@ -234,6 +248,9 @@ func (e *Edge) Admit(w http.ResponseWriter, r *http.Request, f Facts) (http.Resp
 	e.decided(r, admission, decision)
 	if !decision.Allowed {
 		e.challenger(f).Denial(decision, admission.Request, scheme).Write(w)
+		return nil, nil, nil
+	}
+	if !e.ownTasks(w, r, f, admission) {
 		return nil, nil, nil
 	}
 	token, refusal := e.exchange(r, res, admission)
@@ -255,18 +272,19 @@ func (e *Edge) Admit(w http.ResponseWriter, r *http.Request, f Facts) (http.Resp
 	if !ok {
 		return nil, nil, nil
 	}
-	change := e.filtered(r, admission)
-	if change != nil {
-		r.Header.Set("Accept-Encoding", "identity") // lists are read
+	header := func(h http.Header) { e.sealSession(h, f, admission) }
+	if admission.answer = e.reader(w, r, f, admission, header); admission.answer != nil {
+		r.Header.Set("Accept-Encoding", "identity")
+	} else if f.Seal != nil {
+		admission.answer = filter.PassOn(w, header)
 	}
-	if change != nil || f.Seal != nil {
-		admission.answer = filter.New(w, int(f.MaxBody), change, func(h http.Header) { e.sealSession(h, f, admission) })
+	if admission.answer != nil {
 		w = admission.answer
 	}
 	return w, e.bound(r, admission), admission
 }
 
-// challenger returns what the challenges of a request have in common.
+// challenger returns the part that all challenges to a request have in common.
 func (e *Edge) challenger(f Facts) answer.Challenger {
 	c := answer.Challenger{Scopes: e.policy.BaseScopes()}
 	if len(e.cfg.Issuers) > 0 {
@@ -280,7 +298,7 @@ func (e *Edge) challenger(f Facts) answer.Challenger {
 	return c
 }
 
-// requestOf returns what the credentials are checked by.
+// requestOf returns the parts of a request that its credentials are checked against.
 func (e *Edge) requestOf(r *http.Request, f Facts) credential.Request {
 	req := credential.Request{
 		Authorization: r.Header["Authorization"], DPoP: r.Header["Dpop"], Query: r.URL.RawQuery,
@@ -299,17 +317,22 @@ func (e *Edge) requestOf(r *http.Request, f Facts) credential.Request {
 	return req
 }
 
-// readBody reads and parses the body of a POST.
+// readBody reads and parses the body, whatever the method: many servers answer what a body says
+// without a look at the method. A POST has to have one.
 func (e *Edge) readBody(r *http.Request, f Facts, a *Admission) error {
-	if r.Method != http.MethodPost || r.Body == nil {
+	if r.Body == nil || r.Method != http.MethodPost && r.ContentLength == 0 {
 		return nil
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, f.MaxBody))
 	if err != nil {
 		return err
 	}
-	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	r.TransferEncoding = nil
+	if len(body) == 0 && r.Method != http.MethodPost {
+		r.Body, r.ContentLength = http.NoBody, 0
+		return nil
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	all, err := message.ParseAll(body, message.MaxBatch)
 	if err != nil {
 		_, err = operation.Parse(body) // which says what is wrong
@@ -440,8 +463,8 @@ func claimText(p *principal.Principal, name string) string {
 // maxField bounds, in bytes, the value of an identity field.
 const maxField = 4 << 10
 
-// fieldText returns a text that a header field can carry unchanged; otherwise none, because
-// another text could be another user.
+// fieldText returns a text if a header field can carry it unchanged. Otherwise it returns "",
+// because a changed text could name another user.
 func fieldText(text string) string {
 	if len(text) > maxField || text != strings.TrimSpace(text) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return ""

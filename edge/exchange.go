@@ -16,7 +16,8 @@ import (
 // of the bridge on behalf of a client have the variables of the client's request.
 const issuedVar = "mcp_auth_bridge.issued"
 
-// exchange returns the token for the MCP server; nothing if it gets none by way of an exchange.
+// exchange returns the token for the MCP server. It is empty if the client's token is not
+// exchanged.
 func (e *Edge) exchange(r *http.Request, res credential.Result, a *Admission) (string, *principal.Refusal) {
 	if e.exchanger == nil {
 		return "", nil
@@ -29,7 +30,7 @@ func (e *Edge) exchange(r *http.Request, res credential.Result, a *Admission) (s
 	return token, nil
 }
 
-// TokenRefused tells that the MCP server has answered a request with 401.
+// TokenRefused is called when the MCP server has answered a request with 401.
 func (e *Edge) TokenRefused(r *http.Request) {
 	if e == nil || e.exchanger == nil {
 		return
@@ -39,12 +40,13 @@ func (e *Edge) TokenRefused(r *http.Request) {
 	}
 }
 
-// adviceForExchange is what helps, by how an exchange is refused.
-var adviceForExchange = map[principal.Code]string{
-	principal.InvalidToken: "the client has to log in again; if that does not help, the authorization server wants another request: see its log",
-	principal.Forbidden:    "see what the authorization server allows this user and the client of `token exchange`, and whether it knows the audience, the resource and the scope there",
-	principal.IssuerFault:  "see whether the client of `token exchange` may exchange tokens at the authorization server, and whether the URL there is its token endpoint",
-	principal.Unavailable:  "see whether this machine reaches the token endpoint of the issuer",
+// adviceForExchange is what helps, by why a token is not exchanged.
+var adviceForExchange = map[principal.Reason]string{
+	principal.NotExchanged:      "the client has to log in again; if that does not help, the authorization server wants another request: see its log",
+	principal.ExchangeDenied:    "see what the authorization server allows this user and the client of `token exchange`, and whether it knows the audience, the resource and the scope there",
+	principal.ExchangeFailed:    "see whether the client of `token exchange` may exchange tokens at the authorization server, and whether the URL there is its token endpoint",
+	principal.IssuerUnreachable: "see whether this machine reaches the token endpoint of the issuer",
+	principal.TooBusy:           "see how long the authorization server takes to answer",
 }
 
 // notExchanged reports a request whose token is accepted, but not exchanged.
@@ -60,7 +62,7 @@ func (e *Edge) notExchanged(r *http.Request, status int, refusal *principal.Refu
 	}
 	if c := e.logger.Check(level, "token of the client is not exchanged"); c != nil {
 		c.Write(zap.String("reason", d.Reason), zap.Int("status", status), zap.NamedError("cause", refusal.Cause),
-			zap.String("advice", adviceForExchange[refusal.Code]), zap.String("user", d.Subject), zap.String("client", d.Client),
+			zap.String("advice", adviceForExchange[refusal.Reason]), zap.String("user", d.Subject), zap.String("client", d.Client),
 			zap.String("method", d.Method), zap.String("name", d.Name), requestID(r))
 	}
 }

@@ -76,7 +76,7 @@ func (c *Client) credentials(option string) (fetch.Credentials, error) {
 	return fetch.Credentials{ID: id, Secret: strings.TrimSpace(secret), InBody: c.AuthMethod == clientPost}, nil
 }
 
-// checkExchange reports every mistake in what a token is exchanged for.
+// checkExchange reports every mistake in `token exchange`.
 func (c *Config) checkExchange() (errs []error) {
 	add := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("authorize token exchange"+format, args...))

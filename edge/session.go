@@ -3,12 +3,13 @@ package edge
 import (
 	"net/http"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/answer"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
 
-// Seal turns the session id of an MCP server into one that clients get, and back. Each id is
-// bound to a scope: with another one it does not open.
+// Seal turns the session id of an MCP server into one for clients, and back. Each id is bound to a
+// scope, and can be turned back only with that scope.
 type Seal interface {
 	Seal(text, scope string) string
 	Open(sealed, scope string) (text string, ok bool)
@@ -52,4 +53,26 @@ func (e *Edge) sealSession(h http.Header, f Facts, a *Admission) {
 	if ids := h[mcp.SessionHeader]; f.Seal != nil && len(ids) == 1 && ids[0] != "" {
 		h[mcp.SessionHeader] = []string{f.Seal.Seal(ids[0], e.sealScope(f, a))}
 	}
+}
+
+// ownTasks refuses a request that names a task of other principals, as a server does if there is
+// no such task. It returns false if it has answered the request.
+func (e *Edge) ownTasks(w http.ResponseWriter, r *http.Request, f Facts, a *Admission) bool {
+	if e.tasks == nil {
+		return true
+	}
+	for _, op := range a.Request.Operations {
+		for _, id := range op.Tasks {
+			if !e.tasks.Refuses(a.owner, id) {
+				continue
+			}
+			// An answer to a message of HTTP+SSE belongs on the event stream, and a message without
+			// an id gets none. So only the status can tell the client.
+			no := answer.NoTask(a.Request.ID(), f.Legacy)
+			e.rejected(r, a, CheckTask, no.Status, reasonTask)
+			no.Write(w)
+			return false
+		}
+	}
+	return true
 }

@@ -167,6 +167,11 @@ func bodyAttacks() []attack {
 		add(400, "as "+kind, seven, "Content-Type", kind)
 	}
 	add(400, "two types", seven, "Content-Type", "application/json", "Content-Type", "application/json; charset=utf-7")
+	// As JSON it is a ping, and as a form, or in parts, a call.
+	form := rpc("ping", `{"a":"&method=tools/call&params[name]=delete_all&b="}`)
+	for _, kind := range []string{"application/x-www-form-urlencoded", "APPLICATION/X-WWW-FORM-URLENCODED; charset=utf-8", `multipart/form-data; boundary="a"`, "text/xml", "application/json+xml", "application/graphql", "*/*"} {
+		add(400, "as "+kind, form, "Content-Type", kind)
+	}
 	for _, coding := range []string{"br", "deflate", "x-gzip", "identity, br"} {
 		add(400, "in "+coding, call("open"), "Content-Encoding", coding)
 	}
@@ -200,53 +205,6 @@ func TestBodiesThatTryToGetRoundTheRules(t *testing.T) {
 			}
 			if after := servers.reached(t); strings.Count(after, `"method"`) != strings.Count(before, `"method"`)+1 {
 				t.Errorf("the server got\n%s", strings.TrimPrefix(after, before))
-			}
-		})
-	}
-}
-
-// E1, E3, E6, E7: no header gets round the edge.
-func TestHeadersThatTryToGetRoundTheEdge(t *testing.T) {
-	issuer, servers := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one")), newPlain(t)
-	for transport, at := range attackSite(t, issuer, servers, attackRules) {
-		t.Run(transport, func(t *testing.T) {
-			before := strings.Count(servers.reached(t), `"method"`)
-			call := func(name string) string {
-				return rpc("tools/call", `{"name":`+quoted(name)+`,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}`)
-			}
-			stateless := []string{"Authorization", "Bearer " + at.token, "Mcp-Protocol-Version", "2026-07-28"}
-			for what, tc := range map[string]struct {
-				body   string
-				fields []string
-				code   string
-			}{
-				"Mcp-Name of another tool":     {call("delete_all"), []string{"Mcp-Method", "tools/call", "Mcp-Name", "open"}, "-32020"},
-				"Mcp-Name of a denied tool":    {call("open"), []string{"Mcp-Method", "tools/call", "Mcp-Name", "delete_all"}, "-32020"},
-				"no Mcp-Name":                  {call("open"), []string{"Mcp-Method", "tools/call"}, "-32020"},
-				"two Mcp-Name":                 {call("open"), []string{"Mcp-Method", "tools/call", "Mcp-Name", "open", "Mcp-Name", "delete_all"}, "-32020"},
-				"Mcp-Name in base64":           {call("open"), []string{"Mcp-Method", "tools/call", "Mcp-Name", "=?base64?ZGVsZXRlX2FsbA==?="}, "-32020"},
-				"Mcp-Method of another method": {call("open"), []string{"Mcp-Method", "tools/list", "Mcp-Name", "open"}, "-32020"},
-				"no Mcp-Method":                {call("open"), []string{"Mcp-Name", "open"}, "-32020"},
-				"the method in another case":   {call("open"), []string{"Mcp-Method", "Tools/Call", "Mcp-Name", "open"}, "-32020"},
-				"a batch":                      {"[" + call("open") + "]", []string{"Mcp-Method", "tools/call", "Mcp-Name", "open"}, "-32600"},
-			} {
-				got := post(t, at.url, tc.body, append(tc.fields, stateless...)...)
-				if got.Status != 400 || !strings.Contains(got.Body, `"code":`+tc.code) {
-					t.Errorf("%s: got %d %s; want 400 with %s", what, got.Status, got.Body, tc.code)
-				}
-			}
-			// A token in a form is none, and its body is no message.
-			r := mcptest.NewRequest(t, http.MethodPost, at.url, "access_token="+at.token)
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			if got := mcptest.Do(t, http.DefaultClient, r); got.Status != 401 {
-				t.Errorf("a token in a form: got %d", got.Status)
-			}
-			// A method override is none: this is a POST without a token.
-			if got := post(t, at.url, "", "X-Http-Method-Override", "OPTIONS", "X-Original-Method", "OPTIONS"); got.Status != 401 {
-				t.Errorf("a method override: got %d", got.Status)
-			}
-			if after := strings.Count(servers.reached(t), `"method"`); after != before {
-				t.Errorf("%d messages have reached the server", after-before)
 			}
 		})
 	}
@@ -441,5 +399,35 @@ func TestToolRenamedBetweenListAndCall(t *testing.T) {
 	defer mu.Unlock()
 	if called != "" {
 		t.Errorf("the server was called: %s", called)
+	}
+}
+
+// E5: a list is filtered whatever the status of a success, and also if the server answers a message
+// without an id, which it should not.
+func TestListOfAnOddAnswer(t *testing.T) {
+	issuer := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, status := "1", http.StatusOK
+		if _, err := fmt.Sscan(r.Header.Get("X-Status"), &status); err != nil {
+			id = "null"
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"open"},{"name":"delete_all"}]}}`, id)
+	}))
+	t.Cleanup(server.Close)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, site(port, server.URL, authorize(issuer, attackRules)))
+	url := fmt.Sprintf("http://127.0.0.1:%d/mcp", port)
+	bearer := []string{"Authorization", "Bearer " + issuer.Token(url, nil)}
+	for status, want := range map[string]int{"200": 200, "201": 201, "202": 202, "203": 203, "206": 206} {
+		got := post(t, url, rpc("tools/list", `{}`), append([]string{"X-Status", status}, bearer...)...)
+		if got.Status != want || !strings.Contains(got.Body, `"open"`) || strings.Contains(got.Body, "delete_all") {
+			t.Errorf("%s: got %d %s", status, got.Status, got.Body)
+		}
+	}
+	got := post(t, url, `{"jsonrpc":"2.0","method":"tools/list"}`, bearer...)
+	if got.Status != 200 || !strings.Contains(got.Body, `"open"`) || strings.Contains(got.Body, "delete_all") {
+		t.Errorf("without an id: got %d %s", got.Status, got.Body)
 	}
 }

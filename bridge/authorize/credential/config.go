@@ -74,6 +74,8 @@ type Introspect struct {
 	// URL is the endpoint. If it is empty the metadata of the issuer says it.
 	URL         string
 	Credentials fetch.Credentials
+	// AudienceOptional accepts answers that name no audience.
+	AudienceOptional bool
 }
 
 // Key is a static key.
@@ -99,7 +101,8 @@ func (i *issuer) audiences(endpoint []string) []string {
 	return append(endpoint[:len(endpoint):len(endpoint)], i.cfg.Audiences...)
 }
 
-// unchanged reports whether what was verified with keys of this version is still valid.
+// unchanged reports whether a token that was verified with the keys of this version is still
+// valid.
 func (i *issuer) unchanged(version uint64) bool {
 	if i.introspection != nil && version == 0 {
 		return true
@@ -184,7 +187,7 @@ func (a *Authenticator) newIssuer(cfg Issuer) *issuer {
 	})
 	if cfg.Introspect != nil {
 		one.introspection = introspect.New(a.client, introspect.Endpoint{
-			URL: a.introspectionURL(cfg), Issuer: cfg.Issuer, Credentials: cfg.Introspect.Credentials,
+			URL: a.introspectionURL(cfg), Issuer: cfg.Issuer, Credentials: cfg.Introspect.Credentials, AudienceOptional: cfg.Introspect.AudienceOptional,
 		})
 	}
 	return one

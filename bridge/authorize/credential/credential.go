@@ -17,18 +17,18 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/token"
 )
 
-// Request is what of a request its credentials are checked by.
+// Request has the parts of a request that its credentials are checked against.
 type Request struct {
 	// Authorization, DPoP and Key are the values of these header fields, one for each line.
 	// Key is the field of [Config.KeyHeader].
 	Authorization, DPoP, Key []string
 	// Query is the raw query.
 	Query string
-	// Method and URL are what a DPoP proof has to be for. URL is the public one; its query
-	// does not count.
+	// Method and URL must be those in a DPoP proof. URL is the public URL; its query does not
+	// count.
 	Method, URL string
-	// Audiences are those that a token may name, besides the ones of its issuer: the public
-	// URLs of the endpoint.
+	// Audiences are accepted in a token besides those of its issuer: the public URLs of the
+	// endpoint.
 	Audiences []string
 	// Certificate is the SHA-256 thumbprint in base64url of the client's certificate, if
 	// Caddy has verified it.
@@ -81,7 +81,7 @@ type key struct {
 	principal *principal.Principal
 }
 
-// Authenticate returns whose request it is. If the refusal asks for a nonce, the result has
+// Authenticate returns the principal of a request. If the refusal asks for a nonce, the result has
 // one.
 func (a *Authenticator) Authenticate(ctx context.Context, req Request) (Result, *principal.Refusal) {
 	found, refusal := a.find(req)
@@ -130,7 +130,7 @@ func (a *Authenticator) keyOf(value string) (p *principal.Principal) {
 	return p
 }
 
-// token returns the principal of a token, whose binding was not checked yet.
+// token returns the principal of a token. The binding of the token to a key was not checked yet.
 func (a *Authenticator) token(ctx context.Context, raw string, audiences []string) (*principal.Principal, *principal.Refusal) {
 	now := a.now()
 	hash := recent.Of(raw, audiences...)

@@ -1,6 +1,9 @@
 package credential_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -230,6 +233,11 @@ func TestUsableTokensAreAccepted(t *testing.T) {
 		"times with fractions": s.Token(endpoint, map[string]any{"exp": float64(now) + 60.5}),
 		"client only":          s.Token(endpoint, map[string]any{"sub": nil}),
 		"scp in a list":        s.Token(endpoint, map[string]any{"scope": nil, "scp": []string{"a", "b"}}),
+		// White space may stand anywhere in the JSON of a header (RFC 8259, section 2).
+		"header over lines":   withHeader(t, key, "{\n  \"alg\": \"ES256\"\n}", s.Claims(endpoint, nil)),
+		"header with a tab":   withHeader(t, key, "{\t\"alg\":\"ES256\"}", s.Claims(endpoint, nil)),
+		"header of Windows":   withHeader(t, key, "{\r\n\"alg\":\"ES256\"}", s.Claims(endpoint, nil)),
+		"header after spaces": withHeader(t, key, "\n    {\"alg\":\"ES256\"}", s.Claims(endpoint, nil)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, refusal := a.Authenticate(t.Context(), request("Bearer", raw))
@@ -239,6 +247,23 @@ func TestUsableTokensAreAccepted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withHeader returns a token whose header is written as in the argument.
+func withHeader(t *testing.T, key issuertest.Key, header string, claims map[string]any) string {
+	t.Helper()
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString(payload)
+	sum := sha256.Sum256([]byte(signed))
+	r, v, err := ecdsa.Sign(rand.Reader, key.Key.(*ecdsa.PrivateKey), sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := append(r.FillBytes(make([]byte, 32)), v.FillBytes(make([]byte, 32))...)
+	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
 // E1: one credential in one place.
@@ -373,61 +398,6 @@ func TestMetadataThatIsNotTheIssuers(t *testing.T) {
 			_, refusal := a.Authenticate(t.Context(), request("Bearer", raw))
 			want(t, refusal, principal.Unavailable, principal.IssuerUnreachable)
 		})
-	}
-}
-
-// E1: an opaque token is asked about, once a minute at most, and no longer than it lives.
-func TestOpaqueTokens(t *testing.T) {
-	s := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
-	clock := time.Now()
-	a := newAuthenticator(t, credential.Config{
-		Issuers: []credential.Issuer{{Issuer: s.URL, Introspect: &credential.Introspect{Credentials: fetch.Credentials{ID: "edge", Secret: "edge-secret"}}}},
-		Now:     func() time.Time { return clock },
-	})
-	alice := map[string]any{"sub": "alice", "scope": "read", "aud": endpoint, "iss": s.URL}
-	raw := s.Opaque(alice)
-	ask := func(raw string) (credential.Result, *principal.Refusal) {
-		return a.Authenticate(t.Context(), request("Bearer", raw))
-	}
-	for range 10 {
-		if got, refusal := ask(raw); refusal != nil || got.Subject != "alice" || got.Kind != principal.Introspected || got.Issuer != s.URL {
-			t.Fatalf("got %+v, %v", got.Principal, refusal)
-		}
-	}
-	if n := s.Asked("/introspect"); n != 1 {
-		t.Errorf("asked %d times; want 1", n)
-	}
-	clock = clock.Add(61 * time.Second)
-	_, _ = ask(raw)
-	if n := s.Asked("/introspect"); n != 2 {
-		t.Errorf("asked %d times after a minute; want 2", n)
-	}
-	short := s.Opaque(map[string]any{"sub": "alice", "exp": clock.Unix() + 5})
-	_, _ = ask(short)
-	clock = clock.Add(36 * time.Second)
-	_, refusal := ask(short)
-	want(t, refusal, principal.InvalidToken, principal.Expired)
-	for name, tc := range map[string]struct {
-		answer map[string]any
-		reason principal.Reason
-	}{
-		"inactive":       {nil, principal.Inactive},
-		"active is text": {map[string]any{"active": "true", "sub": "alice"}, principal.IssuerUnreachable},
-		"audience":       {map[string]any{"sub": "alice", "aud": "other"}, principal.WrongAudience},
-		"issuer":         {map[string]any{"sub": "alice", "iss": "https://other.example"}, principal.UnknownIssuer},
-		"nobody":         {map[string]any{"scope": "read"}, principal.NoSubject},
-		"bound":          {map[string]any{"sub": "alice", "cnf": map[string]any{"jkt": "x"}}, principal.Unbound},
-	} {
-		_, refusal := ask(s.Opaque(tc.answer))
-		if refusal == nil || refusal.Reason != tc.reason {
-			t.Errorf("%s: got %v; want %s", name, refusal, tc.reason)
-		}
-	}
-	s.SetDown(true)
-	_, refusal = ask(s.Opaque(alice))
-	want(t, refusal, principal.Unavailable, principal.IssuerUnreachable)
-	if strings.Contains(refusal.Error(), "edge-secret") || strings.Contains(refusal.Error(), "opaque-") {
-		t.Errorf("the cause has a secret: %v", refusal)
 	}
 }
 

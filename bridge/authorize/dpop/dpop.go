@@ -27,7 +27,7 @@ const (
 	maxID = 256
 )
 
-// Request is what a proof has to be for.
+// Request has the parts of a request that a proof must name.
 type Request struct {
 	Method string
 	// URL is the public URL of the request. Its query does not count.

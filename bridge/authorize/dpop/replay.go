@@ -15,9 +15,9 @@ const (
 	maxProofsOfKey = 1 << 13
 )
 
-// Replays remembers the proofs of the last minutes, so that each counts once in this
-// process. It must be told only of proofs whose token is valid and bound to their key:
-// others would fill it.
+// Replays remembers the proofs of the last minutes, so that each is accepted once in this process.
+// The caller must call Use only for proofs whose token is valid and bound to their key. Otherwise
+// anybody could fill the memory.
 type Replays struct {
 	mu   sync.Mutex
 	seen map[[sha256.Size]byte]struct{}
@@ -37,8 +37,8 @@ func NewReplays() *Replays {
 	return &Replays{seen: make(map[[sha256.Size]byte]struct{}), ofKey: make(map[string]int)}
 }
 
-// Use notes a proof, and refuses it if it was used before. When the memory is full it
-// refuses new proofs until old ones end, because it could not tell a replay.
+// Use notes a proof, and refuses it if it was used before. If the memory is full it refuses all
+// new proofs until old ones expire, because it could not recognize a replay.
 func (r *Replays) Use(p *Proof, now time.Time) *principal.Refusal {
 	name := sha256.Sum256([]byte(p.Thumbprint + "." + p.id))
 	r.mu.Lock()

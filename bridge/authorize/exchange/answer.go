@@ -44,7 +44,8 @@ func (i issued) age() time.Duration {
 	return i.lives - min(early, i.lives/10)
 }
 
-// text returns a member that is a text; nothing if it is absent or something else.
+// text returns a member that is a text. It returns "" if the member is missing or is something
+// else.
 func text(all map[string]any, name string) string {
 	s, _ := all[name].(string)
 	return s
@@ -80,10 +81,11 @@ func read(doc []byte, requested TokenType) (issued, error) {
 	return got, nil
 }
 
-// refusal reads an answer of 4xx (RFC 8693, section 2.2.2). What its code says of the token of
-// the client is an answer to the client; everything else is a fault of the edge's
-// configuration or of the issuer.
-func (x *Exchanger) refusal(status int, doc []byte, raw string) *principal.Refusal {
+// refusal reads an answer of 4xx (RFC 8693, section 2.2.2) to an exchange of raw, the token of p.
+// If the error code is about that token, the client gets it. Any other code is a fault of the
+// configuration or of the issuer. That includes invalid_target and invalid_scope, because target
+// and scopes come from the configuration.
+func (x *Exchanger) refusal(p *principal.Principal, status int, doc []byte, raw string) *principal.Refusal {
 	all, err := token.Members(doc)
 	code := text(all, "error")
 	if err != nil || code == "" {
@@ -101,10 +103,14 @@ func (x *Exchanger) refusal(status int, doc []byte, raw string) *principal.Refus
 	switch code {
 	case "temporarily_unavailable", "server_error":
 		return unavailable(principal.IssuerUnreachable, cause)
-	case "invalid_grant", "invalid_request", "invalid_token":
+	case "invalid_grant":
 		return &principal.Refusal{Code: principal.InvalidToken, Reason: principal.NotExchanged, Cause: cause}
+	case "invalid_request", "invalid_token":
+		if x.loginHelps(p, raw) {
+			return &principal.Refusal{Code: principal.InvalidToken, Reason: principal.NotExchanged, Cause: cause}
+		}
 	case "invalid_target", "invalid_scope", "access_denied":
-		return &principal.Refusal{Code: principal.Forbidden, Reason: principal.ExchangeDenied, Cause: cause}
+		return &principal.Refusal{Code: principal.IssuerFault, Reason: principal.ExchangeDenied, Cause: cause}
 	}
 	return fault(cause)
 }

@@ -25,10 +25,10 @@ const (
 	grantType = "urn:ietf:params:oauth:grant-type:token-exchange"
 	// maxInProgress bounds the questions at one time. Further tokens wait.
 	maxInProgress = 32
-	// retryAfter is told to a client whose token could not be exchanged because the issuer
-	// could not be asked.
+	// retryAfter is the Retry-After for a client whose token could not be exchanged because the
+	// issuer did not answer.
 	retryAfter = 5 * time.Second
-	// unknownAge is how long a token is used whose answer does not say how long it lives.
+	// unknownAge is how long a new token is used if the answer does not say how long it lives.
 	unknownAge = time.Minute
 	// refusedAge is how long a refusal is remembered.
 	refusedAge = 10 * time.Second
@@ -44,8 +44,8 @@ const (
 	maxRememberedSize = 32 << 20
 )
 
-// Config says what tokens are exchanged for. All tokens of one Exchanger are exchanged for the
-// same audience, resource and scope.
+// Config is the configuration of an Exchanger. It exchanges all tokens for the same audience,
+// resource and scope.
 type Config struct {
 	Client *fetch.Client
 	// Issuers are those whose tokens are exchanged, each at the token endpoint of its metadata.
@@ -70,6 +70,7 @@ type Exchanger struct {
 	cfg    Config
 	urls   map[string]func(context.Context) (string, error) // by issuer
 	cache  *recent.Cache[entry]
+	logins *recent.Cache[login] // by owner
 	asking singleflight.Group
 	slots  chan struct{}
 
@@ -77,7 +78,7 @@ type Exchanger struct {
 	silent map[string]bool // issuers whose last question got no answer
 }
 
-// entry is what is remembered of a client's token.
+// entry is the result of an exchange of one client's token.
 type entry struct {
 	// token is the new token. It is empty if there is none, because of refusal, or because the
 	// MCP server has refused the last one.
@@ -88,7 +89,7 @@ type entry struct {
 	dropped time.Time
 }
 
-// Issued says which token was issued for a request, and has neither token.
+// Issued identifies the token that was issued for a request, without having the text of any token.
 type Issued struct {
 	of  recent.Name
 	sum [sha256.Size]byte
@@ -101,7 +102,7 @@ func New(cfg Config) *Exchanger {
 	}
 	x := &Exchanger{
 		cfg: cfg, urls: make(map[string]func(context.Context) (string, error)), silent: make(map[string]bool),
-		cache: recent.New[entry](maxRemembered, maxRememberedSize), slots: make(chan struct{}, maxInProgress),
+		cache: recent.New[entry](maxRemembered, maxRememberedSize), logins: recent.New[login](maxRemembered, maxRememberedSize), slots: make(chan struct{}, maxInProgress),
 	}
 	for _, issuer := range cfg.Issuers {
 		x.urls[issuer] = func(context.Context) (string, error) { return cfg.URL, nil }
@@ -119,10 +120,10 @@ func tokenEndpoint(meta keyset.Metadata) (string, error) {
 	return meta.Token, nil
 }
 
-// Token returns the access token for the MCP server in place of raw, which is the verified
-// token of p. A token that is known is returned without a question, until it ends or raw does.
-// A new one is asked for once for all requests that bring raw at the same time; the question
-// goes on when one of them ends.
+// Token returns the access token for the MCP server in place of raw, the verified token of p. A
+// new token is remembered until it or raw expires. If several requests bring raw at the same time,
+// the issuer is asked once for all of them, and the question continues if one of the requests
+// ends.
 func (x *Exchanger) Token(ctx context.Context, p *principal.Principal, raw string) (string, Issued, *principal.Refusal) {
 	name := recent.Of(raw, p.Issuer)
 	e, ok := x.known(name)
@@ -154,8 +155,8 @@ func (x *Exchanger) known(name recent.Name) (entry, bool) {
 	return e, ok && (e.token != "" || e.refusal != nil)
 }
 
-// Refused tells that the MCP server has refused a token with 401. The next request asks for a
-// new one, but not more than once a minute: a server may refuse every token.
+// Refused is called when the MCP server has refused a token with 401. The next request then gets a
+// new one, but not more than once a minute, because a server may refuse every token.
 func (x *Exchanger) Refused(i Issued) {
 	now := x.cfg.Now()
 	e, ok := x.cache.Get(i.of, now)
@@ -175,11 +176,14 @@ func (x *Exchanger) exchange(ctx context.Context, p *principal.Principal, raw st
 	case <-ctx.Done():
 		return entry{refusal: unavailable(principal.TooBusy, ctx.Err())}
 	}
-	got, refusal := x.ask(ctx, p.Issuer, raw)
+	got, refusal := x.ask(ctx, p, raw)
 	x.asked(p.Issuer, refusal)
 	e := entry{token: got.token, sum: sha256.Sum256([]byte(got.token)), refusal: refusal, dropped: before.dropped}
 	switch {
 	case refusal == nil:
+		if owner, ok := p.Owner(); ok {
+			x.logins.Drop(recent.Of(owner))
+		}
 		until := begun.Add(got.age())
 		if !p.Expires.IsZero() && p.Expires.Before(until) {
 			until = p.Expires
@@ -192,8 +196,8 @@ func (x *Exchanger) exchange(ctx context.Context, p *principal.Principal, raw st
 }
 
 // ask sends the request of RFC 8693, section 2.1.
-func (x *Exchanger) ask(ctx context.Context, issuer, raw string) (issued, *principal.Refusal) {
-	find, ok := x.urls[issuer]
+func (x *Exchanger) ask(ctx context.Context, p *principal.Principal, raw string) (issued, *principal.Refusal) {
+	find, ok := x.urls[p.Issuer]
 	if !ok {
 		return issued{}, fault(errors.New("the issuer of the token is not configured"))
 	}
@@ -224,7 +228,7 @@ func (x *Exchanger) ask(ctx context.Context, issuer, raw string) (issued, *princ
 	case status >= http.StatusInternalServerError, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
 		return issued{}, unavailable(principal.IssuerUnreachable, &fetch.StatusError{Status: status})
 	case status != http.StatusOK:
-		return issued{}, x.refusal(status, body, raw)
+		return issued{}, x.refusal(p, status, body, raw)
 	}
 	got, err := read(body, x.cfg.Requested)
 	switch {
@@ -238,7 +242,7 @@ func (x *Exchanger) ask(ctx context.Context, issuer, raw string) (issued, *princ
 
 // asked reports that an issuer could not be asked, or that it can again.
 func (x *Exchanger) asked(issuer string, refusal *principal.Refusal) {
-	silent := refusal != nil && (refusal.Code == principal.Unavailable || refusal.Code == principal.IssuerFault)
+	silent := refusal != nil && (refusal.Code == principal.Unavailable || refusal.Reason == principal.ExchangeFailed) // which is not about one user
 	x.mu.Lock()
 	was := x.silent[issuer]
 	x.silent[issuer] = silent

@@ -1,8 +1,8 @@
 package exchange
 
 import (
-	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +17,6 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/fetch"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/recent"
 )
 
 // tokenServer is a transport that answers token exchanges. It waits for nothing.
@@ -118,49 +117,6 @@ func TestRequest(t *testing.T) {
 	if s.forms[0].Encode() != want.Encode() {
 		t.Errorf("got  %s\nwant %s", s.forms[0].Encode(), want.Encode())
 	}
-}
-
-// E6: requests that bring one token at the same time ask once, and all get the answer, whoever
-// of them leaves. Those that come later get it without a question.
-func TestStampedeAsksOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &tokenServer{status: 200, body: usable, held: make(chan struct{})}
-		x := newExchanger(t, s)
-		p := alice(time.Now().Add(time.Hour))
-		leaving, leave := context.WithCancel(t.Context())
-		first := make(chan *principal.Refusal)
-		go func() {
-			_, _, refusal := x.Token(leaving, p, "theirs")
-			first <- refusal
-		}()
-		synctest.Wait()
-		var all sync.WaitGroup
-		for range 100 {
-			all.Go(func() {
-				if got, _, refusal := x.Token(t.Context(), p, "theirs"); got != "new-1" {
-					t.Errorf("got %q, %v", got, refusal)
-				}
-			})
-		}
-		synctest.Wait()
-		leave() // the request that has asked
-		if refusal := <-first; refusal == nil || refusal.Code != principal.Unavailable {
-			t.Errorf("a request that has ended: got %v", refusal)
-		}
-		close(s.held)
-		all.Wait()
-		if got, _, _ := x.Token(t.Context(), p, "theirs"); got != "new-1" || s.asked() != 1 {
-			t.Errorf("got %q after %d questions", got, s.asked())
-		}
-		if got, _, _ := x.Token(t.Context(), p, "another"); got != "new-2" {
-			t.Errorf("another token: got %q", got)
-		}
-		other := *p
-		other.Issuer = "https://other.example.com"
-		if _, _, refusal := x.Token(t.Context(), &other, "theirs"); refusal == nil || refusal.Code != principal.IssuerFault {
-			t.Errorf("an issuer that is not configured: got %v", refusal)
-		}
-	})
 }
 
 // E6: a token is used until shortly before its end, and no longer than that of the client
@@ -315,9 +271,9 @@ func TestAnswers(t *testing.T) {
 		"invalid_grant":           {400, `{"error":"invalid_grant","error_description":"theirs-secret of edge-secret is revoked, header ` + base64.StdEncoding.EncodeToString([]byte("edge:edge-secret")) + `"}`, principal.InvalidToken, "is revoked"},
 		"invalid_request":         {400, `{"error":"invalid_request"}`, principal.InvalidToken, "invalid_request"},
 		"invalid_token":           {400, `{"error":"invalid_token"}`, principal.InvalidToken, "invalid_token"},
-		"invalid_target":          {400, `{"error":"invalid_target"}`, principal.Forbidden, "invalid_target"},
-		"invalid_scope":           {400, `{"error":"invalid_scope"}`, principal.Forbidden, "invalid_scope"},
-		"access_denied":           {403, `{"error":"access_denied"}`, principal.Forbidden, "access_denied"},
+		"invalid_target":          {400, `{"error":"invalid_target"}`, principal.IssuerFault, "invalid_target"},
+		"invalid_scope":           {400, `{"error":"invalid_scope"}`, principal.IssuerFault, "invalid_scope"},
+		"access_denied":           {403, `{"error":"access_denied"}`, principal.IssuerFault, "access_denied"},
 		"invalid_client":          {401, `{"error":"invalid_client"}`, principal.IssuerFault, "invalid_client"},
 		"unauthorized_client":     {400, `{"error":"unauthorized_client"}`, principal.IssuerFault, "unauthorized_client"},
 		"unsupported_grant_type":  {400, `{"error":"unsupported_grant_type"}`, principal.IssuerFault, "unsupported_grant_type"},
@@ -434,24 +390,51 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// E6, G: tokens are kept within a bound of bytes, whatever their length.
-func TestTokensAreBounded(t *testing.T) {
-	const length, bound, tokens = 8 << 10, 256 << 10, 100
-	s := &tokenServer{status: 200, body: `{"access_token":"` + strings.Repeat("a", length) + `","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer"}`}
-	x := newExchanger(t, s)
-	x.cache = recent.New[entry](maxRemembered, bound)
-	kept := 0
-	for n := range tokens {
-		if _, _, refusal := x.Token(t.Context(), alice(time.Time{}), fmt.Sprint(n)); refusal != nil {
-			t.Fatal(refusal)
-		}
-	}
-	for n := range tokens {
-		if _, ok := x.known(recent.Of(fmt.Sprint(n), issuer)); ok {
-			kept++
-		}
-	}
-	if kept == 0 || kept*length > bound {
-		t.Errorf("%d tokens are kept", kept)
+// E6: invalid_request can mean the token of the client and the request of the edge. A client is told
+// to log in once; if a token that was issued since is refused in the same way, its login was not what
+// is wrong. After an hour, or after a token was exchanged, that begins again.
+func TestLoginThatDoesNotHelp(t *testing.T) {
+	for _, code := range []string{"invalid_request", "invalid_token"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &tokenServer{status: 400, body: `{"error":"` + code + `"}`}
+			x := newExchanger(t, s)
+			of := func(subject string, issuedBefore time.Duration) *principal.Principal {
+				p := alice(time.Now().Add(24 * time.Hour))
+				p.Subject = subject
+				if issuedBefore >= 0 {
+					p.Claims = map[string]any{"iat": json.Number(fmt.Sprint(time.Now().Add(-issuedBefore).Unix()))}
+				}
+				return p
+			}
+			want := func(what string, p *principal.Principal, raw string, code principal.Code, reason principal.Reason) {
+				t.Helper()
+				time.Sleep(refusedAge) // the last refusal is forgotten
+				if _, _, refusal := x.Token(t.Context(), p, raw); refusal == nil && code != "" || refusal != nil && (refusal.Code != code || refusal.Reason != reason) {
+					t.Errorf("%s, %s: got %+v, want %s", s.body, what, refusal, code)
+				}
+			}
+			again := func(code principal.Code) principal.Reason {
+				if code == principal.InvalidToken {
+					return principal.NotExchanged
+				}
+				return principal.ExchangeFailed
+			}
+			login, fault := principal.InvalidToken, principal.IssuerFault
+			want("the first token", of("alice", time.Hour), "one", login, again(login))
+			want("the same token", of("alice", time.Hour), "one", login, again(login))
+			want("another one of the same age, of another client", of("alice", time.Hour), "old", login, again(login))
+			want("the token of the next login", of("alice", 0), "two", fault, again(fault))
+			want("a token that does not say when", of("alice", -1), "three", fault, again(fault))
+			want("another user", of("bob", 0), "of bob", login, again(login))
+			told := of("carol", time.Hour)
+			told.Kind = principal.Introspected
+			want("a token that the issuer has just called active", told, "of carol", fault, again(fault))
+			s.set(200, usable)
+			want("it is exchanged", of("alice", 0), "two", "", "")
+			s.set(400, `{"error":"`+code+`"}`)
+			want("after that", of("alice", 0), "four", login, again(login))
+			time.Sleep(loginAge)
+			want("an hour later", of("alice", 0), "five", login, again(login))
+		})
 	}
 }

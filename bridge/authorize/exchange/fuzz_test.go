@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/fetch"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 )
 
 // A token that is accepted is the one that encoding/json sees, can be the value of a header
@@ -54,7 +55,7 @@ func FuzzRefusal(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, status int, doc []byte) {
 		x := New(Config{Credentials: fetch.Credentials{ID: "edge", Secret: "Zq7-client-Secret"}})
-		refusal := x.refusal(status, doc, "Zq7-subject-Token")
+		refusal := x.refusal(&principal.Principal{Issuer: issuer, Subject: "alice"}, status, doc, "Zq7-subject-Token")
 		if refusal.Cause == nil || refusal.Reason.Text() == "" {
 			t.Fatalf("%q: got %+v", doc, refusal)
 		}

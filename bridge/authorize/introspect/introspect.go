@@ -20,7 +20,8 @@ const (
 	MaxAge = 60 * time.Second
 	// maxInProgress bounds the questions at one time. Further tokens wait.
 	maxInProgress = 32
-	// retryAfter is told to a client whose token could not be asked about.
+	// retryAfter is the Retry-After for a client whose token could not be checked because the
+	// issuer did not answer.
 	retryAfter = 5 * time.Second
 )
 
@@ -32,6 +33,8 @@ type Endpoint struct {
 	Issuer string
 	// Credentials are those of the edge.
 	Credentials fetch.Credentials
+	// AudienceOptional accepts answers that name no audience.
+	AudienceOptional bool
 
 	client *fetch.Client
 	slots  chan struct{}
@@ -43,9 +46,9 @@ func New(client *fetch.Client, e Endpoint) *Endpoint {
 	return &e
 }
 
-// Verify asks about a token. The principal that it returns has no proof of a binding yet.
-// audiences are the accepted ones. An answer need not name one: the endpoint knows who asks
-// (RFC 7662, section 2.1). If it names one, it has to be one of these.
+// Verify asks the issuer about a token. The principal that it returns has no proof of a binding
+// yet. The answer must name one of audiences. RFC 7662 does not require `aud` in an answer;
+// without it a token that the issuer gave out for another service would be accepted here.
 func (e *Endpoint) Verify(ctx context.Context, raw string, audiences []string, now func() time.Time) (*principal.Principal, *principal.Refusal) {
 	if len(raw) > token.MaxLength {
 		return nil, principal.Invalid(principal.TokenTooLong)
@@ -62,6 +65,9 @@ func (e *Endpoint) Verify(ctx context.Context, raw string, audiences []string, n
 	}
 	return e.read(claims, audiences, now())
 }
+
+// errNoAudience is the cause of a refusal for logs.
+var errNoAudience = errors.New("the answer of the introspection endpoint has no `aud`")
 
 func (e *Endpoint) ask(ctx context.Context, raw string) (token.Claims, error) {
 	at, err := e.URL(ctx)
@@ -98,7 +104,14 @@ func (e *Endpoint) read(claims token.Claims, audiences []string, now time.Time) 
 	if refusal := claims.CheckTimes(now); refusal != nil {
 		return nil, refusal
 	}
-	if len(claims.Audience) > 0 && !slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(claims.Audience, a) }) {
+	switch {
+	case len(claims.Audience) > 0:
+	case e.AudienceOptional:
+		return claims.Principal(principal.Introspected)
+	default:
+		return nil, &principal.Refusal{Code: principal.InvalidToken, Reason: principal.NoAudience, Cause: errNoAudience}
+	}
+	if !slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(claims.Audience, a) }) {
 		return nil, principal.Invalid(principal.WrongAudience)
 	}
 	return claims.Principal(principal.Introspected)

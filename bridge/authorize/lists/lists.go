@@ -1,5 +1,6 @@
 // Package lists removes from lists of tools, prompts and resources what the rules do not let a
-// principal use. Every other byte of a list stays.
+// principal use. Every other byte of a list stays. In the same pass it finds the tasks that
+// answers give to a principal.
 package lists
 
 import (
@@ -13,8 +14,9 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
 )
 
-// ErrList means that an answer is no list that all clients read the same way. It must not be
-// passed on. The text of an error that wraps it has nothing of the list.
+// ErrList means that different clients may read the list in an answer in different ways. The
+// answer must not be passed on. The text of an error that wraps ErrList repeats nothing of the
+// list.
 var ErrList = errors.New("the list of the server cannot be parsed")
 
 // list is a method that lists something: which member of its result has the items, and which
@@ -42,6 +44,9 @@ func indexOf(method string) int {
 	return -1
 }
 
+// makesTask is the method whose answer may be a task.
+const makesTask = "tools/call"
+
 // IsList reports whether the answers to a method have to be filtered.
 func IsList(method string) bool { return indexOf(method) >= 0 }
 
@@ -50,12 +55,16 @@ func IsList(method string) bool { return indexOf(method) >= 0 }
 type Answers struct {
 	Policy *rules.Policy
 	Who    *principal.Principal
-	// Asked has the methods of the request that are lists, by the ids as they are written. An
-	// answer with another id is filtered by the members of its result: the stream of a GET has
-	// the answers to other requests.
+	// Asked has the methods of the messages in the request whose answers are lists or may be tasks,
+	// by their ids as written. An answer with another id is filtered by the members of its result,
+	// because the stream of a GET has the answers to other requests.
 	Asked map[string]string
 	// Learn may be nil. It is given each answer with a list of tools, as the server sent it.
 	Learn func(raw []byte)
+	// Task may be nil. It is given the id of each task that the server has made for a call.
+	Task func(id string)
+	// Stream is set if the answers may be those to other requests, as on the stream of a GET.
+	Stream bool
 }
 
 // Report counts what [Answers.Filter] did.
@@ -66,8 +75,8 @@ type Report struct {
 	Errors int
 }
 
-// Filter returns a message of the server as the principal may see it: raw itself if it has no
-// list, or if nothing of it changes.
+// Filter returns a message of the server in the form that the principal may see. It returns raw
+// itself if the message has no list, or if nothing in it changes.
 func (a *Answers) Filter(raw []byte) (changed []byte, report Report, err error) {
 	var s scan
 	switch response, err := s.message(raw); {
@@ -76,8 +85,12 @@ func (a *Answers) Filter(raw []byte) (changed []byte, report Report, err error) 
 	case !response:
 		return raw, report, nil
 	}
+	method, asked := a.Asked[string(s.id)]
+	if id, ok := s.task.made(); ok && a.Task != nil && (method == makesTask || a.Stream && !asked) {
+		a.Task(id)
+	}
 	var edits []jsontext.Edit
-	if method, ok := a.Asked[string(s.id)]; ok {
+	if asked {
 		i := indexOf(method)
 		if i < 0 || s.failed && !s.similar {
 			return raw, report, nil

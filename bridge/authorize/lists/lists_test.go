@@ -192,6 +192,7 @@ func FuzzScan(f *testing.F) {
 	for _, text := range []string{
 		all, ` {"jsonrpc":"2.0","id":null,"error":{}} `, `{"jsonrpc":"2.0","method":"a"}`, `{"jsonrpc":"2.0","id":1,"Result":[],"error":1}`, `[1]`, `{}`, `{"id":1}{}`,
 		`{"jsonrpc":"2.0","id":{},"result":1}`, `{"jsonrpc":"2.0","id":1,"result":{"prompts":[{"name":"a"},{"name":"\u0062"}],"resources":[{"uri":"x"}],"tools":1}}`,
+		`{"jsonrpc":"2.0","id":1,"result":{"resultType":"task","taskId":"a"}}`, `{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"\u0061","status":"working"}}}`,
 		`{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"},1]}}`, `{"jsonrpc":"2.0","id":1,"result":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `}`,
 	} {
 		f.Add(text)
@@ -208,6 +209,22 @@ func FuzzScan(f *testing.F) {
 		}
 		if string(s.id) != string(m.RawID) || s.failed != m.Failed || s.similar != (m.Lookalike != nil) {
 			t.Fatalf("%q: got %+v, want %+v", text, s, m)
+		}
+		if result := m.Get("result"); len(result) > 0 && result[0] == '{' && s.err == nil {
+			members := make(map[string]any)
+			if err := json.Unmarshal(result, &members); err != nil {
+				return // a number that is too large
+			}
+			want, ok := "", false
+			inner, _ := members["task"].(map[string]any)
+			if members["resultType"] == "task" {
+				want, ok = members["taskId"].(string)
+			} else if status, _ := inner["status"].(string); status != "" {
+				want, ok = inner["taskId"].(string)
+			}
+			if got, found := s.task.made(); got != want || found != ok {
+				t.Fatalf("%q: got the task %q, %t; want %q, %t", text, got, found, want, ok)
+			}
 		}
 		for i, l := range lists {
 			value := m.Get("result", l.items)
@@ -246,6 +263,47 @@ func TestFilterOfOtherMessages(t *testing.T) {
 		}
 		if err != nil || got != want {
 			t.Errorf("%s\ngot  %s, %v\nwant %s", in, got, err, want)
+		}
+	}
+}
+
+// Rule E7: an answer gives a task only where the protocol has one made.
+func TestTasksOfAnswers(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"a","status":"working"}}}`:                                           "a",
+		`{"jsonrpc":"2.0","id":1,"result":{"task":{"status":"working","ttl":{"taskId":"b"},"t\u0061skId":"\u0061"},"_meta":{}}}`: "a",
+		`{"jsonrpc":"2.0","id":1,"result":{"resultType":"task","taskId":"a","status":"working"}}`:                                "a",
+		`{"jsonrpc":"2.0","id":3,"result":{"taskId":"a","resultType":"task"}}`:                                                   "", // that of another method
+		`{"jsonrpc":"2.0","id":4,"result":{"taskId":"a","resultType":"task"}}`:                                                   "a on streams alone",
+		`{"jsonrpc":"2.0","id":1,"result":{"tools":[],"resultType":"task","taskId":"a"}}`:                                        "a",
+		// Answers about tasks, and what a tool may repeat of its arguments.
+		`{"jsonrpc":"2.0","id":1,"result":{"taskId":"a","status":"working"}}`:                                                                 "",
+		`{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","taskId":"a","status":"completed","result":{"taskId":"b"}}}`:               "",
+		`{"jsonrpc":"2.0","id":1,"result":{"tasks":[{"taskId":"a","status":"working"}]}}`:                                                     "",
+		`{"jsonrpc":"2.0","id":1,"result":{"content":[],"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"a"}}}}`:                    "",
+		`{"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"resultType":"task","taskId":"a","task":{"taskId":"a","status":"working"}}}}`: "",
+		`{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"{\"resultType\":\"task\",\"taskId\":\"a\"}"}]}}`:                 "",
+		`{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"a"}}}`:                                                                           "",
+		`{"jsonrpc":"2.0","id":1,"result":{"task":"a"}}`:                                                                                      "",
+		`{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":1,"status":"working"}}}`:                                                          "",
+		`{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m","task":{"taskId":"a","status":"working"}}}`:                                  "",
+		`{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"a","status":"working"}}`:                                  "",
+		`{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"task":{"taskId":"a","status":"working"}}}`:                          "",
+	} {
+		want, alone := strings.CutSuffix(want, " on streams alone")
+		for _, stream := range []bool{false, true} {
+			var got []string
+			a := Answers{
+				Policy: policy(t, nil), Who: &principal.Principal{}, Asked: map[string]string{"1": "tools/call", "3": "tools/list"},
+				Stream: stream, Task: func(id string) { got = append(got, id) },
+			}
+			changed, _, err := a.Filter([]byte(in))
+			if listed := strings.Contains(in, `"id":3`); (err == nil) == listed || err == nil && string(changed) != in {
+				t.Errorf("%s becomes %s, %v", in, changed, err)
+			}
+			if strings.Join(got, " ") != want && (stream || !alone) || !stream && alone && len(got) > 0 {
+				t.Errorf("%s gives %q, want %q", in, got, want)
+			}
 		}
 	}
 }

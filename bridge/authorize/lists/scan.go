@@ -16,13 +16,13 @@ const (
 	maxLikely = 2000
 )
 
-// scan is what one pass over a message of the server finds.
+// scan is the result of one pass over a message of the server.
 type scan struct {
 	raw    []byte
 	id     []byte
 	failed bool // the answer is an error
-	// similar is set if a member of the message equals a known one but for case, and
-	// similarResult if one of the result equals one that every list may have.
+	// similar is set if the name of a member of the message differs from a known one only in case.
+	// similarResult is the same for the members that the result of every list may have.
 	similar, similarResult bool
 	// result is where the result starts, if it is an object. scope is the value of its
 	// cacheScope; scopeDone is set once it is edited. ttl is set if it has a ttlMs.
@@ -32,9 +32,11 @@ type scan struct {
 	ttl       bool
 	lists     [len(lists)]found
 	err       error // of the result
+	// task is the task that the answer gives, if it does.
+	task task
 }
 
-// found is what the result of a message has of one list.
+// found is one list in the result of a message.
 type found struct {
 	isArray bool
 	similar bool          // a member of the result equals that of the list but for case
@@ -121,6 +123,8 @@ func (s *scan) readResult(c *message.Cursor) {
 		case "ttlMs":
 			s.ttl = true
 			c.Skip()
+		case "resultType", "taskId", "task":
+			s.task.read(c, name)
 		default:
 			s.readMember(c, name)
 		}

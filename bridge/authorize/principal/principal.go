@@ -25,8 +25,8 @@ const (
 	User Kind = "user"
 )
 
-// Principal is what the credentials of one request prove. It is not changed once it is made,
-// so that requests with the same token can share it.
+// Principal has what the credentials of one request prove. It is never changed, so that requests
+// with the same token can share it.
 type Principal struct {
 	Kind Kind
 	// Issuer is `iss` of a token, byte for byte. Keys and users of Caddy have none.
@@ -76,11 +76,11 @@ func (p *Principal) ID(qualified bool) string {
 	return p.Issuer + idMark + p.name()
 }
 
-// Owner is the principal as the owner of sessions, shared servers and tasks: issuer and
-// subject, or the name of a key. Different owners have different texts. A token that was
-// refreshed, or that the issuer was asked about, is the same owner. It returns false for
-// credentials that name neither a subject nor a client: they must be refused, because they
-// cannot be told from each other.
+// Owner returns the principal as the owner of sessions, shared servers and tasks: issuer and
+// subject, or the name of a key. Different owners have different texts. A refreshed token has the
+// same owner, and so has a token that was checked by introspection. Owner returns false for
+// credentials that name neither a subject nor a client. They must be refused, because nothing
+// tells two such clients apart.
 func (p *Principal) Owner() (owner string, ok bool) {
 	switch {
 	case p.Kind == Key:

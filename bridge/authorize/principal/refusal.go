@@ -41,10 +41,8 @@ const (
 	// Unavailable: the issuer could not be asked. 503 with Retry-After, and no challenge: a
 	// login would not help.
 	Unavailable Code = "unavailable"
-	// Forbidden: the issuer gives the holder of the token none for the MCP server. 403, and no
-	// challenge: a login would not help.
-	Forbidden Code = "forbidden"
-	// IssuerFault: the issuer refuses the edge itself, or its answer cannot be used. 502.
+	// IssuerFault: the issuer refuses the edge itself, or gives it no token for the MCP server, or
+	// its answer cannot be used. 502, and no challenge: a login would not help.
 	IssuerFault Code = "issuer_fault"
 )
 
@@ -66,6 +64,7 @@ const (
 	UnknownKey        Reason = "unknown_key"
 	WrongSignature    Reason = "signature"
 	WrongAudience     Reason = "audience"
+	NoAudience        Reason = "no_audience"
 	NoExpiry          Reason = "no_expiry"
 	Expired           Reason = "expired"
 	NotYetValid       Reason = "not_yet_valid"
@@ -108,6 +107,7 @@ var texts = map[Reason]string{
 	UnknownKey:        "the issuer has no key with this id",
 	WrongSignature:    "the signature of the token is wrong",
 	WrongAudience:     "the token was issued for another audience",
+	NoAudience:        "the authorization server does not say what the token was issued for",
 	NoExpiry:          "the token has no expiry time",
 	Expired:           "the token has expired",
 	NotYetValid:       "the token is not valid yet",

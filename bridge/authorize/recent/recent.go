@@ -11,7 +11,7 @@ import (
 // kept as names.
 type Name [sha256.Size]byte
 
-// Of returns the name of a token, and of texts that what was found out depends on.
+// Of returns a name for a token, together with other texts that the remembered value depends on.
 func Of(raw string, others ...string) Name {
 	var most [2 << 10]byte // as long as most of them together
 	all := append(most[:0], raw...)
@@ -21,9 +21,9 @@ func Of(raw string, others ...string) Name {
 	return sha256.Sum256(all)
 }
 
-// Cache remembers values by the names of tokens. It has two halves: when the newer is full it
-// becomes the older, whose entries go. An entry that is used moves to the newer. Its methods
-// may be called from several goroutines.
+// Cache remembers values by the names of tokens. It has two halves. If the newer half is full, it
+// becomes the older half, and the entries of the old one are dropped. An entry that is used moves
+// to the newer half. The methods of Cache may be called from several goroutines.
 type Cache[V any] struct {
 	max        int // entries
 	maxSize    int // bytes
