@@ -25,7 +25,7 @@ func init() {
 // statusAPI shows the endpoints of the running configuration.
 var statusAPI = status.API{Endpoints: func() []status.Endpoint { return statusEndpoints(endpointsNow()) }}
 
-// adminAPI shows the state of the endpoints in Caddy's admin API, as [status.API] says.
+// adminAPI shows the state of the endpoints in Caddy's admin API. [status.API] lists its paths.
 type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -103,7 +103,7 @@ func registerMetrics(registry *prometheus.Registry, endpoints []*Handler) error 
 	return status.RegisterMetrics(registry, func() []status.Endpoint { return statusEndpoints(endpoints) })
 }
 
-// statusEndpoints returns what the operator is shown of endpoints.
+// statusEndpoints returns what the status shows of endpoints.
 func statusEndpoints(endpoints []*Handler) []status.Endpoint {
 	all := make([]status.Endpoint, len(endpoints))
 	for i, h := range endpoints {
@@ -114,6 +114,7 @@ func statusEndpoints(endpoints []*Handler) []status.Endpoint {
 		if mode, err := h.Challenge.mode(); err == nil {
 			all[i].Challenge = string(mode)
 		}
+		all[i].Forwarding, all[i].Because = forwards(h)
 		if h.isMiddleware() {
 			all[i].Kind = "middleware"
 		}

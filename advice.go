@@ -98,8 +98,8 @@ func logMetadata(h *Handler, e metadata.Event) {
 // bridgeLine serves the authorization server of an MCP server at the public URL.
 const bridgeLine = "authorization_server bridge"
 
-// lineFor returns the line to add to the Caddyfile that fixes what an event is about, or an empty
-// text if one line is not enough.
+// lineFor returns the line that an operator adds to the Caddyfile to end the trouble that an event
+// reports. It returns "" if that takes more than one line.
 func lineFor(h *Handler, e metadata.Event) string {
 	switch e.Kind {
 	case metadata.OwnAuthorizationServer, metadata.ServerNotRelayed:
@@ -111,8 +111,8 @@ func lineFor(h *Handler, e metadata.Event) string {
 	return originsLine(h, e.Kind, e.Value)
 }
 
-// originsLine is the line of the block challenge that makes a URL the upstream's own. It is
-// empty if the URL is none, or if the event is about something else.
+// originsLine returns the line of the block challenge that makes a URL the upstream's own. It is
+// empty if value is not a URL, or if the event has another cause.
 func originsLine(h *Handler, kind metadata.EventKind, value string) string {
 	switch kind {
 	case metadata.ForeignResource, metadata.ForeignMetadataURL, metadata.ForeignIssuer:
@@ -132,11 +132,8 @@ func originsLine(h *Handler, kind metadata.EventKind, value string) string {
 
 // logRefused logs a refused origin, at once and again after a while, with the line that would
 // allow it.
-func (o *observer) logRefused(origins []string, host string) {
-	origin := ""
-	if len(origins) > 0 {
-		origin = safetext.Origin(origins[0])
-	}
+func (o *observer) logRefused(origin, host string) {
+	origin = safetext.Origin(origin)
 	cause := origin
 	if cause == "" {
 		cause = "host " + safetext.Origin(host)
@@ -214,12 +211,12 @@ var sessionsAdvice = map[string]string{
 	"server could not be started": "look at the cause; docs/stdio.md says what a program needs",
 }
 
-// unmatchedEvery is how often one kind of what a server sends and that is not a message is
+// unmatchedEvery is the time after which output of the same kind, which is not a message, is
 // logged again.
 const unmatchedEvery = time.Minute
 
-// unmatchedLog logs what servers send that is not a message, or that answers no request. Each
-// kind, of which there are few, is logged at once and again after a while.
+// unmatchedLog logs output of servers that is not a message, and answers that belong to no
+// request. Each kind is logged at once, and again after unmatchedEvery. There are few kinds.
 type unmatchedLog struct {
 	oncelog.Set[unmatchedKind]
 }
@@ -281,9 +278,9 @@ func adviceForUnmatched(odd message.Oddity) string {
 // adviceForOwnOrigin is the advice where a page of the endpoint's own host was refused.
 const adviceForOwnOrigin = "the page is on the endpoint's own host, which Caddy is asked for over http: trust the proxy in front of Caddy (trusted_proxies), or set public_url"
 
-// isOwnOrigin reports whether an origin that was refused is that of the host which was asked
-// for, over https. It is refused only if Caddy believes that clients use http. To allow the
-// origin would not fix the rest.
+// isOwnOrigin reports whether a refused origin is the host of the request, over https. Such an
+// origin is refused only if Caddy believes that clients use http. Allowing the origin would not
+// correct the other effects of that.
 func isOwnOrigin(from, host string) bool {
 	own, isHTTPS := strings.CutPrefix(from, "https://")
 	return isHTTPS && strings.EqualFold(strings.TrimSuffix(own, ":443"), strings.TrimSuffix(host, ":443"))

@@ -48,7 +48,7 @@ type App struct {
 	prepared  *sync.Once
 	serves    *atomic.Bool  // prepared without an error
 	refusal   error         // why not
-	grace     time.Duration // grace_period of the servers; 0: none
+	grace     time.Duration // grace_period of the servers; 0 if there is none
 	servers   []*caddyhttp.Server
 	seal      *sync.Mutex
 	sealed    *sse.Sealer
@@ -172,10 +172,9 @@ func (a *App) Start() error {
 	return nil
 }
 
-// prepare does what needs the whole configuration, once: it checks it, and gives the
-// endpoints what is kept of the configuration before. Caddy starts its apps in any
-// order, so that a request may come before Start; no request is answered where a check
-// fails.
+// prepare does once what needs the whole configuration: it checks the configuration, and gives
+// each endpoint the state that was kept from the configuration before. Caddy starts its apps in
+// any order, so a request may come before Start. If a check fails, no request is answered.
 func (a *App) prepare() error {
 	if a.serves.Load() {
 		return nil
@@ -190,9 +189,9 @@ func (a *App) prepare() error {
 	return a.refusal
 }
 
-// check refuses a configuration whose endpoints cannot be served as it says, and logs what
-// is wrong otherwise. It runs once: when all routes are provisioned, or else before the
-// endpoints are served.
+// check refuses a configuration whose endpoints cannot be served as configured, and logs warnings
+// about everything else that is wrong. It runs once: when all routes are provisioned, or else
+// before the endpoints are served.
 func (a *App) check() error {
 	if a.checked {
 		return nil
@@ -232,7 +231,7 @@ func (a *App) checkStart() error {
 	return nil
 }
 
-// errOver says that a configuration ended before its endpoints were prepared.
+// errOver means that a configuration ended before its endpoints were prepared.
 var errOver = errors.New("configuration is over")
 
 // end keeps a late request from preparing endpoints that are cleaned up.
@@ -336,6 +335,11 @@ func logReady(h *Handler) {
 			path = h.Endpoint
 		}
 		fields = append(fields, zap.Strings("upstream", dialled(h.ReverseProxy)), zap.String("upstream_path", path), zap.String("transport", h.upstream.Transport()))
+		forwarding, why := forwards(h)
+		fields = append(fields, zap.String("forwarding", forwarding))
+		if why != "" {
+			fields = append(fields, zap.String("because_of", why))
+		}
 	} else if !h.upstream.proxied {
 		fields = append(fields, zap.String("upstream", h.upstream.name()), zap.String("transport", h.upstream.Transport()))
 	} else {
@@ -348,7 +352,8 @@ func logReady(h *Handler) {
 	}
 }
 
-// knownOrigin returns the public origin of an endpoint, or nothing if it depends on the request.
+// knownOrigin returns the public origin of an endpoint. It is empty if the origin depends on the
+// request.
 func knownOrigin(h *Handler) string {
 	if h.base.origin != "" {
 		return h.base.origin

@@ -15,8 +15,8 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
 )
 
-// compileEdge compiles the option authorize. What the edge decides is not left to other options
-// as well.
+// compileEdge compiles the option authorize. It refuses options that would decide the same things
+// a second time.
 func (h *Handler) compileEdge() error {
 	if h.Authorize == nil {
 		return nil
@@ -97,8 +97,8 @@ func (q *request) authorize(w http.ResponseWriter, target bridge.Target) (http.R
 	public, ok := h.endpoint.Public(&client)
 	facts := edge.Facts{Metadata: public.WellKnown(), MaxBody: int64(h.Limits.message()), Scope: h.scope}
 	if ok && (public.Fixed || origin.IsLoopback(origin.HostnameOf(public.Origin))) {
-		// The host of another request could be that of another resource, whose tokens would
-		// then count here.
+		// The host may be forged, and name another resource. Tokens for that resource would then be
+		// accepted here.
 		facts.Endpoint = public.URL()
 		facts.PublicURL = public.Origin + originalPath(q.r)
 	}

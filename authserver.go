@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -88,8 +89,8 @@ func serverPaths(paths []string) ([]authserver.Glob, error) {
 	return globs, errors.Join(errs...)
 }
 
-// config returns the configuration of the bridged authorization server; nil if it is not
-// bridged. info logs what an operator may want to know of a path.
+// config returns the configuration of the bridged authorization server. It is nil if none is
+// bridged. info logs something about a path that an operator may want to know.
 func (c *AuthorizationServerConfig) config(limits *Limits, info func(msg, path string)) (*authserver.Config, error) {
 	if c == nil {
 		return nil, nil
@@ -135,7 +136,7 @@ func (s bridgedServer) serve(w http.ResponseWriter, r *http.Request, next caddyh
 		s.serveMetadata(w, r, path, public)
 		return true, nil
 	}
-	if !ok || s.isAnothers(path) {
+	if !ok || s.h.placed().endpoints.isAnothers(s.h, path) {
 		return false, nil
 	}
 	d := discovery(s)
@@ -170,11 +171,16 @@ func (s bridgedServer) serveMetadata(w http.ResponseWriter, r *http.Request, pat
 	if d.open(w, r) {
 		return
 	}
-	all := s.siblings()
-	for _, other := range all {
-		pub := publicBeside(other, public)
-		if len(all) > 1 && other.store.HasDocument(r.Context(), pub, path) {
-			other.store.ServeServer(w, r, pub, path)
+	if all := s.h.placed().endpoints; all.sharesServer(s.h) {
+		served := false
+		all.withServerOf(s.h, func(other *Handler) bool {
+			pub := publicBeside(other, public)
+			if served = other.store.HasDocument(r.Context(), pub, path); served {
+				other.store.ServeServer(w, r, pub, path)
+			}
+			return !served
+		})
+		if served {
 			return
 		}
 	}
@@ -197,40 +203,28 @@ func (s bridgedServer) forward(w http.ResponseWriter, r *http.Request, next cadd
 	return nil
 }
 
-// isAnothers reports whether a path belongs to another endpoint of the site.
-func (s bridgedServer) isAnothers(path string) bool {
-	for _, other := range s.h.placed().endpoints {
-		if other == s.h {
-			continue
-		}
-		at := other.staticPath()
-		if rest, ok := strings.CutPrefix(path, at); ok && at != "/" && (rest == "" || rest[0] == '/') {
-			return true
-		}
-	}
-	return false
-}
-
 // resource returns a function that returns the upstream's name of a protected resource: this
 // endpoint, or another one that has the same authorization server. The metadata of each endpoint
 // is looked up once, however often a client names it.
 func (s bridgedServer) resource(ctx context.Context, public metadata.Public, own *metadata.Server) func(string) (string, bool) {
 	servers := map[*Handler]*metadata.Server{s.h: own}
-	return func(value string) (string, bool) {
+	return func(value string) (of string, ok bool) {
+		of = value
 		if !strings.HasPrefix(value, "http") {
-			return value, false
+			return of, false
 		}
-		for _, other := range s.siblings() {
+		s.h.placed().endpoints.withServerOf(s.h, func(other *Handler) bool {
 			pub := publicBeside(other, public)
 			if !pub.IsResource(value) {
-				continue
+				return true
 			}
 			if _, asked := servers[other]; !asked {
 				servers[other] = other.store.Server(ctx, pub)
 			}
-			return servers[other].UpstreamResource(value, pub)
-		}
-		return value, false
+			of, ok = servers[other].UpstreamResource(value, pub)
+			return false
+		})
+		return of, ok
 	}
 }
 
@@ -244,19 +238,7 @@ func publicBeside(h *Handler, public metadata.Public) metadata.Public {
 	return public
 }
 
-// siblings returns the endpoints of the site that have the same authorization server.
-func (s bridgedServer) siblings() []*Handler {
-	list := []*Handler{s.h}
-	for _, other := range s.h.placed().endpoints {
-		if other != s.h && other.bridgesServer() && sameServer(s.h, other) {
-			list = append(list, other)
-		}
-	}
-	return list
-}
-
-// shareHost reports whether a request may belong to either of two endpoints, as
-// far as hosts tell.
+// shareHost reports whether two endpoints may get requests for the same host.
 func shareHost(a, b *Handler) bool {
 	mine, others := hostsOf(a), hostsOf(b)
 	if len(mine.Hosts) == 0 || len(others.Hosts) == 0 {
@@ -283,7 +265,7 @@ func hostsOf(h *Handler) *site.Place {
 	return &site.Place{Hosts: h.placed().Hosts}
 }
 
-// errServersTwice says that two authorization servers would have to share a host.
+// errServersTwice is the error for two authorization servers on the same host.
 func errServersTwice(a, b *Handler) error {
 	first := func(h *Handler) string { // addresses that are written differently are different
 		if dials := dialled(h.ReverseProxy); len(dials) > 0 {
@@ -301,12 +283,67 @@ func errServersTwice(a, b *Handler) error {
 
 // checkServers refuses two bridged authorization servers on one host.
 func checkServers(endpoints []*Handler) error {
+	known := bridgedHosts{endpoints: endpoints, first: make(map[string]int), below: make(map[string][]int), open: make(map[*caddyhttp.Server]int), on: make(map[*caddyhttp.Server][]int)}
 	for i, a := range endpoints {
-		for _, b := range endpoints[:i] {
-			if a.bridgesServer() && b.bridgesServer() && shareHost(a, b) && !sameServer(a, b) {
+		if !a.bridgesServer() {
+			continue
+		}
+		for _, j := range known.sharing(a) {
+			if b := endpoints[j]; shareHost(a, b) && !sameServer(a, b) {
 				return errServersTwice(b, a)
 			}
 		}
+		known.add(i)
 	}
 	return nil
+}
+
+// bridgedHosts finds endpoints that share a host with another. Endpoints that share a host have one
+// authorization server, or else they are refused, so that the first of each host stands for all.
+type bridgedHosts struct {
+	endpoints []*Handler
+	first     map[string]int              // by host, or `*.` and a domain
+	below     map[string][]int            // those of first, by the domain behind the first label
+	open      map[*caddyhttp.Server]int   // the first of a server that is for all hosts
+	on        map[*caddyhttp.Server][]int // all of a server
+}
+
+// sharing returns numbers of endpoints that may share a host with another, in order.
+func (b *bridgedHosts) sharing(h *Handler) (all []int) {
+	server, hosts := h.placed().Server, hostsOf(h).Hosts
+	if i, ok := b.open[server]; ok {
+		all = append(all, i)
+	} else if len(hosts) == 0 {
+		all = append(all, b.on[server]...)
+	}
+	for host := range hosts {
+		label, domain, _ := strings.Cut(host, ".")
+		for _, same := range []string{host, "*." + domain} {
+			if i, ok := b.first[same]; ok {
+				all = append(all, i)
+			}
+		}
+		if label == "*" {
+			all = append(all, b.below[domain]...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// add enters an endpoint.
+func (b *bridgedHosts) add(i int) {
+	h := b.endpoints[i]
+	server, hosts := h.placed().Server, hostsOf(h).Hosts
+	b.on[server] = append(b.on[server], i)
+	if _, known := b.open[server]; len(hosts) == 0 && !known {
+		b.open[server] = i
+	}
+	for host := range hosts {
+		if _, known := b.first[host]; !known {
+			b.first[host] = i
+			_, domain, _ := strings.Cut(host, ".")
+			b.below[domain] = append(b.below[domain], i)
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 )
 
 var (
@@ -53,7 +54,9 @@ func init() { // since the options name each other in errors
 	}
 }
 
-var introspectOptions = clientOptions(func(i *edge.Introspect) *edge.Client { return &i.Client })
+var introspectOptions = append([]blockOption[edge.Introspect]{
+	{name: "audience", example: "optional", read: func(s setting, i *edge.Introspect) error { return s.one(&i.Audience) }},
+}, clientOptions(func(i *edge.Introspect) *edge.Client { return &i.Client })...)
 
 var exchangeOptions = append([]blockOption[edge.Exchange]{
 	{name: "audience", example: "files-api", read: known(func(s setting, x *edge.Exchange) error { return s.words(&x.Audience) })},
@@ -62,7 +65,7 @@ var exchangeOptions = append([]blockOption[edge.Exchange]{
 	{name: "requested_token_type", example: "jwt", read: func(s setting, x *edge.Exchange) error { return s.one(&x.RequestedTokenType) }},
 }, clientOptions(func(x *edge.Exchange) *edge.Client { return &x.Client })...)
 
-// clientOptions are those of what Caddy is at an authorization server.
+// clientOptions returns the options with the credentials of Caddy at an authorization server.
 func clientOptions[T any](of func(*T) *edge.Client) []blockOption[T] {
 	return []blockOption[T]{
 		{name: "client_id", example: "caddy", read: func(s setting, to *T) error { return s.one(&of(to).ClientID) }},
@@ -86,14 +89,17 @@ func (s setting) expression(to *string) error {
 	if !s.NextArg() {
 		return s.Errf("%s: needs a value%s", s.label, s.as())
 	}
-	*to = s.Val()
+	if *to = s.Val(); *to == "" {
+		return s.Errf("%s: the expression is empty; write one%s, or remove the line", s.label, s.as())
+	}
 	if s.NextArg() {
 		return s.Errf("%s: the expression is one value; write all of it between backticks%s", s.label, s.as())
 	}
 	return s.noBlock()
 }
 
-// known reads an option whose placeholders are not replaced, and refuses these.
+// known wraps a read function for an option whose placeholders are not replaced: it refuses
+// placeholders in the value.
 func known[T any](read func(s setting, to *T) error) func(s setting, to *T) error {
 	return func(s setting, to *T) error {
 		ahead := *s.Dispenser // which does not move that of the option
@@ -106,8 +112,8 @@ func known[T any](read func(s setting, to *T) error) func(s setting, to *T) erro
 	}
 }
 
-// readRule reads the patterns of a rule, and what it needs. It checks both, so that an error has
-// its line.
+// readRule reads the patterns of a rule, and the block with its requirements. It checks both here,
+// so that an error names the line.
 func readRule(s setting, c *edge.Config, patterns func(*rules.Rule) *[]string) error {
 	var r rules.Rule
 	if err := s.words(patterns(&r)); err != nil {
@@ -242,7 +248,7 @@ func readKey(s setting, c *edge.Config) error {
 			return s.Errf("%s: %q: %s", s.label, scope, atLoad(scope))
 		}
 		if strings.Contains(scope, ",") {
-			return s.Errf("%s: %q has a comma; separate scopes with spaces, as in `key %s %s %s`", s.label, scope, values[0], shownKey(values[1]), withoutCommas(values[2:]))
+			return s.Errf("%s: %q has a comma; separate scopes with spaces, as in `key %s %s %s`", s.label, scope, values[0], shownKey(values[1]), suggest.WithoutCommas(values[2:]))
 		}
 	}
 	c.Keys = append(c.Keys, edge.Key{Name: values[0], Value: values[1], Scope: values[2:]})

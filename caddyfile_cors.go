@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 )
 
 var corsOptions = []blockOption[CORSConfig]{
@@ -20,7 +21,7 @@ func readCORS(dir *directive, s setting) error {
 	if s.NextArg() {
 		if s.Val() != "off" {
 			if values := append([]string{s.Val()}, s.RemainingArgs()...); values[0] == "*" || strings.Contains(values[0], ".") || strings.Contains(values[0], "://") {
-				return s.Errf("cors: %q must stand in its block: write `allow_origins %s` on a line of its own between `cors {` and `}`", values[0], withoutCommas(values))
+				return s.Errf("cors: %q must stand in its block: write `allow_origins %s` on a line of its own between `cors {` and `}`", values[0], suggest.WithoutCommas(values))
 			}
 			return s.Errf("cors: takes `off` or a block, not %q; its options are %s", s.Val(), strings.Join(namesOf(corsOptions), ", "))
 		}

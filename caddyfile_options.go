@@ -11,17 +11,19 @@ type topOption struct {
 	example string // its values, for errors
 	read    func(dir *directive, s setting) error
 	repeats bool // it may stand more than once
-	// needsMore is set if it means nothing without a value or a block.
+	// needsMore is set if the option needs a value or a block.
 	needsMore bool
 }
 
-// options are the directive's own; what is not among them is reverse_proxy's.
+// options has the options of mcp_auth_bridge. Any other option belongs to reverse_proxy.
 var options []topOption
 
 func init() { // since the options name each other in errors
 	options = []topOption{
 		{name: "endpoint", example: "/mcp", read: readEndpoint},
+		{name: "names", example: "github files", read: readNames, repeats: true},
 		{name: "to", example: "localhost:3000", read: readTo, repeats: true},
+		{name: "forwarding", example: "auto", read: readForwarding},
 		{name: "upstream_path", example: "/api/mcp", read: readUpstreamPath},
 		{name: "public_url", example: "https://mcp.example.com/mcp", read: readPublicURL},
 		{name: "hosts", example: "mcp.example.com", read: readHosts, repeats: true},
@@ -97,8 +99,13 @@ func readRootMetadata(dir *directive, s setting) error {
 func readLegacySSE(dir *directive, s setting) error {
 	c := new(LegacySSEConfig)
 	values := s.RemainingArgs()
-	if len(values) == 1 && values[0] == "off" {
-		return nil
+	if len(values) == 1 {
+		switch values[0] {
+		case "off":
+			return nil
+		case "on":
+			values = nil
+		}
 	}
 	if len(values) > 2 {
 		return s.Errf("legacy_sse: takes the path of the event stream and that of messages, remove %q", values[2])

@@ -10,17 +10,17 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 )
 
-// setting is an option of the Caddyfile whose values are read next. The dispenser is at
-// the name of the option.
+// setting is an option of the Caddyfile. The dispenser is at its name; the values are read next.
 type setting struct {
 	*caddyfile.Dispenser
 	label   string // how errors name the option: "cors max_age"
 	example string // a line that sets it
 }
 
-// as says what the option looks like, for the end of an error.
+// as shows what the option looks like, for the end of an error.
 func (s setting) as() string {
 	if s.example == "" {
 		return ""
@@ -45,7 +45,7 @@ func (s setting) end() error {
 	return s.noBlock()
 }
 
-// noBlock refuses a block where the option has none.
+// noBlock refuses a block after an option that takes none.
 func (s setting) noBlock() error {
 	for nesting := s.Nesting(); s.NextBlock(nesting); {
 		return s.Errf("%s: takes no block; remove the braces, and write it on one line%s", s.label, s.as())
@@ -95,12 +95,7 @@ func (s setting) words(to *[]string) error {
 
 // errComma refuses commas between the values of a list.
 func (s setting) errComma(value string, values []string) error {
-	return s.Errf("%s: %q has a comma; separate values with spaces, as in `%s`", s.label, value, s.name()+" "+withoutCommas(values))
-}
-
-// withoutCommas returns the values of a list as they belong in a Caddyfile.
-func withoutCommas(values []string) string {
-	return strings.Join(strings.FieldsFunc(strings.Join(values, " "), func(r rune) bool { return r == ',' || r == ' ' }), " ")
+	return s.Errf("%s: %q has a comma; separate values with spaces, as in `%s`", s.label, value, s.name()+" "+suggest.WithoutCommas(values))
 }
 
 // name is the option without its block.
@@ -108,7 +103,7 @@ func (s setting) name() string {
 	return s.label[strings.LastIndexByte(s.label, ' ')+1:]
 }
 
-// flag reads an option that is on where it stands, and off with the value `off`.
+// flag reads an option that is on without a value, and off with the value `off`.
 func (s setting) flag(to *bool) error {
 	*to = true
 	if !s.NextArg() {
@@ -145,7 +140,7 @@ func (s setting) duration(to *caddy.Duration, off bool) error {
 	return nil
 }
 
-// bareSeconds returns a number without a unit as seconds; nothing if it is none.
+// bareSeconds returns a number without a unit as seconds. It returns "" if value is not a number.
 func bareSeconds(value string) string {
 	if n, err := strconv.Atoi(value); err != nil || n <= 0 {
 		return ""
@@ -155,6 +150,10 @@ func bareSeconds(value string) string {
 
 // maxSize bounds the sizes that can be configured, in bytes.
 const maxSize = 1 << 40
+
+// leastBare is the least number of bytes that may be written without a unit. A smaller one is
+// meant in another unit.
+const leastBare = 1024
 
 // size reads a number of bytes such as 64KiB, or `off` if that is a value of the option.
 func (s setting) size(to *int64, off bool) error {
@@ -167,6 +166,9 @@ func (s setting) size(to *int64, off bool) error {
 		return nil
 	}
 	n, err := humanize.ParseBytes(value)
+	if _, bare := strconv.ParseUint(value, 10, 64); bare == nil && n > 0 && n < leastBare {
+		return s.errValue(value, "a size with its unit, such as 64KiB or 16MiB", off, value+"MiB")
+	}
 	if err != nil || n == 0 || n > maxSize {
 		return s.errValue(value, "a size, such as 64KiB or 16MiB, of at most 1TiB", off, "")
 	}
@@ -188,8 +190,8 @@ func (s setting) count(to *int) error {
 	return nil
 }
 
-// errValue refuses a value. want is what it must be, and meant what it was meant to be, if
-// that is clear.
+// errValue refuses a value. want describes a valid value. meant is what the operator probably
+// meant; it may be empty.
 func (s setting) errValue(value, want string, off bool, meant string) error {
 	end := ""
 	switch {
@@ -205,7 +207,7 @@ func (s setting) errValue(value, want string, off bool, meant string) error {
 	return s.Errf("%s: %q must be %s%s", s.label, value, want, end)
 }
 
-// atLoad says which placeholder works where those of a request or of the environment do not.
+// atLoad names the kind of placeholder that works here, for a value with one that does not.
 func atLoad(value string) string {
 	name := "NAME"
 	if _, rest, ok := strings.Cut(value, "{env."); ok {

@@ -278,7 +278,7 @@ func (c *CORSConfig) policy(own ...string) (*cors.Policy, error) {
 	return policy, nil
 }
 
-// document is what the operator says of the metadata document.
+// document returns the configuration of the metadata document.
 func (m *MetadataConfig) document() metadata.Config {
 	cfg := metadata.Config{
 		AuthorizationServers: m.AuthorizationServers,
@@ -308,6 +308,8 @@ func checkPath(option, path string) error {
 		return fmt.Errorf("%s: %q must start with a slash%s", option, path, instead(pathMeant(path), "/mcp"))
 	case path != "/" && strings.HasSuffix(path, "/"):
 		return fmt.Errorf("%s: %q ends with a slash; write %q, both forms are served", option, path, strings.TrimRight(path, "/"))
+	case option == "endpoint" && strings.Contains(path, namePlaceholder):
+		return errNameWithoutNames(path)
 	case strings.ContainsAny(path, "{}"):
 		return fmt.Errorf("%s: %q must be a plain path; %s", option, path, atLoad(path))
 	case strings.ContainsAny(path, "*?#\\% \t\r\n"):
@@ -320,8 +322,8 @@ func checkPath(option, path string) error {
 	return nil
 }
 
-// pathMeant returns the plain path that was meant with another text, such as a URL or a
-// path without its slash; "" if there is none.
+// pathMeant returns the plain path that an operator meant with a text, such as a URL or a path
+// without its slash. It is empty if that is not clear.
 func pathMeant(s string) string {
 	if _, rest, ok := strings.Cut(s, "://"); ok {
 		_, s, _ = strings.Cut(rest, "/")
@@ -344,7 +346,7 @@ func instead(meant, example string) string {
 	return "; write " + meant
 }
 
-// replaceOptions replaces the placeholders of all options of an endpoint whose values are texts.
+// replaceOptions replaces the placeholders in all options of an endpoint that are texts.
 func replaceOptions(h *Handler) error {
 	r := placeholder.NewReplacer()
 	r.One("public_url", &h.PublicURL)

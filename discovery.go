@@ -23,8 +23,8 @@ func init() {
 	caddy.RegisterModule(MetadataHandler{})
 }
 
-// discovery is what an endpoint answers beside its own paths: its well-known URLs, and what
-// clients look for on its site that nothing else serves.
+// discovery answers requests that an endpoint gets beside its own paths: for its well-known URLs,
+// and for URLs that MCP clients look for on its site and that no other handler serves.
 type discovery struct{ h *Handler }
 
 // owns reports whether path is a well-known URL of the endpoint's
@@ -87,8 +87,8 @@ func (d discovery) serve(w http.ResponseWriter, r *http.Request, suffix string) 
 	return nil
 }
 
-// open gives a public resource its CORS headers. It returns true where it has
-// answered: a preflight.
+// open gives a public resource its CORS headers. If the request is a preflight, open answers it
+// and returns true.
 func (d discovery) open(w http.ResponseWriter, r *http.Request) (done bool) {
 	if cors.IsPreflight(r) {
 		d.h.policy.OpenPreflight(w, r)
@@ -99,7 +99,8 @@ func (d discovery) open(w http.ResponseWriter, r *http.Request) (done bool) {
 	return false
 }
 
-// varyByHost says what an answer with the public URL in it depends on.
+// varyByHost sets Vary for an answer that contains the public URL, to the fields that the URL
+// depends on.
 func (d discovery) varyByHost(w http.ResponseWriter) {
 	header := w.Header()
 	cors.SetVary(header)
@@ -180,7 +181,7 @@ func (d discovery) passOnOr404(w http.ResponseWriter, r *http.Request, next cadd
 type MetadataHandler struct {
 	app       *App
 	described *site.Handler
-	endpoints []*Handler // of the site; they are known once the app is prepared
+	endpoints *siteEndpoints // of the site; they are known once the app is prepared
 }
 
 // CaddyModule returns the Caddy module information.
@@ -212,21 +213,22 @@ func (m *MetadataHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next
 	if m.endpoints == nil {
 		return next.ServeHTTP(w, r)
 	}
-	for _, h := range m.endpoints {
-		if h.metadataOff() {
-			continue
+	var owner *Handler
+	if ok {
+		owner = m.endpoints.owner(suffix)
+	}
+	for _, h := range m.endpoints.bridging {
+		if owner != nil && m.endpoints.number[owner] <= m.endpoints.number[h] {
+			break
 		}
-		if ok {
-			d := discovery{h}
-			if owned, ok := d.ownsSuffix(suffix); ok {
-				return h.settle(w, r, d.serve(w, r, owned))
-			}
+		if done, err := (bridgedServer{h}).serve(w, r, next); done {
+			return h.settle(w, r, err)
 		}
-		if h.bridgesServer() {
-			if done, err := (bridgedServer{h}).serve(w, r, next); done {
-				return h.settle(w, r, err)
-			}
-		}
+	}
+	if owner != nil {
+		d := discovery{owner}
+		owned, _ := d.ownsSuffix(suffix)
+		return owner.settle(w, r, d.serve(w, r, owned))
 	}
 	return m.passOn(w, r, next)
 }
@@ -234,7 +236,7 @@ func (m *MetadataHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next
 // passOn is [discovery.passOn] for all endpoints of the site.
 func (m *MetadataHandler) passOn(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	isDiscovery := isDiscovery(r.URL.Path)
-	for _, h := range m.endpoints {
+	for _, h := range m.endpoints.all {
 		bridged := h.bridgesServer()
 		if bridged || isDiscovery || isBelow(r.URL.Path, h.staticPath()) {
 			return discovery{h}.passOnOr404(w, r, next, bridged)
@@ -274,21 +276,19 @@ func (d discovery) isOfNoLogin(r *http.Request) bool {
 	if !ok || strippedPrefix(r) != "" {
 		return false
 	}
-	endpoints := d.h.placed().endpoints
-	if endpoints == nil {
-		endpoints = []*Handler{d.h}
+	noLogin := func(h *Handler) bool { return h.edge != nil && len(h.Authorize.Issuers) == 0 }
+	if all := d.h.placed().endpoints; all != nil {
+		return slices.ContainsFunc(all.suffixes[suffix], noLogin)
 	}
-	return slices.ContainsFunc(endpoints, func(h *Handler) bool {
-		_, own := discovery{h}.ownsSuffix(suffix)
-		return own && h.edge != nil && len(h.Authorize.Issuers) == 0
-	})
+	_, own := d.ownsSuffix(suffix)
+	return own && noLogin(d.h)
 }
 
 // reportRefused reports a path that is not served and is likely a page of the bridged
 // authorization server.
 func (d discovery) reportRefused(r *http.Request) {
 	path, plain := authserver.PlainPath(r.URL)
-	if !plain || bridgedServer(d).isAnothers(path) || metadata.OwnsServerPath(path) || isBelow(path, d.h.Endpoint) {
+	if !plain || d.h.placed().endpoints.isAnothers(d.h, path) || metadata.OwnsServerPath(path) || isBelow(path, d.h.Endpoint) {
 		return
 	}
 	if public, ok := publicOf(d.h, r); ok {
@@ -296,10 +296,10 @@ func (d discovery) reportRefused(r *http.Request) {
 	}
 }
 
-// relayServer answers a request for the metadata of the authorization server, as clients of MCP
-// specification 2025-03-26 send it, with what the upstream says of an authorization server
-// elsewhere. It is called if nothing else of the site has answered. It returns false if it has
-// written nothing.
+// relayServer answers a request for the metadata of an authorization server, as clients of MCP
+// specification 2025-03-26 send it. The answer is the upstream's own document about an
+// authorization server elsewhere. It is called if no other handler of the site has answered. It
+// returns false if it has written nothing.
 func (d discovery) relayServer(w http.ResponseWriter, r *http.Request) bool {
 	path, plain := authserver.PlainPath(r.URL)
 	if !plain || !metadata.OwnsServerPath(path) || strippedPrefix(r) != "" {
@@ -307,7 +307,7 @@ func (d discovery) relayServer(w http.ResponseWriter, r *http.Request) bool {
 	}
 	endpoints := []*Handler{d.h}
 	if all := d.h.placed().endpoints; all != nil {
-		endpoints = all
+		endpoints = all.mayRelay(path)
 	}
 	for _, e := range endpoints {
 		if e.metadataOff() || e.store == nil {

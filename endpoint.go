@@ -28,7 +28,7 @@ type placement struct {
 	// admin API, events and logs.
 	name string
 	// endpoints are those of the same site, with this one; nil if no route leads to it.
-	endpoints []*Handler
+	endpoints *siteEndpoints
 	// suffixes name the endpoint behind the well-known path.
 	suffixes []ownedSuffix
 }
@@ -96,9 +96,9 @@ func (h *Handler) describe() *site.Handler {
 // endpointTables puts endpoints into tables.
 var endpointTables = &table.Config{Describe: inTable, Shared: discoveryPaths}
 
-// inTable describes an endpoint that a request can pass by unnoticed. Others are those of a
-// bridged authorization server, whose paths stand in its metadata, and middleware, which notices
-// what follows it.
+// inTable describes an endpoint for a table, if a table may leave it out for requests to other
+// endpoints. It returns nil for endpoints of a bridged authorization server, whose paths are in
+// its metadata, and for middleware, which looks at the answers of later handlers.
 func inTable(handler caddyhttp.MiddlewareHandler) *table.Endpoint {
 	h, ok := handler.(*Handler)
 	if !ok || h.bridgesServer() || h.isMiddleware() {
@@ -116,7 +116,7 @@ func inTable(handler caddyhttp.MiddlewareHandler) *table.Endpoint {
 	return e
 }
 
-// upstreamName names what stands behind the endpoint, as it is configured.
+// upstreamName returns the upstream of the endpoint as it is configured.
 func (h *Handler) upstreamName() string {
 	if !h.upstream.proxied {
 		return h.upstream.name()
@@ -133,10 +133,10 @@ func (h *Handler) upstreamName() string {
 // place finds out where the endpoints stand, and returns what is wrong there.
 func (a *App) place(app *caddyhttp.App) ([]site.Warning, error) {
 	warnings, err := site.Find(app, ownHandler)
+	ofSite := settlePlaces(a.endpoints)
 	for _, m := range a.metadata {
-		m.endpoints = endpointsOf(m.described)
+		m.endpoints = ofSite[m.described.Site()]
 	}
-	settlePlaces(a.endpoints)
 	for _, h := range a.endpoints {
 		h.endpoint.SetHosts(h.placed().Hosts)
 		if h.ReverseProxy != nil {
@@ -149,14 +149,15 @@ func (a *App) place(app *caddyhttp.App) ([]site.Warning, error) {
 	return warnings, errors.Join(err, checkServers(a.endpoints))
 }
 
-// settlePlaces gives each endpoint its place and its name, which no other endpoint has.
-func settlePlaces(endpoints []*Handler) {
+// settlePlaces gives each endpoint its place and its name, which no other endpoint has. It returns
+// the endpoints of each site.
+func settlePlaces(endpoints []*Handler) map[*site.Site]*siteEndpoints {
 	names := make(map[string]int)
-	ofSite := make(map[*site.Site][]*Handler) // one list for all endpoints of a site
+	ofSite := make(map[*site.Site]*siteEndpoints)
 	for _, h := range endpoints {
 		s := h.described.Site()
-		if ofSite[s] == nil {
-			ofSite[s] = endpointsOf(h.described)
+		if s != nil && ofSite[s] == nil {
+			ofSite[s] = endpointsOf(s)
 		}
 		p := &placement{Place: h.described.Place(), path: h.described.PublicPath(), endpoints: ofSite[s]}
 		p.suffixes = ownedSuffixes(h, p)
@@ -166,17 +167,124 @@ func settlePlaces(endpoints []*Handler) {
 		}
 		h.place.Store(p)
 	}
+	for _, s := range ofSite {
+		s.enter()
+	}
+	return ofSite
 }
 
-// endpointsOf returns the endpoints of the site that one of our handlers stands on.
-func endpointsOf(d *site.Handler) (all []*Handler) {
-	if d.Site() == nil {
-		return nil
+// siteEndpoints are the endpoints of one site, with what requests look up among them. It is made
+// when the configuration is loaded, so that no request costs more where there are more endpoints.
+type siteEndpoints struct {
+	all []*Handler
+	// paths has the endpoints by their public paths, without those at the root.
+	paths map[string][]*Handler
+	// suffixes has them by what follows the well-known path in the URLs of their metadata.
+	suffixes map[string][]*Handler
+	// relays has them by the paths at which they may relay the metadata of an authorization
+	// server.
+	relays map[string][]*Handler
+	// bridging are those that bridge their authorization server and serve metadata, in order, and
+	// number has the numbers of all.
+	bridging []*Handler
+	number   map[*Handler]int
+	// servers has those that bridge their authorization server, by that server, and serverOf has
+	// what they are found by.
+	servers  map[string][]*Handler
+	serverOf map[*Handler]string
+}
+
+// endpointsOf returns the endpoints of a site. [siteEndpoints.enter] has to follow.
+func endpointsOf(at *site.Site) *siteEndpoints {
+	s := new(siteEndpoints)
+	for _, e := range at.Endpoints {
+		s.all = append(s.all, e.Module.(*Handler))
 	}
-	for _, e := range d.Site().Endpoints {
-		all = append(all, e.Module.(*Handler))
+	return s
+}
+
+// enter enters the endpoints, once each has its place.
+func (s *siteEndpoints) enter() {
+	s.paths, s.suffixes, s.relays = make(map[string][]*Handler), make(map[string][]*Handler), make(map[string][]*Handler)
+	s.servers, s.serverOf, s.number = make(map[string][]*Handler), make(map[*Handler]string), make(map[*Handler]int)
+	for i, h := range s.all {
+		p := h.placed()
+		s.number[h] = i
+		if p.path != "/" {
+			s.paths[p.path] = append(s.paths[p.path], h)
+		}
+		for _, owned := range p.suffixes {
+			s.suffixes[owned.suffix] = append(s.suffixes[owned.suffix], h)
+		}
+		if !h.metadataOff() && h.store != nil {
+			for _, path := range h.store.RelayPaths(p.path, p.ownsRoot(h)) {
+				s.relays[path] = append(s.relays[path], h)
+			}
+		}
+		if h.bridgesServer() {
+			server := h.identity.Server()
+			s.servers[server] = append(s.servers[server], h)
+			s.serverOf[h] = server
+			if !h.metadataOff() {
+				s.bridging = append(s.bridging, h)
+			}
+		}
 	}
-	return all
+}
+
+// isAnothers reports whether a path is that of another endpoint than h, or below it. Endpoints at
+// the root do not count.
+func (s *siteEndpoints) isAnothers(h *Handler, path string) bool {
+	if s == nil {
+		return false
+	}
+	for i := 0; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		for _, other := range s.paths[path[:i]] {
+			if other != h {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// withServerOf calls see with h, and then with the other endpoints of the site that have the same
+// bridged authorization server, until see returns false.
+func (s *siteEndpoints) withServerOf(h *Handler, see func(*Handler) bool) {
+	if !see(h) || s == nil {
+		return
+	}
+	for _, other := range s.servers[s.serverOf[h]] {
+		if other != h && !see(other) {
+			return
+		}
+	}
+}
+
+// sharesServer reports whether another endpoint of the site has the same bridged authorization
+// server.
+func (s *siteEndpoints) sharesServer(h *Handler) bool {
+	return s != nil && len(s.servers[s.serverOf[h]]) > 1
+}
+
+// mayRelay returns the endpoints that may answer a request for the metadata of an authorization
+// server.
+func (s *siteEndpoints) mayRelay(path string) []*Handler {
+	return s.relays[strings.TrimSuffix(path, "/")]
+}
+
+// owner returns the first endpoint that serves its metadata at the well-known path and suffix; nil
+// if there is none.
+func (s *siteEndpoints) owner(suffix string) *Handler {
+	for _, h := range s.suffixes[suffix] {
+		if !h.metadataOff() {
+			return h
+		}
+	}
+	return nil
 }
 
 // nameAt is the public URL of the endpoint, as far as the configuration tells: with its
@@ -224,18 +332,50 @@ func checkReachable(endpoints []*Handler) error {
 		return fmt.Errorf("endpoint %s in front of %s can never be reached: %s in front of %s answers its path before it; remove one of them, or change its path",
 			mine.written(), h.Upstream, others.written(), other.Upstream)
 	}
+	return checkPublicURLs(endpoints)
+}
+
+// checkPublicURLs refuses two endpoints of a server that have one public URL: clients of both
+// reach one of them.
+func checkPublicURLs(endpoints []*Handler) error {
+	type public struct {
+		server *caddyhttp.Server
+		url    string
+	}
+	seen := make(map[public]*Handler)
+	for _, h := range endpoints {
+		p := h.placed()
+		if h.base.origin == "" || h.base.path == "" || p.Server == nil {
+			continue
+		}
+		key := public{p.Server, h.base.origin + h.base.path}
+		if other := seen[key]; other != nil && other.Endpoint != h.Endpoint {
+			return fmt.Errorf("public_url: %s is that of endpoint %s and of endpoint %s; give one of them another path", key.url, writtenPath(other), writtenPath(h))
+		}
+		seen[key] = h
+	}
 	return nil
 }
 
-// endpointUpstream is the upstream of an endpoint, with what its kind says of itself, asked once.
+// writtenPath is the path of an endpoint and, if that is known, the line of the Caddyfile that it
+// is on.
+func writtenPath(h *Handler) string {
+	if h.line == "" {
+		return h.Endpoint
+	}
+	return h.Endpoint + " (" + h.line + ")"
+}
+
+// endpointUpstream is the upstream of an endpoint, with the properties of its kind, which are
+// asked for once.
 type endpointUpstream struct {
 	upstreams.Kind
 	// proxied is set if the server speaks HTTP.
 	proxied bool
 	// sse is set if the server speaks HTTP+SSE.
 	sse bool
-	// path and message are the server's paths. Empty paths are the endpoint's, and what the
-	// server announces.
+	// path and message are the server's paths. An empty path stands for the path of the endpoint,
+	// and an empty message for the path that the server announces.
 	path, message string
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/tracing"
 )
 
 // What a request is to an endpoint, as placeholders, logs and traces name it.
@@ -24,12 +25,12 @@ const (
 	targetEndpoint   = "endpoint"             // the endpoint itself
 	targetMessage    = "message"              // the message path of an HTTP+SSE upstream
 	targetSSE        = "sse"                  // the event stream that legacy_sse offers
-	targetSSEMessage = "sse_message"          // what its clients post messages to
+	targetSSEMessage = "sse_message"          // the path that clients of legacy_sse post messages to
 	targetMetadata   = "metadata"             // a well-known URL of the endpoint
 	targetServer     = "authorization_server" // the bridged authorization server
 )
 
-// targetNames are the names of what an endpoint itself is asked for.
+// targetNames has the names of the paths of an endpoint itself.
 var targetNames = map[bridge.Target]string{
 	bridge.TargetEndpoint:       targetEndpoint,
 	bridge.TargetMessage:        targetMessage,
@@ -44,8 +45,8 @@ type facts struct {
 	r      *http.Request
 	w      http.ResponseWriter
 	target string
-	// read is what a message bridge has read of the request. It is empty where the
-	// request crosses as bytes.
+	// read is what a message bridge has read in the body. It is empty if the request is passed on
+	// as bytes.
 	read notes.Notes
 	// asked is what the edge has read of the request; nil without authorize.
 	asked *operation.Request
@@ -75,9 +76,9 @@ func (f *facts) notes() notes.Notes {
 	return n
 }
 
-// crossing returns what is known of a request that crosses as bytes: what its fields say or,
-// if the edge has read it, what is in its body. A field of a client older than 2026-07-28 is
-// compared with nothing, so behind the edge no field counts.
+// crossing returns what is known of a request that is passed on as bytes. Without authorize that
+// is what its header fields say. With authorize the body counts and not the fields, because
+// nothing compares the fields of a client older than 2026-07-28 with the body.
 func (f *facts) crossing() notes.Notes {
 	n := notes.Of(f.r)
 	switch {
@@ -97,9 +98,9 @@ func (f *facts) crossing() notes.Notes {
 // placeholderPrefix is what placeholders begin with.
 const placeholderPrefix = "http.mcp_auth_bridge."
 
-// placeholders are those of a request that is an endpoint's, each with its value; an
-// empty text is what is not known. q is nil for a request that is never sent to the MCP
-// server. docs/observe.md lists them.
+// placeholders has the placeholders of a request to an endpoint, each with its value. A value that
+// is not known is empty. q is nil for a request that is never sent to the MCP server.
+// docs/observe.md lists the placeholders.
 var placeholders = map[string]func(f *facts, q *request) any{
 	"endpoint": func(f *facts, _ *request) any { return f.h.staticPath() },
 	"target":   func(f *facts, _ *request) any { return f.target },
@@ -119,8 +120,8 @@ var placeholders = map[string]func(f *facts, q *request) any{
 	"challenge.error":  func(_ *facts, q *request) any { _, code := q.challenge(); return code },
 }
 
-// challenge returns scheme and error of the challenge that the answer has, each of its
-// closed set; nothing if the answer has none.
+// challenge returns the scheme and the error of the challenge in the answer, each from a closed
+// set. Both are empty if the answer has no challenge.
 func (q *request) challenge() (scheme, code string) {
 	if q == nil || q.Outcome == nil {
 		return "", ""
@@ -128,7 +129,8 @@ func (q *request) challenge() (scheme, code string) {
 	return q.Outcome.Kind()
 }
 
-// outcome returns what became of the challenges of the answer; an empty one if it has none.
+// outcome returns what was done with the challenges of the answer. It is empty if the answer has
+// none.
 func (q *request) outcome() *stats.Outcome {
 	if q == nil || q.Outcome == nil {
 		return new(stats.Outcome)
@@ -149,6 +151,9 @@ func (q *request) upstreamStatus() int {
 func placeholderValue(key string, f *facts, q *request) (any, bool) {
 	name, ok := strings.CutPrefix(key, placeholderPrefix)
 	if !ok {
+		if field, ok := strings.CutPrefix(key, proxyPlaceholders); ok && q != nil {
+			return q.forwarding.placeholder(field)
+		}
 		return nil, false
 	}
 	value, ok := placeholders[name]
@@ -172,6 +177,20 @@ func publish(r *http.Request, values caddy.ReplacerFunc) {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(values)
 	}
+}
+
+// annotate puts what is known of a request that is over on its span. A request without a span costs
+// a look at its context.
+func (q *request) annotate() {
+	if !tracing.Recording(q.r) {
+		return
+	}
+	f := tracing.Facts{Notes: q.notes(), Endpoint: q.h.staticPath(), Target: q.target}
+	if o := q.outcome(); o.Action != "" {
+		f.Action, f.Reason = string(o.Action), string(o.Reason)
+		f.Scheme, f.Code = o.Kind()
+	}
+	tracing.Annotate(q.r, f)
 }
 
 // logRequest writes one line about a request that is over, at level DEBUG.

@@ -158,7 +158,7 @@ func (f *fetcher) fetchListed(ctx context.Context, fr metadata.FetchRequest) (me
 	return c.got, c.err
 }
 
-// valueless is a context that ends with another and has none of its values.
+// valueless is a context that ends with another context, but has none of its values.
 type valueless struct{ context.Context }
 
 func (valueless) Value(any) any { return nil }
@@ -196,9 +196,8 @@ func sealOfDocuments(sealer func() (*sse.Sealer, error), scope func() string) me
 	}
 }
 
-// fetchFollowing is fetch for a middleware: the handlers that follow answer. Where the routes
-// do not say which these are, they are known
-// once a client has sent a request.
+// fetchFollowing is fetch for a middleware: the handlers after it in the route answer. If the
+// routes do not say which handlers these are, they are known once a client has sent a request.
 func (f *fetcher) fetchFollowing(ctx context.Context, fr metadata.FetchRequest) (metadata.FetchResponse, error) {
 	if fr.Origin != "" { // a middleware has no transport
 		return metadata.FetchResponse{Status: http.StatusNotFound}, nil
@@ -227,7 +226,8 @@ func (f *fetcher) fetchFollowing(ctx context.Context, fr metadata.FetchRequest) 
 	return metadata.FetchResponse{Status: http.StatusNotFound, SentHost: r.Host}, nil // no handler has answered
 }
 
-// serveFollowing serves a request; a proxy panics where its answer is cut off.
+// serveFollowing serves a request. It recovers from the panic with which a proxy cuts off an
+// answer.
 func serveFollowing(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

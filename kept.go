@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/tasks"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authserver"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/identity"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
@@ -21,7 +22,8 @@ import (
 // to. A configuration does not have two endpoints of one identity.
 type keptPool[T caddy.Destructor] struct{ pool *caddy.UsagePool }
 
-// take returns what the endpoint had in the configuration before, or else what begin returns.
+// take returns the value that the endpoint had in the configuration before. If there is none, it
+// returns the result of begin.
 func (p keptPool[T]) take(h *Handler, begin func() T) (T, error) {
 	kept, _, err := p.pool.LoadOrNew(h.key, func() (caddy.Destructor, error) { return begin(), nil })
 	if err != nil {
@@ -37,17 +39,23 @@ func (p keptPool[T]) give(h *Handler) error {
 	return err
 }
 
-// What is kept: what an endpoint remembers, its sessions, and the pages that its
-// authorization server has led browsers to, for a login may last longer than a
-// configuration.
+// What outlives a configuration: the memory of an endpoint, its sessions, the tasks of its
+// principals, and the pages that its authorization server has redirected browsers to, because a
+// login may last longer than a configuration.
 var (
 	memories     = keptPool[*pooledMemory]{caddy.NewUsagePool()}
 	hubs         = keptPool[*pooledHub]{caddy.NewUsagePool()}
 	learnedPaths = keptPool[*keptPaths]{caddy.NewUsagePool()}
+	givenTasks   = keptPool[*keptTasks]{caddy.NewUsagePool()}
 )
 
-// keptPaths are those that an authorization server has redirected browsers or clients
-// to.
+// keptTasks has the tasks that were given to the principals of an endpoint.
+type keptTasks struct{ tasks.Given }
+
+// Destruct implements caddy.Destructor.
+func (*keptTasks) Destruct() error { return nil }
+
+// keptPaths has the paths that an authorization server has redirected browsers or clients to.
 type keptPaths struct{ authserver.Learned }
 
 // Destruct implements caddy.Destructor.
@@ -97,11 +105,11 @@ type pooledMemory struct {
 // Destruct implements caddy.Destructor.
 func (p *pooledMemory) Destruct() error { return nil }
 
-// attachAll gives each endpoint of a configuration what was kept of it from the configuration
-// before. The endpoints have to be identified.
+// attachAll gives each endpoint of a configuration the state that was kept from the configuration
+// before. The endpoints must be identified.
 func attachAll(endpoints []*Handler) error {
 	for _, h := range endpoints {
-		if err := errors.Join(attachMemory(h), attachHub(h), attachPaths(h)); err != nil {
+		if err := errors.Join(attachMemory(h), attachHub(h), attachPaths(h), attachTasks(h)); err != nil {
 			return err
 		}
 	}
@@ -123,6 +131,9 @@ func detach(h *Handler) error {
 	}
 	if h.keptPaths != nil {
 		errs = append(errs, learnedPaths.give(h))
+	}
+	if h.keptTasks != nil {
+		errs = append(errs, givenTasks.give(h))
 	}
 	return errors.Join(errs...)
 }
@@ -167,12 +178,26 @@ func attachPaths(h *Handler) error {
 	return nil
 }
 
+// attachTasks remembers the tasks of a server that several principals use. A program has one.
+func attachTasks(h *Handler) error {
+	if h.edge == nil || !h.upstream.proxied {
+		return nil
+	}
+	p, err := givenTasks.take(h, func() *keptTasks { return new(keptTasks) })
+	if err != nil {
+		return err
+	}
+	h.edge.SetTasks(&p.Given)
+	h.keptTasks = p
+	return nil
+}
+
 // endpointsNow returns the endpoints of the configuration that runs, by name.
 func endpointsNow() (all []*Handler) {
 	newest := make(map[string]*Handler)
 	memories.pool.Range(func(_, value any) bool {
 		if p, ok := value.(*pooledMemory); ok {
-			// While a reload is under way, what a name stands for may be kept twice.
+			// During a reload, two kept entries may have the same name.
 			if h := p.newest(); h != nil && (newest[h.label()] == nil || newest[h.label()].loaded.Before(h.loaded)) {
 				newest[h.label()] = h
 			}
@@ -186,8 +211,8 @@ func endpointsNow() (all []*Handler) {
 	return all
 }
 
-// identityAsWritten returns what the configuration says of the upstream, as it is written. It has
-// to be called before anything is provisioned, which changes the configuration.
+// identityAsWritten returns the identity of the upstream as it is written in the configuration. It
+// must be called before anything is provisioned, because provisioning changes the configuration.
 func identityAsWritten(h *Handler) (identity.Endpoint, error) {
 	id := identity.Endpoint{
 		Upstream: slices.Clone(h.UpstreamRaw),
@@ -205,8 +230,9 @@ func identityAsWritten(h *Handler) (identity.Endpoint, error) {
 	return id, nil
 }
 
-// identify completes the identity of each endpoint, once it is known where they stand, and
-// refuses two equal ones: they would share sessions, servers, pages and memory.
+// identify completes the identity of each endpoint, once the places of all endpoints are known. It
+// refuses two endpoints with the same identity, because they would share sessions, servers, pages
+// and memory.
 func identify(endpoints []*Handler) error {
 	seen := make(map[string]*Handler)
 	for _, h := range endpoints {

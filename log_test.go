@@ -9,6 +9,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	logstest "go.uber.org/zap/zaptest/observer"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 )
 
 // B3: a refused origin is told with the line that allows it, also after others have been
@@ -18,7 +20,7 @@ func TestRefusedOriginsAreLoggedAgain(t *testing.T) {
 		core, logs := logstest.New(zapcore.DebugLevel)
 		o := &observer{endpoint: "/mcp", logger: zap.New(core)}
 		told := func(origin string) bool {
-			o.logRefused([]string{origin}, "mcp.example.com")
+			o.logRefused(origin, "mcp.example.com")
 			n := 0
 			for _, entry := range logs.TakeAll() {
 				if entry.ContextMap()["add"] == "allow_origins "+origin {
@@ -41,4 +43,23 @@ func TestRefusedOriginsAreLoggedAgain(t *testing.T) {
 			t.Error("an origin is not told again after an hour")
 		}
 	})
+}
+
+// B3: of a request whose Origin is empty, or is there twice, no line is logged that would not allow it.
+func TestRefusedOriginsThatAreNone(t *testing.T) {
+	for name, origins := range map[string][]string{
+		"empty": {""}, "twice": {"https://app.example.com", "https://app.example.com"}, "twice, one empty": {"https://app.example.com", ""},
+	} {
+		core, logs := logstest.New(zapcore.DebugLevel)
+		o := &observer{endpoint: "/mcp", logger: zap.New(core)}
+		o.logRefused(bridge.OriginText(origins), "mcp.example.com")
+		for _, entry := range logs.TakeAll() {
+			if got := entry.ContextMap(); entry.Message != "refused a browser's request whose origin is not allowed" || got["add"] != nil {
+				t.Errorf("%s: got %q with %v", name, entry.Message, got)
+			}
+		}
+	}
+	if got := bridge.OriginText(nil); got != "" {
+		t.Errorf("without Origin got %q", got)
+	}
 }

@@ -30,8 +30,10 @@ var ofCaddy = map[string]string{
 // removes something has a message that says so. What is accepted without a message means
 // the same as the third part. `-update` writes the messages.
 func TestMistakes(t *testing.T) {
+	testcaddy.AsWritten(t)
 	t.Setenv("PATH", "/usr/bin:/bin") // which messages name
 	t.Setenv("MCP_MAX", "1MB")
+	t.Setenv("MCP_SERVERS", "github files")
 	t.Setenv("BACKUP_KEY", "0123456789abcdef-backup")
 	t.Setenv("CLIENT_SECRET", "0123456789abcdef-secret")
 	files, err := filepath.Glob("testdata/mistakes/*.txt")

@@ -71,6 +71,13 @@ type Handler struct {
 	// Default: none.
 	ReverseProxy *reverseproxy.Handler `json:"reverse_proxy,omitempty"`
 
+	// Who passes the responses of the upstream on to clients. With `direct` the transport does
+	// as soon as they arrive, which costs less CPU time and memory. With `reverse_proxy` that
+	// proxy does. Clients see the same. `auto` is `direct`, or `reverse_proxy` if it has an
+	// option that needs to see each response, such as `handle_response` or `header_down`.
+	// Default: `auto`.
+	Forwarding string `json:"forwarding,omitempty"`
+
 	// What to do with the upstream's challenges.
 	Challenge *ChallengeConfig `json:"challenge,omitempty"`
 
@@ -108,11 +115,13 @@ type Handler struct {
 	hosts          map[string]bool
 	trustedProxies trustedProxies
 	transport      *scopedTransport
+	notDirect      string // why the proxy passes answers on itself; empty if it does not
 	place          *atomic.Pointer[placement]
 	described      *site.Handler
 	identity       identity.Endpoint
 	key, scope     string // of identity, once it is complete
 	keptPaths      *keptPaths
+	keptTasks      *keptTasks
 	follows        *atomic.Pointer[caddyhttp.Handler] // of a middleware
 	observer       *observer
 	remembered     *pooledMemory
@@ -141,8 +150,9 @@ func (h *Handler) UnmarshalJSON(data []byte) error {
 }
 
 // Provision sets the handler up.
-func (h *Handler) Provision(ctx caddy.Context) error {
+func (h *Handler) Provision(ctx caddy.Context) (err error) {
 	h.line = site.WrittenAt(h)
+	defer func() { err = atLine(h.line, err) }()
 	h.ctx, h.logger = ctx, ctx.Logger()
 	h.place = new(atomic.Pointer[placement])
 	h.follows = new(atomic.Pointer[caddyhttp.Handler])
@@ -195,6 +205,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return err
 		}
 	}
+	if err := compileForwarding(h); err != nil {
+		return err
+	}
 	if err := h.compile(); err != nil {
 		return err
 	}
@@ -207,7 +220,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 // are reported, one line each.
 func (h *Handler) Validate() error {
 	errs := []error{h.Limits.validate(), h.CORS.check(), h.Metadata.check()}
-	return errors.Join(append(errs, checkUpstream(h), h.Sessions.check(h))...)
+	return atLine(h.line, errors.Join(append(errs, checkUpstream(h), h.Sessions.check(h))...))
+}
+
+// atLine puts the line of the Caddyfile, if it is known, before each line of an error.
+func atLine(line string, err error) error {
+	if err == nil || line == "" {
+		return err
+	}
+	return prefixEach(line+":", err)
 }
 
 // compileOptions compiles the options that need no other module, and checks those that the
@@ -228,6 +249,9 @@ func (h *Handler) loadUpstream(ctx caddy.Context) error {
 	if h.UpstreamRaw == nil {
 		h.upstream = newUpstream(new(upstreams.HTTP))
 		return nil
+	}
+	if err := checkProtocol(h.UpstreamRaw); err != nil {
+		return err
 	}
 	mod, err := ctx.LoadModule(h, "UpstreamRaw")
 	if err != nil {
@@ -300,6 +324,7 @@ func (h *Handler) compile() error {
 		LegacyPath:    h.LegacySSE.path(),
 		LegacyMessage: h.LegacySSE.messagePath(),
 		Notice:        h.observer.notice,
+		Serves:        h.observer.serves,
 		Warn: func(msg, cause, detail string) {
 			h.logger.Warn(msg, zap.String("endpoint", h.Endpoint), zap.String("cause", cause), zap.String("detail", detail))
 		},

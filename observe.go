@@ -2,7 +2,6 @@ package mcpauthbridge
 
 import (
 	"cmp"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +32,7 @@ type observer struct {
 	troubles oncelog.Set[[2]string] // of sessions, by message and cause
 }
 
-// newObserver returns the observer of an endpoint that nothing has happened at yet.
+// newObserver returns the observer of a new endpoint.
 func newObserver(ctx caddy.Context, path func() string, emitter *emitter.Emitter) *observer {
 	o := &observer{path: path, ctx: ctx, logger: ctx.Logger(), emitter: emitter, counts: stats.NewCounts()}
 	o.memory.Store(stats.NewMemory())
@@ -56,10 +55,11 @@ func (o *observer) answered(x *bridge.Exchange) {
 	}
 }
 
-// originRefused takes a request of a browser that the origin policy has refused.
-func (o *observer) originRefused(origins []string, host string) {
-	o.logRefused(origins, host)
-	o.memory.Load().Refused(strings.Join(origins, " "), host)
+// originRefused takes a request of a browser that the origin policy has refused. origin is the text
+// of [bridge.OriginText].
+func (o *observer) originRefused(origin, host string) {
+	o.logRefused(origin, host)
+	o.memory.Load().Refused(origin, host)
 	o.counts.Refused()
 }
 
@@ -84,6 +84,8 @@ func denialKind(d edge.Denial) stats.DenialKind {
 		return stats.DenialMessage
 	case d.Check == edge.CheckSession:
 		return stats.DenialSession
+	case d.Check == edge.CheckTask:
+		return stats.DenialTask
 	case d.Code == principal.Unavailable:
 		return stats.DenialIssuer
 	case d.Code != "":
@@ -121,6 +123,9 @@ func (o *observer) notice(n stats.Notice, due bool) {
 
 // remember remembers a notice that is logged elsewhere.
 func (o *observer) remember(n stats.Notice) { o.memory.Load().Noticed(n) }
+
+// serves remembers whether the upstream is an MCP server; why is empty if it is.
+func (o *observer) serves(why string) { o.memory.Load().Serves(why) }
 
 func (o *observer) upstreamFailed(address string, why stats.Failure) {
 	o.memory.Load().UpstreamFailed(address, why)

@@ -13,8 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/stats"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
 )
 
 // docs/observe.md lists the placeholders, events and attributes that there are,
@@ -191,7 +194,7 @@ func eventData(t *testing.T) map[string][]string {
 func attributeKeys(t *testing.T) []string {
 	t.Helper()
 	var found []string
-	inspect(t, "tracing.go", func(n ast.Node) bool {
+	inspect(t, "internal/tracing/tracing.go", func(n ast.Node) bool {
 		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 1 {
 			if f, ok := call.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Key" {
 				if key, ok := call.Args[0].(*ast.BasicLit); ok {
@@ -203,5 +206,90 @@ func attributeKeys(t *testing.T) []string {
 		return true
 	})
 	slices.Sort(found)
+	return found
+}
+
+// Rule E9: docs/observe.md lists each reason of a denial with the check that it belongs to, and
+// with the text that clients get, if there is one. Each reason of credentials has such a text.
+func TestDocumentedReasons(t *testing.T) {
+	raw, err := os.ReadFile("docs/observe.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(raw), "\n| `reason` |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	rows := make(map[string]string)
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (.*) \\|$").FindAllStringSubmatch(table, -1) {
+		rows[m[1]] = m[2]
+	}
+	have := make(map[string]string) // the check of each reason
+	for dir, check := range map[string]edge.Check{
+		"bridge/authorize/principal": edge.CheckCredentials, "bridge/authorize/operation": edge.CheckMessage, "bridge/authorize/rules": edge.CheckRules, "edge": "",
+	} {
+		for name, reason := range reasonsIn(t, dir) {
+			switch {
+			case reason == string(rules.Allowed):
+				continue
+			case slices.Contains([]string{"NotExchanged", "ExchangeDenied", "ExchangeFailed"}, name):
+				check = edge.CheckExchange
+			case name == "reasonSession":
+				check = edge.CheckSession
+			case name == "reasonTask":
+				check = edge.CheckTask
+			case dir == "edge":
+				check = edge.CheckMessage
+			case dir == "bridge/authorize/principal":
+				check = edge.CheckCredentials
+			}
+			have[reason] = string(check)
+			row := rows[reason]
+			if !strings.HasPrefix(row, "`"+string(check)+"` | ") {
+				t.Errorf("%s of %s: the page has %q, want a row with the check %s", reason, dir, row, check)
+			}
+			if text := principal.Reason(reason).Text(); dir == "bridge/authorize/principal" && (text == "" || !strings.HasSuffix(row, "| "+text)) {
+				t.Errorf("%s: the page has %q, and clients get %q", reason, row, text)
+			}
+		}
+	}
+	if len(have) < 50 {
+		t.Errorf("found only %d reasons", len(have))
+	}
+	for reason := range rows {
+		if have[reason] == "" {
+			t.Errorf("there is no reason %s", reason)
+		}
+	}
+}
+
+// reasonsIn are the reasons that a package has, by the names of their constants: those of the type
+// Reason, and those that have no type and whose name begins with "reason".
+func reasonsIn(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob(dir + "/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string]string)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		inspect(t, file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok || len(spec.Values) != 1 {
+				return true
+			}
+			kind, _ := spec.Type.(*ast.Ident)
+			value, ok := spec.Values[0].(*ast.BasicLit)
+			if !ok || value.Kind != token.STRING || (kind == nil || kind.Name != "Reason") && (kind != nil || !strings.HasPrefix(spec.Names[0].Name, "reason")) {
+				return true
+			}
+			found[spec.Names[0].Name], _ = strconv.Unquote(value.Value)
+			return true
+		})
+	}
+	if len(found) == 0 {
+		t.Errorf("%s has no reasons", dir)
+	}
 	return found
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/tracing"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
 )
 
@@ -63,7 +64,7 @@ func (h *Handler) serveNothing(w http.ResponseWriter, r *http.Request, err error
 	return errNotServing(err)
 }
 
-// begin returns a request to the endpoint, of which nothing has been done yet.
+// begin returns a new request to the endpoint.
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request, target bridge.Target, path string) *request {
 	q := &request{facts: facts{h: h, r: r, w: w, target: targetNames[target]}}
 	q.Begin(h.endpoint, r, clientOf(h, r), target, path)
@@ -101,8 +102,10 @@ type request struct {
 	bridge.ClientRequest
 	facts
 	begun time.Time
-	// admission is what the edge has found out; nil without authorize.
+	// admission is the result of the edge. It is nil without authorize.
 	admission *edge.Admission
+	// forwarding passes the answer on, if the proxy does not.
+	forwarding forwarding
 }
 
 // roundTrip implements exchange.
@@ -169,7 +172,7 @@ func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target br
 	}
 	answers := w
 	if h.ReverseProxy == nil {
-		answers = nil // they are those of a handler that follows
+		answers = nil // the answers belong to a later handler
 	}
 	if err := q.Hold(answers, r); err != nil {
 		if q.carriesOver(target) {
@@ -185,7 +188,7 @@ func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target br
 	if h.ReverseProxy == nil {
 		return serveMiddleware(q, w, r, next)
 	}
-	err := h.ReverseProxy.ServeHTTP(q.Relay(w), withExchange(r, q), next)
+	err := proxied(q, w, r, next)
 	if breaksOff(h, &q.Record, r) {
 		abort(w)
 	}
@@ -196,8 +199,8 @@ func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target br
 }
 
 // dropTrailers removes the trailers of a client. MCP has none, and a recipient may discard them
-// (RFC 9110 section 6.5.1). Some servers add them to the header, where they could tell another
-// user than the fields that guards have set and that the owner of the request is made of (D5a).
+// (RFC 9110 section 6.5.1). Some servers add trailers to the header. There they could name another
+// user than the fields that guards have set and that decide the owner of the request (D5a).
 func dropTrailers(r *http.Request) {
 	r.Trailer = nil
 	delete(r.Header, "Trailer")
@@ -233,11 +236,14 @@ func (q *request) carryOver(w http.ResponseWriter, r *http.Request, target bridg
 			h.hub.ServeHTTP(w, r)
 		}
 	}
-	if !h.upstream.proxied && isTraced(r) {
-		q.traceProgram(serve)
+	if h.upstream.proxied || !tracing.Sampled(r) {
+		serve()
 		return
 	}
-	serve()
+	tracing.Program(q.r, q.read, serve, func() (notes.Notes, int) {
+		status, _ := q.Answered()
+		return q.notes(), status
+	})
 }
 
 // admit applies the origin policy. It returns true if the request is answered: a preflight, or
@@ -245,8 +251,7 @@ func (q *request) carryOver(w http.ResponseWriter, r *http.Request, target bridg
 func (q *request) admit(w http.ResponseWriter) (answered bool) {
 	answered = q.Admit(w)
 	if q.Origin == bridge.OriginRefused {
-		origins := q.r.Header["Origin"]
-		q.h.observer.originRefused(origins, q.r.Host)
+		q.h.observer.originRefused(bridge.OriginText(q.r.Header["Origin"]), q.r.Host)
 	}
 	return answered
 }

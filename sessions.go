@@ -29,6 +29,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/translate"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/upstream"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/tracing"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/upstreams"
 )
 
@@ -233,13 +234,13 @@ func programLog(h *Handler) *zap.Logger {
 // check validates the bounds of an endpoint's sessions.
 func (c *SessionsConfig) check(h *Handler) error {
 	if c != nil && !h.bridges() {
-		return errors.New("sessions: is for stdio, for sse+http upstreams and for legacy_sse; otherwise sessions are the upstream's own")
+		return errors.New("sessions: is for stdio, for sse+http upstreams and for legacy_sse; otherwise sessions are the upstream's own; remove it")
 	}
 	return c.validate()
 }
 
-// backend has the upstream of an endpoint answer requests of a message bridge. It
-// outlives reloads, and uses what the newest configuration has.
+// backend sends requests of a message bridge to the upstream of an endpoint. It outlives reloads,
+// and uses the newest configuration.
 type backend struct {
 	live liveHandlers
 }
@@ -251,8 +252,8 @@ func (b *backend) Detach(from *http.Request) *http.Request {
 	return r
 }
 
-// prepare returns a copy of a request with state of its own where Caddy keeps some
-// for each request: placeholders, variables, fields for the log.
+// prepare returns a copy of a request that does not share the state which Caddy keeps for each
+// request: placeholders, variables and fields for the log.
 func prepare(ctx context.Context, from *http.Request) *http.Request {
 	old := from.Context()
 	for _, key := range []any{http.LocalAddrContextKey, http.ServerContextKey} {
@@ -281,7 +282,7 @@ func prepare(ctx context.Context, from *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, old.Value(caddyhttp.OriginalRequestCtxKey)))
 }
 
-// noNext is what follows a proxy whose answer is all there is.
+// noNext is the next handler of a proxy that always answers itself.
 var noNext = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
 
 // Call implements [upstream.Backend].
@@ -300,7 +301,7 @@ func (b *backend) Call(w http.ResponseWriter, c upstream.Call) (err error) {
 	}()
 	q := &bridgeRequest{h: h}
 	r := prepare(c.Request.Context(), c.Request)
-	if isTraced(r) || h.logger.Core().Enabled(zapcore.DebugLevel) {
+	if tracing.Sampled(r) || h.logger.Core().Enabled(zapcore.DebugLevel) {
 		sent := c.Message
 		q.sent = &sent
 	}

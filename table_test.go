@@ -225,15 +225,36 @@ func siteOf(n int, upstream string) string {
 	return b.String()
 }
 
+// manyNames is a Caddyfile of a site with n endpoints in one directive.
+func manyNames(n int, upstream string) string {
+	var names strings.Builder
+	for i := range n {
+		fmt.Fprintf(&names, " s%05d", i)
+	}
+	return fmt.Sprintf("{\n\tauto_https off\n\tadmin off\n\tlog {\n\t\tlevel ERROR\n\t}\n}\nhttp://mcp.example.com:1 {\n\tmcp_auth_bridge /{name}/mcp %s/mcp {\n\t\tnames%s\n\t}\n}\n", upstream, names.String())
+}
+
+// manyHosts is a Caddyfile of n sites with an endpoint each.
+func manyHosts(n int, upstream string) string {
+	var b strings.Builder
+	b.WriteString("{\n\tauto_https off\n\tadmin off\n\tlog {\n\t\tlevel ERROR\n\t}\n}\n")
+	for i := range n {
+		fmt.Fprintf(&b, "http://s%05d.example.com:1 {\n\tmcp_auth_bridge %s/mcp\n}\n", i, upstream)
+	}
+	return b.String()
+}
+
 func BenchmarkLoad(b *testing.B) {
-	for _, n := range []int{1, 1000, 10_000} {
-		caddyfile := siteOf(n, "http://127.0.0.1:9")
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			for b.Loop() {
-				if err := testcaddy.Validate(b, caddyfile); err != nil {
-					b.Fatal(err)
+	for name, caddyfile := range map[string]func(int, string) string{"directives": siteOf, "names": manyNames, "hosts": manyHosts} {
+		for _, n := range []int{1, 1000, 10_000} {
+			text := caddyfile(n, "http://127.0.0.1:9")
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				for b.Loop() {
+					if err := testcaddy.Validate(b, text); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }

@@ -2,6 +2,7 @@ package mcpauthbridge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,9 +18,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/tracing"
 )
 
 // exchangeKey is the key of the context value that gives the scoped transport the exchange
@@ -26,7 +32,8 @@ import (
 // request and reads the variables without a lock.
 type exchangeKey struct{}
 
-// exchange is what a request to the upstream belongs to.
+// exchange is the request of a client or of a message bridge, on whose behalf the proxy sends
+// requests.
 type exchange interface {
 	// roundTrip sends a request of the proxy to the upstream.
 	roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error)
@@ -35,12 +42,41 @@ type exchange interface {
 // roundTrip gives a request of the proxy to its exchange. A health check has none, and goes
 // straight to the transport.
 func roundTrip(req *http.Request, rt http.RoundTripper) (*http.Response, error) {
+	withoutH2C(req)
 	x, ok := req.Context().Value(exchangeKey{}).(exchange)
 	if !ok {
 		return rt.RoundTrip(req)
 	}
-	if t, ok := x.(traced); ok && isTraced(req) {
-		return traceRoundTrip(t, req, rt)
+	if q, ok := x.(*request); ok && q.forwarding.proxy != nil {
+		return q.forwarding.roundTrip(x, req, rt)
+	}
+	return exchangeWith(x, req, rt)
+}
+
+// traced is an exchange that gets a span of its own in traces.
+type traced interface {
+	exchange
+	// traceNotes returns what is known of a request that is sent to the upstream.
+	traceNotes(req *http.Request) notes.Notes
+	// upstreamStatus returns the status of the answer.
+	upstreamStatus() int
+}
+
+// withoutH2C removes the wish to continue in HTTP/2 on the same connection, which RFC 9113 section
+// 3.1 has made obsolete. A server that grants it would take requests for any of its paths from the
+// client, and no part of Caddy would see them.
+func withoutH2C(req *http.Request) {
+	if httpguts.HeaderValuesContainsToken(req.Header["Upgrade"], "h2c") {
+		delete(req.Header, "Upgrade")
+		delete(req.Header, "Connection") // in which reverse_proxy has written no other wish
+	}
+}
+
+// exchangeWith sends a request of the proxy as part of its exchange.
+func exchangeWith(x exchange, req *http.Request, rt http.RoundTripper) (*http.Response, error) {
+	if t, ok := x.(traced); ok && tracing.Sampled(req) {
+		send := func() (*http.Response, error) { return t.roundTrip(req, rt) }
+		return tracing.RoundTrip(req, t.traceNotes(req), send, t.upstreamStatus)
 	}
 	return x.roundTrip(req, rt)
 }
@@ -165,17 +201,53 @@ func parseTrustedProxies(ranges []string) (t trustedProxies, err error) {
 func checkDials(upstreams reverseproxy.UpstreamPool) error {
 	for i, up := range upstreams {
 		if up == nil || up.Dial == "" {
-			return fmt.Errorf("upstream %d: names no address (dial)", i)
+			return fmt.Errorf("upstream %d: names no address (dial); write host:port, such as localhost:3000", i)
 		}
 		if strings.Contains(up.Dial, "://") {
-			return fmt.Errorf("upstream %q: dial is host:port, without a scheme", up.Dial)
+			return fmt.Errorf("upstream %q: dial is host:port, without a scheme and a path; write localhost:3000, and give TLS and the path in `reverse_proxy.transport` and in `upstream`", up.Dial)
 		}
 		network, _, found := strings.Cut(up.Dial, "/")
 		if found && !strings.Contains(up.Dial, "{") && !knownNetwork(network) {
 			return fmt.Errorf("upstream %q: dial is host:port, without a path; that is `path` of the upstream kind", up.Dial)
 		}
+		if found {
+			continue
+		}
+		if err := checkHostPort(up.Dial, up.Dial); err != nil {
+			return err
+		}
+		if !strings.ContainsAny(up.Dial, "{:") {
+			return fmt.Errorf("upstream %q: dial needs a port; write %s:3000", up.Dial, up.Dial)
+		}
 	}
 	return nil
+}
+
+// checkProtocol refuses a kind of upstream that is not named, or that there is not. Only JSON can
+// have one.
+func checkProtocol(raw json.RawMessage) error {
+	const namespace = "http.mcp_auth_bridge.upstreams"
+	var names []string
+	for _, m := range caddy.GetModules(namespace) {
+		names = append(names, m.ID.Name())
+	}
+	slices.Sort(names)
+	list := strings.Join(names, ", ")
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil {
+		return fmt.Errorf("upstream: must be an object with `protocol`, which is one of %s; an address stands in reverse_proxy", list)
+	}
+	var protocol string
+	if members["protocol"] == nil || json.Unmarshal(members["protocol"], &protocol) != nil {
+		return fmt.Errorf("upstream: needs `protocol`, which is one of %s, as a text in quotes", list)
+	}
+	if slices.Contains(names, protocol) {
+		return nil
+	}
+	if near := suggest.Nearest(protocol, names); near != "" {
+		return fmt.Errorf("upstream: unknown protocol %q; did you mean `%s`? There are %s", protocol, near, list)
+	}
+	return fmt.Errorf("upstream: unknown protocol %q; write one of %s", protocol, list)
 }
 
 func parsePrefix(s string) (netip.Prefix, error) {
@@ -352,6 +424,13 @@ func (w *middlewareWriter) editHeader(status int) int {
 	}
 	w.q.VaryByForwarded(h)
 	w.dropBody = res.StatusCode != status
+	if w.dropBody { // with all fields, also those that were there before
+		for name, values := range w.own {
+			if _, ok := h[name]; !ok {
+				h[name] = values
+			}
+		}
+	}
 	if w.dropBody && res.Body != http.NoBody {
 		w.instead = res.Body
 	}

@@ -11,15 +11,16 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/edge"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/placeholder"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/site"
 )
 
-// Values that are valid and seldom meant: each gets a warning when the configuration is loaded,
-// with the line to write instead. A value that can never work is refused where its option is
-// checked.
+// This file warns of values that are valid but seldom meant. Each gets one warning when the
+// configuration is loaded, with the line to write instead. A value that can never work is refused
+// where its option is checked.
 
 // oddValue is a warning about the value of an option.
 type oddValue struct {
@@ -35,7 +36,7 @@ type oddValue struct {
 // to be placed.
 func oddValues(endpoints []*Handler) (all []oddValue) {
 	for _, h := range endpoints {
-		for _, v := range slices.Concat(loopbackIssuers(h), scopesWithComma(h), plainToTLSPort(h), otherPublicPath(h), oddAuthorize(h)) {
+		for _, v := range slices.Concat(loopbackIssuers(h), scopesWithComma(h), plainToTLSPort(h), emptyUpstream(h), ownUpstream(h), ownIssuer(h), otherPublicPath(h), unusedServer(h), unusedLimits(h), oddAuthorize(h)) {
 			v.endpoint, v.line = h.staticPath(), h.line
 			if !slices.Contains(all, v) { // one directive can be an endpoint on several servers
 				all = append(all, v)
@@ -54,8 +55,8 @@ func (v oddValue) log(logger *zap.Logger) {
 	logger.Warn(v.message, fields...)
 }
 
-// publicHost returns a host that clients use and that is not this machine for all of them; ""
-// if the configuration names none.
+// publicHost returns a host that clients use and that is not a loopback address. It is empty if
+// the configuration names none.
 func publicHost(h *Handler) string {
 	var hosts []string
 	switch {
@@ -104,6 +105,78 @@ func loopbackIssuers(h *Handler) (all []oddValue) {
 	return all
 }
 
+// ownIssuer warns of an authorization server whose URL is that of the endpoint.
+func ownIssuer(h *Handler) (all []oddValue) {
+	if h.Metadata == nil {
+		return nil
+	}
+	p := h.placed()
+	for _, issuer := range h.Metadata.AuthorizationServers {
+		u, err := origin.Parse(issuer)
+		if err != nil || p.Server == nil || !p.Has(u.Name) || p.OriginOf(u.Name) != u.Origin() {
+			continue
+		}
+		path := strings.TrimPrefix(strings.TrimPrefix(issuer, u.Origin()), "/")
+		if path == "" || !h.described.Reached("/"+path, ownHandler) {
+			continue
+		}
+		v := oddValue{
+			message: "authorization server is the endpoint itself", option: "metadata authorization_servers", value: issuer,
+			advice: "clients look there for a login, and find none: write `authorization_servers https://login.example.com` with the issuer of its metadata",
+		}
+		if h.edge != nil {
+			v.option, v.advice = "authorize issuer", "clients look there for a login, and find none: write `issuer https://login.example.com` with the issuer of its metadata"
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// ownUpstream warns of an upstream that is Caddy itself, at the path of the endpoint: a request goes
+// round until its header is too large.
+func ownUpstream(h *Handler) (all []oddValue) {
+	p := h.placed()
+	if h.ReverseProxy == nil || p.Server == nil || !h.described.Reached(cmp.Or(h.upstream.path, h.Endpoint), ownHandler) {
+		return nil
+	}
+	if headers := h.ReverseProxy.Headers; headers != nil && headers.Request != nil && len(headers.Request.Set["Host"]) > 0 {
+		return nil // to another site
+	}
+	ports := make(map[uint]bool)
+	for _, listen := range p.Server.Listen {
+		if addr, err := caddy.ParseNetworkAddress(listen); err == nil && addr.StartPort > 0 {
+			ports[addr.StartPort] = true
+		}
+	}
+	for _, dial := range dialled(h.ReverseProxy) {
+		addr, err := caddy.ParseNetworkAddress(dial)
+		if err != nil || strings.Contains(dial, "{") || !ports[addr.StartPort] || addr.Host != "" && !origin.IsLoopback(addr.Host) {
+			continue
+		}
+		all = append(all, oddValue{
+			message: "upstream is the endpoint itself", option: "upstream", value: dial,
+			advice: "Caddy listens there, and a request goes round: write the address that the MCP server listens on, such as `mcp_auth_bridge localhost:3000`",
+		})
+	}
+	return all
+}
+
+// emptyUpstream warns of an upstream whose address is a variable that is not set.
+func emptyUpstream(h *Handler) (all []oddValue) {
+	if h.ReverseProxy == nil {
+		return nil
+	}
+	for _, dial := range dialled(h.ReverseProxy) {
+		for _, name := range placeholder.Unset(dial) {
+			all = append(all, oddValue{
+				message: "address of the upstream is empty", option: "upstream", value: dial,
+				advice: "set the environment variable " + name + " where Caddy is started; it has no value",
+			})
+		}
+	}
+	return all
+}
+
 // scopesWithComma warns of scopes that are several, with a comma between them. A scope may have
 // one (RFC 6749 section 3.3), and no authorization server is known to use it.
 func scopesWithComma(h *Handler) (all []oddValue) {
@@ -115,10 +188,10 @@ func scopesWithComma(h *Handler) (all []oddValue) {
 		name := option[strings.LastIndexByte(option, ' ')+1:]
 		all = append(all, oddValue{
 			message: "scope has a comma", option: option, value: scopes[i],
-			advice: "scopes are separated by spaces, and with a comma they are one: write `" + name + " " + withoutCommas(scopes) + "`",
+			advice: "scopes are separated by spaces, and with a comma they are one: write `" + name + " " + suggest.WithoutCommas(scopes) + "`",
 		})
 	}
-	if c := h.Authorize; c != nil { // of which the metadata may have its scopes
+	if c := h.Authorize; c != nil { // the metadata may take its scopes from here
 		warn("authorize scope", c.Scopes)
 		for _, r := range c.Rules {
 			warn("authorize rule scope", r.Scopes)
@@ -183,26 +256,78 @@ func otherPublicPath(h *Handler) []oddValue {
 	}}
 }
 
-// oddAuthorize warns of what is seldom meant in the option `authorize`.
+// unusedServer warns of a bridged authorization server where the metadata names only others.
+// Clients then log in there.
+func unusedServer(h *Handler) []oddValue {
+	if !h.bridgesServer() || h.Metadata == nil || len(h.Metadata.AuthorizationServers) == 0 || !hasPublicURL(h) {
+		return nil
+	}
+	if len(dialledHosts(h.ReverseProxy)) == 0 && (h.Challenge == nil || len(h.Challenge.Origins) == 0) {
+		return nil // which URLs are its own is not known
+	}
+	p := h.placed()
+	for _, issuer := range h.Metadata.AuthorizationServers {
+		u, err := origin.Parse(issuer)
+		switch {
+		case err != nil, h.store.Names().Own(u, origin.Seen{}, origin.Document):
+			return nil
+		case p.Has(u.Name), h.hosts[u.Name], u.Name == origin.HostnameOf(h.base.origin): // its public URL
+			return nil
+		}
+	}
+	issuer := h.Metadata.AuthorizationServers[0]
+	return []oddValue{{
+		message: "bridged authorization server is not used", option: "authorization_server bridge", value: issuer,
+		advice: "the metadata sends clients to " + issuer + ", which is not on the origin of the MCP server: remove `" + bridgeLine + "`, or remove `authorization_servers` if the MCP server is the authorization server",
+	}}
+}
+
+// unusedLimits warns of limits of an endpoint on what it does not have. Limits in the global
+// options are for all endpoints.
+func unusedLimits(h *Handler) (all []oddValue) {
+	l := h.Limits
+	if l == h.app.Limits {
+		return nil
+	}
+	const overHTTP = "an MCP server over HTTP"
+	asks := h.ReverseProxy != nil || h.isMiddleware()
+	fetches := asks && !h.metadataOff()
+	for _, limit := range []struct {
+		name       string
+		set, works bool
+		of, advice string
+	}{
+		{"response_header_timeout", l.ResponseHeaderTimeout != 0, h.ReverseProxy != nil, overHTTP, "remove it"},
+		{"max_response_header", l.MaxResponseHeader != 0, h.ReverseProxy != nil, overHTTP, "remove it"},
+		{"challenge_timeout", l.ChallengeTimeout != 0, asks, overHTTP, "remove it"},
+		{"metadata_timeout", l.MetadataTimeout != 0, fetches, overHTTP + " and its metadata", "remove it"},
+		{"max_metadata_size", l.MaxMetadataSize != 0, fetches, overHTTP + " and its metadata", "remove it"},
+		{"max_metadata_entries", l.MaxMetadataEntries != 0, fetches, overHTTP + " and its metadata", "remove it"},
+		{"max_message", l.MaxMessage != 0, h.bridges() || h.Authorize != nil, "stdio, sse+http upstreams, `legacy_sse` and `authorize`", "write `max_request_body`, which limits what clients send here, or remove it"},
+		{"max_form", l.MaxForm != 0, h.bridgesServer(), "`authorization_server bridge`", "remove it"},
+		{"max_endpoint_event", l.MaxEndpointEvent != 0, h.upstream.bridgeKind() == bridge.KindSSE, "sse+http upstreams", "remove it"},
+	} {
+		if limit.set && !limit.works {
+			all = append(all, oddValue{
+				message: "limit has no effect at this endpoint", option: "limits", value: limit.name,
+				advice: "it is for " + limit.of + ": " + limit.advice,
+			})
+		}
+	}
+	return all
+}
+
+// oddAuthorize warns of values that are seldom meant in the option `authorize`.
 func oddAuthorize(h *Handler) (all []oddValue) {
 	c := h.Authorize
 	if c == nil {
 		return nil
 	}
-	for _, k := range c.Keys {
-		if !strings.Contains(k.Value, "{") {
-			all = append(all, oddValue{
-				message: "key is written in the configuration", option: "authorize key", value: k.Name, // and not the key
-				advice: fmt.Sprintf("the admin API shows it: put it into a variable or a file, and write `%s`", keyLine(k)),
-			})
-		}
+	for _, v := range c.OddValues() {
+		all = append(all, oddValue{message: v.Message, option: v.Option, value: v.Value, advice: v.Advice})
 	}
-	for i := range c.Issuers {
-		all = append(all, oddIssuer(&c.Issuers[i])...)
-	}
-	all = append(all, oddExchange(h)...)
-	all = append(all, unknownAudience(h)...)
-	return append(all, oddRules(&c.Config)...)
+	all = append(all, fixedAuthorization(h)...)
+	return append(all, unknownAudience(h)...)
 }
 
 // unknownAudience warns of tokens, or of proofs of DPoP, that have to be for a public URL which
@@ -226,76 +351,11 @@ func hasPublicURL(h *Handler) bool {
 	return h.base.origin != "" || len(h.hosts) > 0 || len(h.placed().Hosts) > 0
 }
 
-// keyLine is the line of a key whose value is in a variable.
-func keyLine(k edge.Key) string {
-	name := strings.ToUpper(strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '_'
-	}, k.Name))
-	return strings.Join(append([]string{"key", k.Name, "{env." + name + "_KEY}"}, k.Scope...), " ")
-}
-
-// oddIssuer warns of what is seldom meant of an issuer.
-func oddIssuer(i *edge.Issuer) (all []oddValue) {
-	keys := i.Issuer
-	if i.JWKS != "" {
-		keys = i.JWKS
-	}
-	if u, err := origin.Parse(keys); err == nil && !u.HTTPS && !u.Local() {
-		all = append(all, oddValue{
-			message: "keys of an issuer are fetched without TLS", option: "authorize issuer", value: keys,
-			advice: "who can change that answer can make tokens: write `issuer https" + strings.TrimPrefix(i.Issuer, "http") + "`, or name the keys with `jwks https://login.example.com/keys`",
-		})
-	}
-	for _, audience := range i.Audience {
-		if strings.Contains(audience, ",") {
-			all = append(all, oddValue{
-				message: "audience has a comma", option: "authorize audience", value: audience,
-				advice: "audiences are separated by spaces, and with a comma they are one: write `audience " + withoutCommas(i.Audience) + "`",
-			})
-			break
-		}
-	}
-	in := i.Introspect
-	if in == nil {
-		return all
-	}
-	if in.ClientSecret == "" || in.ClientID == "" {
-		all = append(all, oddValue{
-			message: "introspection has no credentials", option: "authorize introspect", value: i.Issuer,
-			advice: "an issuer does not answer everyone: write `client_id caddy` and `client_secret {env.CLIENT_SECRET}` into a block of introspect",
-		})
-	}
-	return append(all, oddClient(in.URL, &in.Client, "introspect")...)
-}
-
-// oddClient warns of what is seldom meant of the credentials for a URL of an issuer, in the block
-// of an option.
-func oddClient(at string, c *edge.Client, option string) (all []oddValue) {
-	if u, err := origin.Parse(at); err == nil && !u.HTTPS && !u.Local() {
-		all = append(all, oddValue{
-			message: "tokens and the secret are sent without TLS", option: "authorize " + option, value: at,
-			advice: "who reads along can use them: write `" + option + " https" + strings.TrimPrefix(at, "http") + "`",
-		})
-	}
-	if c.ClientSecret != "" && !strings.Contains(c.ClientSecret, "{") {
-		all = append(all, oddValue{
-			message: "secret is written in the configuration", option: "authorize " + option + " client_secret", value: c.ClientID,
-			advice: "the admin API shows it: put it into a variable or a file, and write `client_secret {env.CLIENT_SECRET}`",
-		})
-	}
-	return all
-}
-
-// oddExchange warns of what is seldom meant of a token that is exchanged.
-func oddExchange(h *Handler) (all []oddValue) {
-	x := h.Authorize.Exchange
-	if x == nil {
+// fixedAuthorization warns of a `header_up` that replaces the token from a `token exchange`.
+func fixedAuthorization(h *Handler) (all []oddValue) {
+	if h.Authorize.Exchange == nil {
 		return nil
 	}
-	all = oddClient(x.URL, &x.Client, "token exchange")
 	if p := h.ReverseProxy; p != nil && p.Headers != nil && p.Headers.Request != nil {
 		for _, fields := range []map[string][]string{p.Headers.Request.Set, p.Headers.Request.Add} {
 			for name := range fields {
@@ -309,53 +369,4 @@ func oddExchange(h *Handler) (all []oddValue) {
 		}
 	}
 	return all
-}
-
-// oddRules warns of rules that change nothing, or allow nothing.
-func oddRules(c *rules.Config) (all []oddValue) {
-	for _, r := range c.Rules {
-		for _, one := range kindsOf(&r) {
-			if i := slices.IndexFunc(one.patterns, func(p string) bool { return strings.Contains(p, ",") }); i >= 0 && one.option != "resources" {
-				all = append(all, oddValue{
-					message: "pattern of a rule has a comma", option: "authorize " + one.option, value: one.patterns[i],
-					advice: "patterns are separated by spaces, and with a comma they are one: write `" + one.option + " " + withoutCommas(one.patterns) + "`",
-				})
-			}
-		}
-	}
-	denies := c.Default == "deny"
-	if denies && !slices.ContainsFunc(c.Rules, func(r rules.Rule) bool { return !r.Deny }) {
-		all = append(all, oddValue{
-			message: "no tool, prompt or resource is allowed", option: "authorize default", value: c.Default,
-			advice: "no rule allows anything: name what is allowed, as in `tools read_*` on a line of its own, or remove `default deny`",
-		})
-	}
-	if denies || slices.ContainsFunc(c.Rules, func(r rules.Rule) bool { return !isBare(&r) }) {
-		return all
-	}
-	for _, r := range c.Rules {
-		one := kindsOf(&r)[0]
-		all = append(all, oddValue{
-			message: "rule changes nothing", option: "authorize " + one.option, value: strings.Join(one.patterns, " "),
-			advice: "it needs nothing, and what no rule names is allowed: give it a block with `scope`, `claim`, `when` or `deny`, or write `default deny`",
-		})
-	}
-	return all
-}
-
-// isBare reports whether a rule needs nothing.
-func isBare(r *rules.Rule) bool {
-	return len(r.Scopes)+len(r.Claims) == 0 && r.When == "" && !r.Deny
-}
-
-// kindOfNames has the patterns of a rule for one kind of names.
-type kindOfNames struct {
-	option   string
-	patterns []string
-}
-
-// kindsOf returns the patterns of a rule. A rule that is accepted has some.
-func kindsOf(r *rules.Rule) []kindOfNames {
-	return slices.DeleteFunc([]kindOfNames{{"tools", r.Tools}, {"prompts", r.Prompts}, {"resources", r.Resources}, {"methods", r.Methods}},
-		func(p kindOfNames) bool { return len(p.patterns) == 0 })
 }

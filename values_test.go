@@ -43,6 +43,15 @@ func TestValuesThatAreMeant(t *testing.T) {
 		"rule beside a wider one":               "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorize {\n\t\t\tissuer https://login.example.com\n\t\t\ttools read_*\n\t\t\ttools * {\n\t\t\t\tscope files:write\n\t\t\t}\n\t\t}\n\t}\n}",
 		"resource with a comma":                 "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorize {\n\t\t\tissuer https://login.example.com\n\t\t\tresources file:///a,b {\n\t\t\t\tscope a\n\t\t\t}\n\t\t}\n\t}\n}",
 		"keys of a private network":             "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorize {\n\t\t\tissuer https://login.example.com {\n\t\t\t\tjwks http://keycloak:8080/certs\n\t\t\t}\n\t\t}\n\t}\n}",
+		"bridged server by its public URL":      "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorization_server bridge\n\t\tmetadata {\n\t\t\tauthorization_servers https://mcp.example.com/realm\n\t\t}\n\t}\n}",
+		"bridged server beside another one":     "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorization_server bridge\n\t\tmetadata {\n\t\t\tauthorization_servers https://login.example.com http://localhost:3000\n\t\t}\n\t}\n}",
+		"bridged server of a listed origin":     "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tchallenge {\n\t\t\torigins https://mcp.internal.example.com\n\t\t}\n\t\tauthorization_server bridge\n\t\tmetadata {\n\t\t\tauthorization_servers https://mcp.internal.example.com\n\t\t}\n\t}\n}",
+		"bridged server of any host":            ":8080 {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorization_server bridge\n\t\tmetadata {\n\t\t\tauthorization_servers https://mcp.example.com\n\t\t}\n\t}\n}",
+		"limit of messages of HTTP+SSE":         "mcp.example.com {\n\tmcp_auth_bridge sse+http://localhost:3000/sse {\n\t\tlimits {\n\t\t\tmax_message 4MiB\n\t\t\tmax_endpoint_event 8KiB\n\t\t}\n\t}\n}",
+		"limit of messages for old clients":     "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tlegacy_sse\n\t\tlimits {\n\t\t\tmax_message 4MiB\n\t\t}\n\t}\n}",
+		"limit of messages that are judged":     "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorize {\n\t\t\tissuer https://login.example.com\n\t\t}\n\t\tlimits {\n\t\t\tmax_message 4MiB\n\t\t}\n\t}\n}",
+		"limit of forms":                        "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tauthorization_server bridge\n\t\tlimits {\n\t\t\tmax_form 64KiB\n\t\t}\n\t}\n}",
+		"limits of all endpoints":               "{\n\tmcp_auth_bridge {\n\t\tlimits {\n\t\t\tmax_message 4MiB\n\t\t\tmax_form 64KiB\n\t\t}\n\t}\n}\nmcp.example.com {\n\tmcp_auth_bridge localhost:3000\n}",
 		"scopes with spaces":                    "mcp.example.com {\n\tmcp_auth_bridge localhost:3000 {\n\t\tmetadata {\n\t\t\tscopes_supported mcp:read mcp:write\n\t\t}\n\t}\n}",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +79,7 @@ func TestOddValuesOfJSON(t *testing.T) {
 			`"authorize":{"issuers":[{"issuer":"http://127.0.0.1:9000","audience":["g,h"],"introspect":{}}],"scopes":["a,b"],"rules":[{"tools":["x,y"],"scopes":["c,d"]}],
 			"keys":[{"name":"k","value":"0123456789abcdef","scope":["e,f"]}]},
 			"reverse_proxy":{"upstreams":[{"dial":"localhost:3000"}]}`,
-			[]string{"authorize issuer", "authorize scope", "authorize rule scope", "authorize key scope", "authorize key", "authorize audience", "authorize introspect", "authorize tools"},
+			[]string{"authorize issuer", "authorize scope", "authorize rule scope", "authorize key scope", "authorize key", "authorize issuer audience", "authorize issuer introspect", "authorize tools"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

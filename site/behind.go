@@ -10,20 +10,21 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// What stands behind an endpoint is not asked about its requests. A Caddyfile sorts
-// directives, and mcp_auth_bridge comes before handle, handle_path, route, abort, error and
-// respond. A guard in one of these looks as if it covered the endpoint, so it is refused.
-// A login that stands there by itself was written there, inside `route`: directives of
-// logins sort before the endpoint.
+// Guards behind an endpoint are not asked about its requests. A Caddyfile sorts directives, and
+// mcp_auth_bridge comes before handle, handle_path, route, abort, error and respond. A guard in
+// one of these looks as if it covered the endpoint, so it is refused. A login on its own is not:
+// directives of logins sort before the endpoint, so a login behind it was written there on
+// purpose, inside `route`.
 
-// answer is the way behind a handler that answers.
+// answer returns the way after a handler that answers.
 func (w way) answer(by *Handler) way {
 	w.over, w.by, w.answered, w.lost = true, by, w.level, nil
 	return w
 }
 
-// sorted reports whether the order of directives may have put what the way meets behind the
-// endpoint: it stands in the endpoint's own list of routes, or in a block there.
+// sorted reports whether a guard at this point of the way may be behind the endpoint only because
+// of the order of directives. That is so in the endpoint's own list of routes, and in blocks of
+// that list.
 func (w *way) sorted() bool { return w.level >= w.answered }
 
 // refusedBehind notes that a route behind the endpoint may refuse requests.
@@ -56,7 +57,7 @@ func (t *trial) look(handler caddyhttp.MiddlewareHandler, w way, next then) {
 	case *caddyauth.Authentication:
 	case *reverseproxy.Handler:
 		if !slices.ContainsFunc(h.HandleResponse, func(on caddyhttp.ResponseHandler) bool { return onlySuccess(on.Match) }) {
-			return // nothing behind it is the endpoint's any more
+			return // requests for the endpoint get no further
 		}
 	case *caddyhttp.StaticResponse, *caddyhttp.StaticError:
 		return
@@ -78,7 +79,7 @@ func (t *trial) look(handler caddyhttp.MiddlewareHandler, w way, next then) {
 	case w.level > w.answered:
 		w.lost = append(slices.Clip(w.lost), met)
 		next(w)
-	case w.sorted() && met.kind == mayAskLogin: // where a plugin's directive sorts is not known
+	case w.sorted() && met.kind == mayAskLogin: // the place of a plugin's directive in the order is not known
 		t.lost = append(t.lost, met)
 	default:
 		t.behind = append(t.behind, met)
@@ -111,14 +112,14 @@ func (t *trial) lookInside(handler caddyhttp.MiddlewareHandler, w way, next then
 	next(w)
 }
 
-// errLost refuses a guard behind the handler that looks as if it covered it; nil if there is
-// none.
+// errLost returns an error for a guard behind the handler that looks as if it covered the handler;
+// nil if there is none.
 func (c *coverage) errLost() error {
 	for _, t := range c.asked {
 		if t.refused == nil {
 			continue
 		}
-		// What refuses all requests is what answers for the rest of the site.
+		// A route that refuses all requests is the answer for the rest of the site.
 		if slices.ContainsFunc(c.asked, func(other tried) bool { return other.refused == nil && other.host == t.host }) {
 			c.lost = append(c.lost, guard{t.refused, turnsAway})
 			break

@@ -63,7 +63,7 @@ func (s *Site) check() error {
 			continue
 		}
 		if root != nil {
-			return fmt.Errorf("root_metadata: endpoints %q and %q of one site both claim it", root.PublicPath(), h.PublicPath())
+			return fmt.Errorf("root_metadata: endpoints %q and %q of one site both claim it; remove it from one of them", root.PublicPath(), h.PublicPath())
 		}
 		root = h
 	}
@@ -156,6 +156,12 @@ func (r *rest) answers() bool {
 // check reports why an endpoint or its metadata cannot be reached.
 func (p *Place) check(h *Handler, describe Describe) []Warning {
 	endpoint := h.PublicPath()
+	if p.redirected {
+		return []Warning{{
+			"endpoint cannot be reached: a redirect answers every request", endpoint, endpoint,
+			"redir comes before mcp_auth_bridge: put the line into a block, `handle {` and `}`, which comes after it; or give it a matcher without " + endpoint,
+		}}
+	}
 	if p.behind {
 		return []Warning{{
 			"endpoint cannot be reached: an earlier route answers", endpoint, endpoint,
@@ -185,16 +191,22 @@ func (p *Place) check(h *Handler, describe Describe) []Warning {
 // reaches reports whether a request for path comes to the endpoint, or to what
 // answers for it at the level of the site.
 func (p *Place) reaches(s *Site, path string) bool {
-	if p.Prefix == "" && p.matches(path) {
+	if p.matchesWhole(path) {
 		return true
 	}
 	for _, m := range s.metadata {
-		stripped := m.place.Prefix != "" && strings.HasPrefix(path, m.place.Prefix)
-		if !m.place.behind && !stripped && m.place.matches(path) {
+		if !m.place.behind && m.place.matchesWhole(path) {
 			return true
 		}
 	}
 	return false
+}
+
+// matchesWhole reports whether a request for path comes to the place with nothing stripped from
+// its path.
+func (p *Place) matchesWhole(path string) bool {
+	stripped := p.Prefix != "" && strings.HasPrefix(path, p.Prefix)
+	return !stripped && p.matches(path)
 }
 
 // Reached reports whether a request for a path, as clients send it, reaches the endpoint. It

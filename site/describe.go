@@ -25,8 +25,8 @@ func (p *Place) Identity(own map[string]bool) identity.Place {
 	return at
 }
 
-// describeMatchers returns a text that matchers have in common which match the same, as
-// far as their options tell. Paths in own do not count.
+// describeMatchers returns a text for matchers. Matchers that match the same requests have the
+// same text, as far as their options show. Paths in own do not count.
 func describeMatchers(sets caddyhttp.MatcherSets, own map[string]bool) string {
 	all := make([]string, 0, len(sets))
 	for _, set := range sets {
@@ -46,8 +46,8 @@ func describeMatchers(sets caddyhttp.MatcherSets, own map[string]bool) string {
 	return toJSON(all)
 }
 
-// describeMatcher describes one matcher; it is empty where that is nothing but paths in
-// own.
+// describeMatcher describes one matcher. It returns an empty text if the matcher has nothing but
+// paths in own.
 func describeMatcher(matcher any, own map[string]bool) string {
 	isOwn := func(path string) bool { return own[path] }
 	switch m := matcher.(type) {

@@ -16,18 +16,18 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/table"
 )
 
-// What stands in front of an endpoint or of the status page to guard it, and on
-// which of the paths that are answered: this file decides that for all who ask.
+// This file decides which guards stand in front of an endpoint or of the status page, and which of
+// the paths they cover. Everything that depends on it asks here.
 
-// coverage says how far the guards in front of a handler reach. The zero value is
-// that of a handler that no request reaches.
+// coverage has the result of all trials for a handler: which requests arrive, and past which
+// guards. The zero value is for a handler that no request reaches.
 type coverage struct {
 	handler *Handler
 	asked   []tried
 	// paths are those of the handler, as clients write them.
 	paths  []string
-	behind []guard // that stand behind it, and are asked about nothing
-	lost   []guard // those of them that the order of directives may have put there
+	behind []guard // guards behind the handler, which are asked about nothing
+	lost   []guard // guards of behind that may stand there only because of the order of directives
 	gaveUp bool
 }
 
@@ -48,7 +48,7 @@ const (
 	always
 )
 
-// meets says on how many of its ways a request meets a guard of a kind.
+// meets returns the share of its ways on which a request meets a guard of a kind.
 func (t *tried) meets(kind guardKind) share {
 	return t.share(func(w *way) bool {
 		return slices.ContainsFunc(w.met, func(g guard) bool { return g.kind == kind })
@@ -71,8 +71,8 @@ func (t *tried) share(has func(*way) bool) share {
 	return sometimes
 }
 
-// keepsField says whether a header field is the configuration's own on all ways,
-// and no client's.
+// keepsField returns the share of its ways on which a header field has a value of the
+// configuration, and never one of the client.
 func (t *tried) keepsField(name string) share {
 	return t.share(func(w *way) bool {
 		return slices.ContainsFunc(w.own, func(pattern string) bool { return matchesField(pattern, name) })
@@ -95,8 +95,8 @@ func matchesField(pattern, name string) bool {
 	return pattern == name
 }
 
-// guarded reports whether every request that arrives meets a login, or may do so:
-// it depends on more than method, host and path.
+// guarded reports whether every request that arrives meets a login, or meets one under a condition
+// that the trials cannot decide.
 func (c *coverage) guarded() bool {
 	return len(c.asked) > 0 && !slices.ContainsFunc(c.asked, func(t tried) bool {
 		return t.meets(asksLogin) == never && t.meets(mayAskLogin) == never && t.meets(turnsAway) == never
@@ -108,9 +108,8 @@ func (c *coverage) authenticated() bool {
 	return slices.ContainsFunc(c.asked, func(t tried) bool { return t.meets(asksLogin) != never || t.meets(mayAskLogin) != never })
 }
 
-// gap returns a request that meets a guard of a kind, and one that arrives without.
-// The first may do so on some ways only. Requests for different hosts are compared
-// if acrossHosts is set.
+// gap returns a request that meets a guard of a kind, at least on some ways, and another that
+// arrives without it. acrossHosts allows two requests for different hosts.
 func (c *coverage) gap(kind guardKind, acrossHosts bool) (with, without *tried) {
 	return c.gapOf(acrossHosts, func(t *tried) share { return t.meets(kind) })
 }
@@ -131,8 +130,8 @@ func (c *coverage) gapOf(acrossHosts bool, of func(*tried) share) (with, without
 	return nil, nil
 }
 
-// unlike returns a request that meets a guard of a kind, and one like it that arrives
-// without, and without a login.
+// unlike returns a request that meets a guard of a kind, and one that like accepts and that
+// arrives without that guard and without a login.
 func (c *coverage) unlike(kind guardKind, like func(with, without *tried) bool) (with, without *tried) {
 	for i := range c.asked {
 		a := &c.asked[i]
@@ -148,8 +147,8 @@ func (c *coverage) unlike(kind guardKind, like func(with, without *tried) bool) 
 	return nil, nil
 }
 
-// fieldGap returns a header field that an authentication service answers for one
-// request, while another arrives with the client's own.
+// fieldGap returns a header field that an authentication service sets for one request, while
+// another request arrives with the client's own value.
 func (c *coverage) fieldGap() (name string, with, without *tried) {
 	for i := range c.asked {
 		for _, w := range c.asked[i].ways {
@@ -163,9 +162,9 @@ func (c *coverage) fieldGap() (name string, with, without *tried) {
 	return "", nil, nil
 }
 
-// undecided returns the names of matchers that keep the trials from telling whether
-// a login is asked for. Those that look at the client's address are left out: no
-// request chooses that.
+// undecided returns the names of matchers because of which the trials cannot say whether a login
+// is asked for. Matchers for the address of the client are left out, because no request can choose
+// its address.
 func (c *coverage) undecided() (names []string) {
 	for i := range c.asked {
 		if c.asked[i].meets(asksLogin) != sometimes {
@@ -183,8 +182,8 @@ func (c *coverage) undecided() (names []string) {
 	return names
 }
 
-// check returns what has to be changed: a guard that covers a part of the paths is
-// refused, and a warning says what cannot be decided.
+// check refuses a guard that covers only a part of the paths, and warns of matchers that the
+// trials cannot decide.
 func (c *coverage) check() (Warning, error) {
 	name := c.name()
 	if err := c.errLost(); err != nil {
@@ -259,7 +258,7 @@ func (c *coverage) errGap(with, without *tried, kind guardKind) error {
 		c.name(), guardName(with, kind), with.request(without), without.request(with), c.cure(with, without, guardDirective(with, kind)))
 }
 
-// request names a request by what it differs in from another.
+// request describes a request in an error, by the part in which it differs from another.
 func (t *tried) request(other *tried) string {
 	s := t.path
 	if t.method != other.method {
@@ -274,7 +273,7 @@ func (t *tried) request(other *tried) string {
 	return s
 }
 
-// cure is the line to write, which begins with a guard's directive, if that is known.
+// cure returns the line to write. It begins with the directive of the guard, if that is known.
 func (c *coverage) cure(with, without *tried, directive string) string {
 	matcher := matcherFor(c.paths)
 	var line string
@@ -301,8 +300,8 @@ func (c *coverage) cure(with, without *tried, directive string) string {
 	return line + " without a matcher of hosts"
 }
 
-// matcherFor returns the shortest path matcher that covers paths; the first is the
-// endpoint's own. It is empty where only all paths do.
+// matcherFor returns the shortest path matcher that covers paths, of which the first is the
+// endpoint's own. It is empty if a guard must cover all paths.
 func matcherFor(paths []string) string {
 	if len(paths) == 0 || paths[0] == "/" {
 		return ""
@@ -316,8 +315,8 @@ func matcherFor(paths []string) string {
 	return matcher
 }
 
-// directives are the directives that set up a guard, by the authentication provider or the
-// handler that they make.
+// directives has the directives that set up a guard, by the name of the authentication provider or
+// of the handler.
 var directives = map[string]string{
 	"http_basic":    "basic_auth",
 	"authorizer":    "authorize",    // of caddy-security
@@ -336,8 +335,8 @@ func (t *tried) first(kind guardKind) (guard, bool) {
 	return guard{}, false
 }
 
-// guardDirective is the directive that sets up the guard of a kind that a request meets. It is
-// empty if that is not known: a plugin may call its directive as it likes.
+// guardDirective returns the directive of the guard of a kind that a request meets. It is empty if
+// the directive is not known: a plugin may give its directive any name.
 func guardDirective(t *tried, kind guardKind) string {
 	g, _ := t.first(kind)
 	directive, _ := g.setUpBy()
@@ -357,7 +356,8 @@ func guardName(t *tried, kind guardKind) string {
 	return directive
 }
 
-// setUpBy returns the directive of a guard, or else the name that its plugin has in JSON.
+// setUpBy returns the directive of a guard. If that is not known, it returns the name of its
+// plugin in JSON.
 func (g guard) setUpBy() (directive, plugin string) {
 	switch h := g.handler.(type) {
 	case nil:
@@ -410,8 +410,7 @@ func asksForCertificate(p *Place) bool {
 	return true
 }
 
-// verifiesClient reports whether a policy lets only those connect whose
-// certificate it has verified.
+// verifiesClient reports whether a policy accepts only clients whose certificate it has verified.
 func verifiesClient(policy *caddytls.ConnectionPolicy) bool {
 	auth := policy.ClientAuthentication
 	if auth == nil {
@@ -426,7 +425,7 @@ func verifiesClient(policy *caddytls.ConnectionPolicy) bool {
 	return false // asks, and takes any or none
 }
 
-// refuses returns the handler of a route that does nothing but refuse.
+// refuses returns the handler of a route that refuses every request; nil for any other route.
 func refuses(route *caddyhttp.Route) caddyhttp.MiddlewareHandler {
 	for _, handler := range route.Handlers {
 		switch h := handler.(type) {
@@ -458,8 +457,8 @@ func isRefusal(status int) bool {
 	return false
 }
 
-// soundsLikeLogin reports whether the name of a plugin's handler says that it asks
-// for a login.
+// soundsLikeLogin reports whether the name of a plugin's handler suggests that it asks for a
+// login.
 func soundsLikeLogin(handler caddyhttp.MiddlewareHandler) bool {
 	if isCaddys(handler) {
 		return false

@@ -11,8 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// verdict is what can be said of a matcher when only method, host and path of a
-// request are known.
+// verdict is the result of a matcher if only method, host and path of a request are known.
 type verdict uint8
 
 const (
@@ -21,9 +20,8 @@ const (
 	yes
 )
 
-// matchesAny says whether a request for which only method, host and path are
-// known matches one of sets. Where that is unsure, undecided is the name of a matcher
-// that it depends on.
+// matchesAny decides whether a request matches one of sets if only its method, host and path are
+// known. If that is not certain, undecided is the name of a matcher that it depends on.
 func matchesAny(sets caddyhttp.MatcherSets, r *http.Request) (v verdict, undecided string) {
 	if len(sets) == 0 {
 		return yes, ""
@@ -123,14 +121,13 @@ var (
 	placeholderPattern = regexp.MustCompile(`\{([^{}]+)\}`)
 	callPattern        = regexp.MustCompile(`([A-Za-z_][A-Za-z_0-9]*)\s*\(`)
 
-	// staticPlaceholders and staticFunctions are what an expression may use that
-	// looks at nothing but method, host and path.
+	// staticPlaceholders and staticFunctions are what an expression may use if it depends on
+	// method, host and path only.
 	staticPlaceholders = []string{"http.request.method", "http.request.host", "http.request.uri.path", "http.request.orig_uri.path"}
 	staticFunctions    = []string{"path", "path_regexp", "method", "host", "startsWith", "endsWith", "contains", "matches", "size", "lowerAscii", "upperAscii"}
 )
 
-// isStaticExpression reports whether an expression looks at nothing but method,
-// host and path.
+// isStaticExpression reports whether an expression depends on method, host and path only.
 func isStaticExpression(text string) bool {
 	for _, m := range placeholderPattern.FindAllStringSubmatch(text, -1) {
 		if !slices.Contains(staticPlaceholders, m[1]) {

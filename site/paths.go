@@ -20,7 +20,7 @@ type listIndex struct {
 	exact map[string][]int   // by whole paths
 	below map[string][]int   // by prefixes that end with a slash
 	ends  map[pathEnds][]int // by patterns of other kinds; many routes have the same few
-	all   []int              // routes whose matchers do not tell
+	all   []int              // routes that may be for any path
 }
 
 // indexes are the indexes of lists by the last of their routes.
@@ -43,7 +43,7 @@ func (in indexes) of(routes caddyhttp.RouteList) *listIndex {
 	return index
 }
 
-// newListIndex numbers the routes from the end of the list, because trials ask for what is left of a
+// newListIndex numbers the routes from the end of the list, because trials look up the rest of a
 // list.
 func newListIndex(routes caddyhttp.RouteList) *listIndex {
 	index := &listIndex{exact: make(map[string][]int), below: make(map[string][]int), ends: make(map[pathEnds][]int)}
@@ -78,8 +78,8 @@ func enter[K comparable](in map[K][]int, key K, n int) {
 	}
 }
 
-// patternsOf returns the patterns of routes whose path alone can say that they are not for a
-// request; false for others.
+// patternsOf returns the path patterns of routes. ok is false if a request with another path may
+// match, too.
 func patternsOf(sets caddyhttp.MatcherSets) (all []string, ok bool) {
 	for _, set := range sets {
 		paths := matcherIn[caddyhttp.MatchPath](set)
@@ -129,8 +129,7 @@ type candidates struct {
 	lists [][]int
 }
 
-// skip leaves out the routes at the begin of a list that the path of a request alone says are
-// not for it.
+// skip leaves out the routes at the start of a list that cannot match the path of a request.
 func (t *trial) skip(routes caddyhttp.RouteList, w way) caddyhttp.RouteList {
 	index := t.indexes.of(routes)
 	if index == nil {

@@ -29,12 +29,15 @@ type Place struct {
 	// Ahead is set if a handler that follows may answer.
 	Ahead bool
 
+	hosts hostIndexes // of the servers of the walk
 	site  *Site
 	paths []caddyhttp.MatcherSets // the matchers of the enclosing routes, outermost first
 	// stripped is what was stripped from the path that each of them sees.
 	stripped []string
-	behind   bool  // an earlier route answers every request
-	rest     *rest // what follows; in the place of a list, what follows the list
+	behind   bool // an earlier route answers every request
+	// redirected is set if that route is a `redir`, which comes before mcp_auth_bridge.
+	redirected bool
+	rest       *rest // what follows; in the place of a list, what follows the list
 	// unguarded is a guard for some paths that an earlier route of the same list has, if a
 	// rewrite between it and the handler makes paths that depend on the request.
 	unguarded caddyhttp.MiddlewareHandler
@@ -92,25 +95,16 @@ func (p *Place) matches(path string) bool {
 }
 
 func setMatchesPath(set caddyhttp.MatcherSet, r *http.Request) bool {
-	for _, m := range set {
-		var paths caddyhttp.MatchPath
-		switch m := m.(type) {
-		case caddyhttp.MatchPath:
-			paths = m
-		case *caddyhttp.MatchPath:
-			paths = *m
-		default:
-			continue
-		}
-		if ok, err := paths.MatchWithError(r); err != nil || !ok {
-			return false
-		}
+	paths := matcherIn[caddyhttp.MatchPath](set)
+	if paths == nil {
+		return true
 	}
-	return true
+	ok, err := paths.MatchWithError(r)
+	return ok && err == nil
 }
 
-// matcherIn returns the last matcher of a type in a matcher set, which Caddy has as a value
-// or as a pointer, and the zero value if the set has none.
+// matcherIn returns the matcher of a type in a matcher set, where Caddy has it as a value or as a
+// pointer. It returns the zero value if the set has none. No set has two of a type.
 func matcherIn[T any](set caddyhttp.MatcherSet) (found T) {
 	for _, m := range set {
 		switch m := m.(type) {

@@ -22,13 +22,13 @@ type Observer interface {
 // lastPolicyID is the name of the module, as a connection policy names it.
 const lastPolicyID = "mcp_auth_bridge"
 
-// Observe has the app of a name told when the routes of all servers are provisioned. It has
-// to be called while a handler is provisioned, for the first one of a configuration.
+// Observe arranges that an app is called when the routes of all servers are provisioned. It must
+// be called while the first handler of a configuration is provisioned.
 //
-// Places and guards are known only when all routes are, and Caddy calls no plugin then. The
-// last that it loads of a server are the connection policies, in their order. So each server
-// that still has these before it gets one more, which takes itself out again when it is
-// loaded. That of the last server tells the app.
+// Places and guards are known only when all routes are provisioned, and Caddy calls no plugin at
+// that time. The last part of a server that Caddy loads is the list of its connection policies, in
+// their order. So Observe adds a policy to each server whose policies are still to be loaded. The
+// policy removes itself again when it is loaded. The one of the last server calls the app.
 func Observe(ctx caddy.Context, app string) error {
 	current, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if current == nil {

@@ -33,7 +33,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/table"
 )
 
-// Role says what a handler of this plugin does at its place.
+// Role is what a handler of this plugin does at its place.
 type Role uint8
 
 const (
@@ -60,8 +60,8 @@ type Handler struct {
 	// Answered are the paths that the endpoint answers, without the prefix. Its own comes
 	// first.
 	Answered []Answered
-	// LegacyPaths are those of Answered that belong to HTTP+SSE. Two endpoints of a site
-	// must not share one.
+	// LegacyPaths are the paths of Answered that belong to HTTP+SSE. Two endpoints of a site must
+	// not have the same one.
 	LegacyPaths []string
 	// Line is the line of the Caddyfile that the endpoint is on; it is empty if that is not
 	// known.
@@ -157,7 +157,7 @@ func (h *Handler) PublicPath() string {
 	return prefix + h.Path
 }
 
-// Warning is what an operator should mend, and can do without.
+// Warning is a problem that an operator should correct, although the configuration works.
 type Warning struct {
 	Message, Endpoint, Path, Advice string
 }
@@ -166,11 +166,13 @@ type Warning struct {
 // be served, and warnings.
 func Find(app *caddyhttp.App, describe Describe) ([]Warning, error) {
 	w := &walker{describe: describe, sites: make(map[string]*Site), seen: make(map[*Handler]bool), left: maxRoutes}
+	hosts := make(hostIndexes)
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		server := app.Servers[name]
-		w.routes(table.ServerRoutes(server), name, Place{Server: server}, true, nil)
+		at := Place{Server: server, hosts: hosts}
+		w.routes(table.ServerRoutes(server), name, at, true, nil)
 		if server.Errors != nil {
-			w.routes(server.Errors.Routes, name, Place{Server: server}, true, nil)
+			w.routes(server.Errors.Routes, name, at, true, nil)
 		}
 	}
 	for _, h := range w.endpoints {

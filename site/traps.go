@@ -17,8 +17,8 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/metadata"
 )
 
-// Places where an endpoint loads and does not work: each gets a warning with the line that
-// corrects it.
+// This file warns of places where an endpoint loads and does not work. Each warning has the line
+// that corrects it.
 
 // checkPrefix warns of an endpoint whose path is there twice, as in `handle_path /mcp*`.
 func (p *Place) checkPrefix(h *Handler) Warning {
@@ -90,7 +90,7 @@ func (p *Place) mayMatch(sets caddyhttp.MatcherSets, paths []string) bool {
 }
 
 // outsideOfBlock warns of an endpoint in a block, such as `handle /api*`, whose matcher lets none
-// of its paths through, and no other path that a rewrite makes of them.
+// of its paths through, even after a rewrite.
 func (p *Place) outsideOfBlock(h *Handler, hosts []*hostRoutes) Warning {
 	for i := range len(p.paths) - 1 {
 		var paths []string
@@ -172,8 +172,7 @@ func (h *Handler) namedPath(matchers caddyhttp.MatcherSets) string {
 	return ""
 }
 
-// rewritesAway warns of a `try_files` or `rewrite` in front that makes another path of the
-// endpoint's.
+// rewritesAway warns of a `try_files` or `rewrite` in front that changes the path of the endpoint.
 func (p *Place) rewritesAway(h *Handler, hosts []*hostRoutes) Warning {
 	if p.Prefix != "" {
 		return Warning{}
@@ -201,7 +200,7 @@ func (p *Place) rewritesAway(h *Handler, hosts []*hostRoutes) Warning {
 	}
 }
 
-// noteRewrite notes that a trial has met a rewrite that makes another path of the request's.
+// noteRewrite notes that a trial has met a rewrite that changes the path of the request.
 func (t *trial) noteRewrite(h *rewrite.Rewrite, before, after string, tries bool) {
 	if before == after || h.StripPathPrefix != "" || t.rewritten != "" {
 		return
@@ -232,8 +231,8 @@ func triesFiles(route *caddyhttp.Route) bool {
 	return false
 }
 
-// guardsMetadata warns of a login that is asked for everything: also for the metadata of an
-// endpoint, which tells clients how to log in, and for preflights.
+// guardsMetadata warns of a login in front of everything: also of the metadata of an endpoint,
+// which tells clients how to log in, and of preflights.
 func (p *Place) guardsMetadata(h *Handler, hosts []*hostRoutes) Warning {
 	if !h.ServesMetadata || h.RunsProgram || p.Prefix != "" || !slices.ContainsFunc(hosts, (*hostRoutes).hasGuard) {
 		return Warning{}
@@ -241,7 +240,7 @@ func (p *Place) guardsMetadata(h *Handler, hosts []*hostRoutes) Warning {
 	wellKnown := metadata.WellKnownPath + strings.TrimSuffix(h.PublicPath(), "/")
 	met := p.alwaysGuarded(hosts, http.MethodGet, wellKnown)
 	if met == nil || p.alwaysGuarded(hosts, http.MethodOptions, h.Path) == nil {
-		return Warning{} // who excepts preflights knows of the guard
+		return Warning{} // the operator has excepted preflights, so the guard is intended
 	}
 	line := "write `@private` after the directive of " + guardName(met, asksLogin)
 	if directive := guardDirective(met, asksLogin); directive != "" {
@@ -253,8 +252,9 @@ func (p *Place) guardsMetadata(h *Handler, hosts []*hostRoutes) Warning {
 	}
 }
 
-// alwaysGuarded returns a request that every way leads past a login to one of the site's
-// handlers of metadata or endpoints; nil if some way does not, or none arrives.
+// alwaysGuarded returns a request that reaches one of the site's endpoints or handlers of
+// metadata, and that meets a login on every way. It returns nil if there is a way without one, or
+// if no request arrives.
 func (p *Place) alwaysGuarded(hosts []*hostRoutes, method, path string) (met *tried) {
 	for _, routes := range hosts {
 		now := tried{host: routes.host}
@@ -277,8 +277,8 @@ func (p *Place) alwaysGuarded(hosts []*hostRoutes, method, path string) (met *tr
 	return met
 }
 
-// unguardsByRewrite warns of a guard for some paths that stands before a rewrite whose result
-// depends on the request: another path may become the endpoint's behind the guard.
+// unguardsByRewrite warns of a guard for some paths in front of a rewrite whose result depends on
+// the request: behind the guard, the rewrite may turn another path into that of the endpoint.
 func (p *Place) unguardsByRewrite(h *Handler) Warning {
 	if p.unguarded == nil {
 		return Warning{}

@@ -15,12 +15,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 )
 
-// A trial follows one request through the routes of a server as Caddy would, with
-// Caddy's own matchers and rewrites, to find out what it meets before an endpoint
-// answers it. Nothing is sent and no handler runs.
+// A trial follows one request through the routes of a server as Caddy would, with Caddy's own
+// matchers and rewrites. It finds out what the request meets before an endpoint answers it.
+// Nothing is sent and no handler runs.
 //
-// Where only more than method, host and path would tell whether a route matches,
-// the trial goes both ways. So one request may arrive several times.
+// Method, host and path of the request are known, and nothing else. If a matcher depends on
+// something else, the trial goes both ways: with and without the route. So one request may arrive
+// several times.
 type trial struct {
 	*hostRoutes
 	r          *http.Request // its URL and method are set before each use
@@ -28,29 +29,31 @@ type trial struct {
 	left       int // steps
 	candidates candidates
 	gaveUp     bool // there are more ways than it has looked at
-	// discovery is set if a request looks for metadata: the first endpoint, or handler of
-	// metadata, is its end.
+	// discovery is set for a request for metadata. It ends at the first endpoint or handler of
+	// metadata.
 	discovery bool
-	// rewrites is set if rewritten is asked for: the directive that has made another path of
-	// the request's. No file is there then but what `try_files` falls back to.
+	// rewrites is set if the trial looks for a directive that changes the path of the request.
+	// rewritten is that directive. The trial then assumes that no file exists but the one that
+	// `try_files` falls back to.
 	rewrites  bool
 	rewritten string
-	// arrived is called for each way to a handler of ours that answers. For an
-	// endpoint in middleware mode that is at the end of the way: what follows it
-	// counts, too.
+	// arrived is called for each way to a handler of this plugin that answers. An endpoint in
+	// middleware mode has answered only at the end of the way, because the handlers after it count
+	// too.
 	arrived func(handler *Handler, w way)
 	// of is the handler that behind, lost and refused are about.
 	of *Handler
-	// behind are guards that requests would meet behind it, which answers them before.
+	// behind has the guards behind that handler. They are asked about nothing, because the handler
+	// answers first.
 	behind []guard
-	// lost are those of them that the order of directives may have put there.
+	// lost has the guards of behind that may stand there only because of the order of directives.
 	lost []guard
-	// refused is set if a route behind it refuses the present request, whoever
-	// sends it.
+	// refused is the handler of a route behind that handler which refuses the present request,
+	// whoever sends it.
 	refused caddyhttp.MiddlewareHandler
 }
 
-// What a way may come after.
+// What may have happened before the routes of a way.
 const (
 	afterError  = "after an error"
 	afterAnswer = "after an answer"
@@ -68,23 +71,23 @@ type way struct {
 	met    []guard
 	unsure []string // matchers that only a real request decides, of routes with an endpoint or a guard
 	own    []string // header fields that the configuration has set or deleted
-	claims []string // those of them that are set from a proxy's answer
+	claims []string // fields of own that are set from a proxy's answer
 	passed []*Handler
 	later  string // "after an error", "after an answer": such a way is always there
 	tries  bool   // in a route of `try_files`
 	before int    // how many of met stood before the handler that a request for metadata arrived at
-	over   bool   // an endpoint has answered: only what stands behind it is looked for
-	// level is how many handlers with routes the way is inside of; answered is the level of
-	// the endpoint that has answered.
+	over   bool   // an endpoint has answered: the way goes on only to find guards behind it
+	// level is the number of handlers with routes that the way is inside of. answered is the level
+	// of the endpoint that has answered.
 	level, answered int
 	by              *Handler // that has answered
 	lost            []guard  // met behind the endpoint, inside a block that the way has not left
-	// asking is the proxy whose answer is being handled. Once a route there
-	// answers, it was no question before the endpoint.
+	// asking is the proxy whose answer is being handled. If a route of handle_response answers, the
+	// proxy was not a question about the request, such as that of forward_auth.
 	asking caddyhttp.MiddlewareHandler
 }
 
-// guard is a handler that keeps some requests from what follows it.
+// guard is a handler that keeps some requests from the handlers after it.
 type guard struct {
 	handler caddyhttp.MiddlewareHandler
 	kind    guardKind
@@ -95,7 +98,7 @@ type guardKind uint8
 const (
 	// asksLogin lets only those pass who have a login.
 	asksLogin guardKind = iota
-	// mayAskLogin is a plugin's handler whose name says that it does.
+	// mayAskLogin is the handler of a plugin whose name suggests that it asks for a login.
 	mayAskLogin
 	// turnsAway refuses, in a route that depends on more than method, host and path.
 	turnsAway
@@ -118,16 +121,16 @@ func newTrialRequest(server *caddyhttp.Server, host string, repl *caddy.Replacer
 	return caddyhttp.PrepareRequest(r, repl, discard{}, server)
 }
 
-// discard is the writer of a request that nothing answers.
+// discard is the response writer of a trial.
 type discard struct{}
 
 func (discard) Header() http.Header         { return make(http.Header) }
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (discard) WriteHeader(int)             {}
 
-// follow follows a request from the server's first route on, and through its error
-// routes. What was met before an error does not count: a guard that refuses
-// leads there.
+// follow follows a request from the server's first route on, and through its error routes. Guards
+// that were met before an error do not count there, because a guard that refuses leads to the
+// error routes.
 func (t *trial) follow(method string, u *url.URL) {
 	t.left, t.refused = maxTrialSteps, nil
 	begin := way{method: method, url: u}
@@ -136,7 +139,7 @@ func (t *trial) follow(method string, u *url.URL) {
 	t.run(t.errors, begin, t.ended)
 }
 
-// ended is the end of a way: a handler has answered, or none does.
+// ended notes the end of a way, whether a handler has answered or not.
 func (t *trial) ended(w way) {
 	if w.over || len(w.passed) == 0 {
 		return
@@ -149,7 +152,7 @@ func (t *trial) ended(w way) {
 	}
 }
 
-// at has the matchers see the request as it is on a way.
+// at returns the request for the matchers, in the form that it has on a way.
 func (t *trial) at(w way) *http.Request {
 	if t.r.Method != w.method || t.r.URL != w.url {
 		t.r.Method, t.r.URL, t.r.RequestURI = w.method, w.url, w.url.RequestURI()
@@ -322,9 +325,8 @@ func (t *trial) endpoint(h *Handler, w way, next then) {
 	next(w.answer(h))
 }
 
-// proxy follows a request to a proxy, which goes on only where a handler of its
-// answer lets it. If that is for answers of 2xx alone, the proxy asks for a
-// login, as forward_auth does.
+// proxy follows a request to a proxy. The request goes on only if a handle_response of the proxy
+// lets it. If that is for answers of 2xx alone, the proxy asks for a login, as forward_auth does.
 func (t *trial) proxy(h caddyhttp.MiddlewareHandler, handlers []caddyhttp.ResponseHandler, w way, next then) {
 	in := w
 	in.asking = h
@@ -371,8 +373,8 @@ func onlySuccess(m *caddyhttp.ResponseMatcher) bool {
 	return true
 }
 
-// other follows a request through a handler that holds routes, or does not matter
-// here.
+// other follows a request through any other handler: one that holds routes, or one that does not
+// matter to a trial.
 func (t *trial) other(handler caddyhttp.MiddlewareHandler, w way, next then) {
 	if soundsLikeLogin(handler) {
 		w.met = append(slices.Clip(w.met), guard{handler, mayAskLogin})
@@ -399,8 +401,8 @@ func (t *trial) other(handler caddyhttp.MiddlewareHandler, w way, next then) {
 	}
 }
 
-// matters reports whether it makes a difference to a trial that a route is passed:
-// it has an endpoint, a guard, a rewrite, or an end.
+// matters reports whether a route makes a difference to a trial: it has an endpoint, a guard, a
+// rewrite, or an end.
 func (t *trial) matters(route *caddyhttp.Route) bool {
 	return t.has(route, func(handler caddyhttp.MiddlewareHandler) bool {
 		switch h := handler.(type) {

@@ -6,27 +6,29 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/origin"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/table"
 )
 
-// guardedMethods are the methods that a guard has to cover: those of MCP, HEAD, which
-// servers answer as GET, and PUT for all others, which reach the server as well.
-// OPTIONS is not among them: a preflight carries no credentials.
+// guardedMethods are the methods that a guard must cover: those of MCP; HEAD, which servers answer
+// as GET; and PUT, for all other methods, which reach the server too. OPTIONS is left out, because
+// a preflight has no credentials.
 var guardedMethods = []string{http.MethodPost, http.MethodGet, http.MethodDelete, http.MethodHead, http.MethodPut}
 
-// Bounds of what is tried for one handler at load.
+// Bounds of the requests that are tried for one handler at load.
 const (
 	maxTriedHosts   = 32
 	maxTriedAliases = 64
 )
 
-// coverageOf tries all that an endpoint answers at one of its places.
+// coverageOf tries requests for all paths that an endpoint answers at one of its places.
 func coverageOf(h *Handler, p *Place, describe Describe) *coverage {
 	c := &coverage{handler: h}
 	var plain, odd []*url.URL
@@ -57,7 +59,7 @@ func coverageOfPage(h *Handler, p *Place, describe Describe) *coverage {
 			}
 		}
 	}
-	c.try(triedHosts(p, describe), append(plain, literalPaths(routesFor(scope{p.Server, describe}, "", make(indexes)))...), odd, literalPaths)
+	c.try(triedHosts(p, describe), append(plain, literalPaths(routesFor(p, describe, "", make(indexes)))...), odd, literalPaths)
 	for _, t := range c.asked {
 		c.paths = []string{strings.TrimSuffix(t.path, "/")}
 		break
@@ -65,7 +67,8 @@ func coverageOfPage(h *Handler, p *Place, describe Describe) *coverage {
 	return c
 }
 
-// try follows plain with each method, and odd and more with the first, for each host.
+// try follows requests for each host: those for plain with each method, and those for odd and more
+// with the first method only.
 func (c *coverage) try(hosts []*hostRoutes, plain, odd []*url.URL, more func(*hostRoutes) []*url.URL) {
 	for _, routes := range hosts {
 		if !routes.hasGuard() {
@@ -118,9 +121,8 @@ func (c *coverage) try(hosts []*hostRoutes, plain, odd []*url.URL, more func(*ho
 	}
 }
 
-// tellsFormsApart reports whether it may matter to the routes how a path is written.
-// To path matchers it does not, but for the endpoint's own two forms, unless a rewrite
-// comes between.
+// tellsFormsApart reports whether the routes may treat two ways to write a path differently. Path
+// matchers do not, except for the endpoint's own two forms, unless there is a rewrite in between.
 func (v *hostRoutes) tellsFormsApart() (found bool) {
 	var inSets func(sets caddyhttp.MatcherSets)
 	inSets = func(sets caddyhttp.MatcherSets) {
@@ -195,22 +197,105 @@ type hostRoutes struct {
 }
 
 // routesFor leaves out the routes for other hosts, which may be many.
-func routesFor(in scope, host string, known indexes) *hostRoutes {
-	v := &hostRoutes{scope: in, host: host, indexes: known}
-	r := newTrialRequest(in.server, host, caddy.NewReplacer())
-	own := func(routes caddyhttp.RouteList) (own caddyhttp.RouteList) {
-		for _, route := range routes {
-			if mayMatchHost(route.MatcherSets, r) {
-				own = append(own, route)
-			}
-		}
-		return own
-	}
-	v.routes = own(table.ServerRoutes(in.server))
-	if in.server.Errors != nil {
-		v.errors = own(in.server.Errors.Routes)
-	}
+func routesFor(p *Place, describe Describe, host string, known indexes) *hostRoutes {
+	v := &hostRoutes{scope: scope{p.Server, describe}, host: host, indexes: known}
+	r := newTrialRequest(p.Server, host, caddy.NewReplacer())
+	index := p.hosts.of(p.Server)
+	v.routes, v.errors = index.routes.of(r), index.errors.of(r)
 	return v
+}
+
+// hostIndexes has the indexes of servers. A nil map stores none.
+type hostIndexes map[*caddyhttp.Server]*hostIndex
+
+// hostIndex finds the routes of a server that a request for a host may enter. It saves time with
+// many sites, each of which has routes for its own hosts.
+type hostIndex struct {
+	routes, errors hostList
+	other          *hostRoutes // for hosts that no matcher names; nil if it was not asked for
+}
+
+func (in hostIndexes) of(server *caddyhttp.Server) *hostIndex {
+	if index := in[server]; index != nil {
+		return index
+	}
+	index := &hostIndex{routes: newHostList(table.ServerRoutes(server))}
+	if server.Errors != nil {
+		index.errors = newHostList(server.Errors.Routes)
+	}
+	if in != nil {
+		in[server] = index
+	}
+	return index
+}
+
+// otherRoutes returns the routes for hosts that no matcher names.
+func otherRoutes(p *Place, describe Describe) *hostRoutes {
+	index := p.hosts.of(p.Server)
+	if index.other == nil {
+		index.other = routesFor(p, describe, anyHost, make(indexes))
+	}
+	return index.other
+}
+
+// hostList is a list of routes, with an index by host. The index keeps the order of the routes.
+type hostList struct {
+	routes caddyhttp.RouteList
+	named  map[string][]int // by hosts, and by patterns such as `*.example.com`
+	all    []int            // routes that may be for any host
+}
+
+func newHostList(routes caddyhttp.RouteList) hostList {
+	l := hostList{routes: routes, named: make(map[string][]int)}
+	for i, route := range routes {
+		hosts, ok := plainHosts(route.MatcherSets)
+		if !ok {
+			l.all = append(l.all, i)
+			continue
+		}
+		for _, host := range hosts {
+			enter(l.named, host, i)
+		}
+	}
+	return l
+}
+
+// plainHosts returns the hosts that routes are for, in lower case. The first label may be a
+// wildcard. ok is false if the routes may be for other hosts too.
+func plainHosts(sets caddyhttp.MatcherSets) (all []string, ok bool) {
+	for _, set := range sets {
+		hosts := matcherIn[caddyhttp.MatchHost](set)
+		if len(hosts) == 0 {
+			return nil, false
+		}
+		for _, host := range hosts {
+			if !isASCII(host) || strings.ContainsAny(strings.TrimPrefix(host, "*."), "*{") {
+				return nil, false
+			}
+			all = append(all, strings.ToLower(host))
+		}
+	}
+	return all, len(all) > 0
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
+}
+
+// of returns the routes whose host matchers let a request through.
+func (l hostList) of(r *http.Request) (own caddyhttp.RouteList) {
+	host := strings.ToLower(origin.Hostname(r.Host))
+	numbers := slices.Concat(l.all, l.named[host])
+	if _, rest, ok := strings.Cut(host, "."); ok {
+		numbers = append(numbers, l.named["*."+rest]...)
+	}
+	slices.Sort(numbers)
+	for _, i := range slices.Compact(numbers) {
+		if mayMatchHost(l.routes[i].MatcherSets, r) {
+			own = append(own, l.routes[i])
+		}
+	}
+	return own
 }
 
 // mayMatchHost reports whether the host matchers in sets let a request through.
@@ -231,9 +316,9 @@ func mayMatchHost(sets caddyhttp.MatcherSets, r *http.Request) bool {
 	return len(sets) == 0
 }
 
-// triedHosts are the hosts that requests for a place are tried with, each with its
-// routes: those that matchers inside of these routes name, the place's own, and one
-// that none names.
+// triedHosts returns the hosts that requests for a place are tried with, each with its routes: the
+// hosts that matchers inside these routes name, the hosts of the place, and one host that no
+// matcher names.
 func triedHosts(p *Place, describe Describe) []*hostRoutes {
 	if p.site == nil {
 		return newTriedHosts(p, describe, make(indexes))
@@ -250,7 +335,6 @@ func triedHosts(p *Place, describe Describe) []*hostRoutes {
 }
 
 func newTriedHosts(p *Place, describe Describe, known indexes) (all []*hostRoutes) {
-	in := scope{p.Server, describe}
 	var names []string
 	add := func(host string) {
 		host = strings.Replace(caddy.NewReplacer().ReplaceAll(host, ""), "*", "x", 1)
@@ -258,11 +342,11 @@ func newTriedHosts(p *Place, describe Describe, known indexes) (all []*hostRoute
 			names = append(names, host)
 		}
 	}
-	other := routesFor(in, anyHost, known)
+	other := otherRoutes(p, describe)
 	own := SortedKeys(p.Hosts)
 	views := []*hostRoutes{other}
 	if len(own) > 0 {
-		views = append(views, routesFor(in, strings.Replace(own[0], "*", "x", 1), known))
+		views = append(views, routesFor(p, describe, strings.Replace(own[0], "*", "x", 1), known))
 	}
 	for _, v := range views {
 		v.each(func(route *caddyhttp.Route, depth int) {
@@ -280,12 +364,12 @@ func newTriedHosts(p *Place, describe Describe, known indexes) (all []*hostRoute
 		add(host)
 	}
 	for _, host := range names[:min(len(names), maxTriedHosts)] {
-		all = append(all, routesFor(in, host, known))
+		all = append(all, routesFor(p, describe, host, known))
 	}
 	return append(all, other)
 }
 
-// aliasesOf are paths that a rewrite may turn into another's.
+// aliasesOf returns paths that a rewrite may turn into the path of an endpoint.
 func aliasesOf(v *hostRoutes) []*url.URL {
 	rewrites := false
 	v.each(func(route *caddyhttp.Route, _ int) {
@@ -312,31 +396,22 @@ func literalPaths(v *hostRoutes) (all []*url.URL) {
 	return all
 }
 
-// pathsIn lists paths that the path matchers in sets name, and for a wildcard at
-// the end some below.
+// pathsIn lists the paths that the path matchers in sets name. For a wildcard at the end it lists
+// some paths below it.
 func pathsIn(sets caddyhttp.MatcherSets, paths []string) []string {
 	for _, set := range sets {
-		for _, m := range set {
-			var patterns caddyhttp.MatchPath
-			switch m := m.(type) {
-			case caddyhttp.MatchPath:
-				patterns = m
-			case *caddyhttp.MatchPath:
-				patterns = *m
+		for _, pattern := range matcherIn[caddyhttp.MatchPath](set) {
+			path, wild := strings.CutSuffix(pattern, "*")
+			if strings.ContainsAny(path, "*?[{") {
+				continue
 			}
-			for _, pattern := range patterns {
-				path, wild := strings.CutSuffix(pattern, "*")
-				if strings.ContainsAny(path, "*?[{") {
-					continue
-				}
-				ends := []string{""}
-				if wild {
-					ends = []string{"", "/", "x", "/x"}
-				}
-				for _, end := range ends {
-					if p := path + end; strings.HasPrefix(p, "/") && !strings.HasPrefix(p, "//") && !slices.Contains(paths, p) {
-						paths = append(paths, p)
-					}
+			ends := []string{""}
+			if wild {
+				ends = []string{"", "/", "x", "/x"}
+			}
+			for _, end := range ends {
+				if p := path + end; strings.HasPrefix(p, "/") && !strings.HasPrefix(p, "//") && !slices.Contains(paths, p) {
+					paths = append(paths, p)
 				}
 			}
 		}
@@ -347,7 +422,7 @@ func pathsIn(sets caddyhttp.MatcherSets, paths []string) []string {
 	return paths
 }
 
-// negated are the sets in the `not` matchers of sets.
+// negated returns the matcher sets inside the `not` matchers of sets.
 func negated(sets caddyhttp.MatcherSets) (all []caddyhttp.MatcherSets) {
 	for _, set := range sets {
 		for _, m := range set {

@@ -78,7 +78,9 @@ func (w *walker) routes(routes caddyhttp.RouteList, key string, at Place, top bo
 				w.routes(nested.routes, routeKey, inside, false, invoked)
 			}
 		}
-		at.behind = at.behind || len(route.MatcherSets) == 0 && answers(route)
+		if !at.behind && len(route.MatcherSets) == 0 && answers(route) {
+			at.behind, at.redirected = true, slices.ContainsFunc(route.Handlers, redirects)
+		}
 		for _, handler := range route.Handlers {
 			if r, ok := handler.(*rewrite.Rewrite); ok && guarding != nil && at.unguarded == nil && isOpen(r) {
 				at.unguarded = guarding
@@ -88,6 +90,12 @@ func (w *walker) routes(routes caddyhttp.RouteList, key string, at Place, top bo
 			}
 		}
 	}
+}
+
+// redirects reports whether a handler is what `redir` makes.
+func redirects(h caddyhttp.MiddlewareHandler) bool {
+	static, ok := h.(*caddyhttp.StaticResponse)
+	return ok && static.Headers.Get("Location") != ""
 }
 
 func (w *walker) site(key string) *Site {

@@ -23,7 +23,8 @@ var written struct {
 const stateKey = "mcp_auth_bridge"
 
 // Wrote remembers where in a Caddyfile a handler is written. state is that of the adaptation.
-func Wrote(state map[string]any, handler any, file string, line int) {
+// server tells apart handlers that one line stands for; it may be empty.
+func Wrote(state map[string]any, handler any, file string, line int, server string) {
 	key, err := json.Marshal(handler)
 	if err != nil {
 		return
@@ -37,7 +38,11 @@ func Wrote(state map[string]any, handler any, file string, line int) {
 		}
 	}
 	if written.n++; written.n <= maxWritten {
-		written.at[string(key)] = append(written.at[string(key)], fmt.Sprintf("%s:%d", filepath.Base(file), line))
+		place := fmt.Sprintf("%s:%d", filepath.Base(file), line)
+		if server != "" {
+			place += ", server " + server
+		}
+		written.at[string(key)] = append(written.at[string(key)], place)
 	}
 }
 

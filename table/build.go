@@ -74,9 +74,9 @@ func (b *builder) within(routes caddyhttp.RouteList) (err error) {
 	return nil
 }
 
-// taken is the one route of a server whose own routes have been taken. Caddy compiles the routes
-// of a server as soon as they are provisioned, when it is not known yet what of them belongs in a
-// table. So they are compiled with the first request.
+// taken is the only route of a server whose own routes were taken away. Caddy compiles the routes
+// of a server as soon as they are provisioned. At that time it is not known yet which of them
+// belong in a table, so taken compiles them with the first request.
 type taken struct {
 	routes  caddyhttp.RouteList
 	compile func() caddyhttp.Handler
@@ -103,7 +103,7 @@ func isLoading(routes caddyhttp.RouteList) bool {
 	return slices.ContainsFunc(routes, func(r caddyhttp.Route) bool { return len(r.HandlersRaw) > 0 })
 }
 
-// countOf returns how many routes have nothing but a handler of a name, which is not provisioned
+// countOf returns how many routes have only one handler, of this name, that is not provisioned
 // yet.
 func countOf(routes caddyhttp.RouteList, name string) (n int) {
 	for i := range routes {

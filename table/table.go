@@ -35,10 +35,12 @@ type Path struct {
 
 // Config says which routes belong in a table.
 type Config struct {
-	// Describe returns what is to be known of an endpoint; nil if the handler is none, or may
-	// not be left out. An endpoint that a request is not for must pass it on, and do
-	// nothing else but for requests that match Shared: of these, the last endpoint in a row
-	// that has Shared does for all what has to be done behind the others.
+	// Describe returns the description of an endpoint. It returns nil for other handlers, and for
+	// endpoints that must not be left out.
+	//
+	// An endpoint must pass on each request that is not its own, and do nothing else with it. The
+	// exception are requests that match Shared: the last endpoint with Shared in a row does for all
+	// of them what has to be done after the others.
 	Describe func(caddyhttp.MiddlewareHandler) *Endpoint
 	// Shared are the patterns that the routes of all endpoints have, beside their own. They
 	// may begin or end with `*`.
@@ -136,7 +138,8 @@ func Rows(routes caddyhttp.RouteList) (n int) {
 	return n
 }
 
-// only returns the handler of a list that has nothing else; nil for others.
+// only returns the handler of a list that has one handler and nothing else; nil for any other
+// list.
 func only(routes caddyhttp.RouteList) caddyhttp.MiddlewareHandler {
 	if len(routes) != 1 || len(routes[0].Handlers) != 1 {
 		return nil
@@ -144,7 +147,7 @@ func only(routes caddyhttp.RouteList) caddyhttp.MiddlewareHandler {
 	return routes[0].Handlers[0]
 }
 
-// routeTo returns a route that has nothing but a handler.
+// routeTo returns a route that has only a handler.
 func routeTo(ctx caddy.Context, handler caddyhttp.MiddlewareHandler) (caddyhttp.Route, error) {
 	route := caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{handler}}
 	err := route.ProvisionHandlers(ctx, nil)
@@ -219,7 +222,7 @@ func (t *Table) enterBelow(prefix string, n int) {
 	t.depth = max(t.depth, strings.Count(prefix, "/"))
 }
 
-// onlyPaths returns the patterns of a matcher set that has nothing but a path matcher.
+// onlyPaths returns the patterns of a matcher set that has only a path matcher.
 func onlyPaths(set caddyhttp.MatcherSet) (caddyhttp.MatchPath, bool) {
 	if len(set) != 1 {
 		return nil, false

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
@@ -15,7 +16,8 @@ import (
 // serving is a running `caddy mcp serve`.
 type serving struct {
 	url, caddyfile string
-	stop           func() int // returns the exit code
+	stop           func() int          // interrupts it, and returns the exit code
+	end            func(os.Signal) int // the same with a signal
 }
 
 // serve runs `caddy mcp serve`, at the latest until the test ends.
@@ -33,14 +35,18 @@ func serve(t *testing.T, args ...string) serving {
 		t.Fatal(err)
 	}
 	stopped := false
-	s := serving{stop: func() int {
+	var s serving
+	s.end = func(signal os.Signal) int {
 		if !stopped {
 			stopped = true
-			_ = cmd.Process.Signal(os.Interrupt)
+			_ = cmd.Process.Signal(signal)
+			late := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 			_ = cmd.Wait() // its error is the exit code
+			late.Stop()
 		}
 		return cmd.ProcessState.ExitCode()
-	}}
+	}
+	s.stop = func() int { return s.end(os.Interrupt) }
 	t.Cleanup(func() {
 		s.stop()
 		if t.Failed() {

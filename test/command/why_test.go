@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// ruled is a Caddyfile with two endpoints that have rules.
+// ruled is a Caddyfile with endpoints that have rules.
 const ruled = `mcp.example.com {
 	mcp_auth_bridge /files/mcp localhost:3000 {
 		authorize {
@@ -37,6 +37,29 @@ const ruled = `mcp.example.com {
 		}
 	}
 	mcp_auth_bridge /open/mcp localhost:3002
+	mcp_auth_bridge /sse/mcp sse+http://localhost:3003/sse {
+		authorize {
+			issuer https://login.example.com
+		}
+	}
+	mcp_auth_bridge /told/mcp localhost:3004 {
+		authorize {
+			issuer https://login.example.com
+			identity X-User id
+		}
+	}
+	mcp_auth_bridge /named/mcp localhost:3005 {
+		authorize {
+			issuer https://login.example.com
+			methods tasks/list
+		}
+	}
+	mcp_auth_bridge /program/mcp {
+		stdio cat
+		authorize {
+			issuer https://login.example.com
+		}
+	}
 }
 `
 
@@ -57,8 +80,8 @@ func TestWhy(t *testing.T) {
 	admin := write("admin.json", `{"iss":"https://login.example.com","sub":"bob","scp":["files:admin"],"groups":["admin"]}`)
 	foreign := write("foreign.json", `{"iss":"https://login.example.org","sub":"bob","scope":"files:read"}`)
 	broken := write("broken.json", `{"sub":"a","sub":"b"}`)
-	files := []string{"why", "--config", config, "--endpoint", "/files/mcp"}
-	notes := []string{"why", "--config", config, "--endpoint", "/notes/mcp"}
+	at := func(endpoint string) []string { return []string{"why", "--config", config, "--endpoint", endpoint} }
+	files, notes := at("/files/mcp"), at("/notes/mcp")
 	for name, tt := range map[string]struct {
 		of   []string
 		args []string
@@ -78,6 +101,13 @@ func TestWhy(t *testing.T) {
 		"issuer":            {files, []string{"--claims", foreign, "tools/list"}, 1, `"https://login.example.org" is not an issuer`},
 		"default deny":      {notes, []string{"--claims", reader, "tools/call", "delete_note"}, 1, "(default)"},
 		"list":              {notes, []string{"--claims", reader, "tools/list"}, 0, "tools/list: allowed"},
+
+		"tasks of all":         {notes, []string{"--claims", reader, "tasks/list"}, 1, "tasks/list: refused, because the MCP server is not told who asks and would list the tasks of all; tell it with identity, or allow it with a rule for this method (default)"},
+		"tasks of all, SSE":    {at("/sse/mcp"), []string{"--claims", reader, "tasks/list"}, 1, "tell it with identity"},
+		"one task":             {notes, []string{"--claims", reader, "tasks/get"}, 0, "tasks/get: allowed"},
+		"tasks, told":          {at("/told/mcp"), []string{"--claims", reader, "tasks/list"}, 0, "tasks/list: allowed"},
+		"tasks, with a rule":   {at("/named/mcp"), []string{"--claims", reader, "tasks/list"}, 0, "tasks/list: allowed (methods tasks/list)"},
+		"tasks of one program": {at("/program/mcp"), []string{"--claims", reader, "tasks/list"}, 0, "tasks/list: allowed"},
 
 		"no method":        {files, []string{"--claims", reader}, 2, "tools/call write_file"},
 		"no claims":        {files, []string{"tools/list"}, 2, "--claims claims.json"},

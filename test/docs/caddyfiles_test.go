@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/demo"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
@@ -48,8 +50,9 @@ func TestDocumentedCaddyfiles(t *testing.T) {
 	}
 }
 
-// No Caddyfile of the documentation and the examples has anything that Caddy warns of.
-func TestDocumentedCaddyfilesHaveNoWarning(t *testing.T) {
+// allCaddyfiles returns every Caddyfile of the examples and the pages, by its file.
+func allCaddyfiles(t *testing.T) map[string]string {
+	t.Helper()
 	texts := map[string]string{"Caddyfile.example": read(t, "Caddyfile.example")}
 	for _, file := range glob(t, "examples/*.Caddyfile") {
 		texts[file] = read(t, file)
@@ -59,7 +62,21 @@ func TestDocumentedCaddyfilesHaveNoWarning(t *testing.T) {
 			texts[fmt.Sprintf("%s_%d", file, i+1)] = text
 		}
 	}
-	for name, text := range texts {
+	return texts
+}
+
+// Every Caddyfile is as `caddy fmt` writes it. Caddy warns of another one when it is pasted.
+func TestDocumentedCaddyfilesAreFormatted(t *testing.T) {
+	for name, text := range allCaddyfiles(t) {
+		if want := string(caddyfile.Format([]byte(text))); strings.TrimSpace(text) != strings.TrimSpace(want) {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, text, want)
+		}
+	}
+}
+
+// No Caddyfile of the documentation and the examples has anything that Caddy warns of.
+func TestDocumentedCaddyfilesHaveNoWarning(t *testing.T) {
+	for name, text := range allCaddyfiles(t) {
 		t.Run(name, func(t *testing.T) {
 			testcaddy.ForgetLogs()
 			validate(t, text)
@@ -243,8 +260,8 @@ func TestReadmeDoctorOutput(t *testing.T) {
 
 // Rule F3: the doctor's cures name options that there are.
 func TestDoctorCuresNameOptions(t *testing.T) {
-	caddys := []string{"basic_auth", "forward_auth", "handle_path", "try_files", "trusted_proxies", "header_up", "upstream_hostport", "flush_interval", "lb_policy", "client_ip_hash", "reverse_proxy", "remote_ip", "resource_metadata"}
-	syntax := strings.Join(blocks(t, reference, ""), "\n")
+	caddys := []string{"basic_auth", "forward_auth", "handle_path", "try_files", "trusted_proxies", "header_up", "upstream_hostport", "flush_interval", "lb_policy", "client_ip_hash", "reverse_proxy", "remote_ip", "resource_metadata", "rate_limit", "max_header_size", "request_body", "max_size", "strict_sni_host"}
+	syntax := documentedSyntax(t)
 	named := 0
 	for _, rule := range doctor.Rules {
 		for _, cure := range rule.Cures {
@@ -279,6 +296,7 @@ type example struct {
 var examples = map[string]example{
 	"local-development":             {site: "http://localhost:8080", upstreams: []string{"localhost:3000"}, endpoints: []string{"/mcp"}},
 	"several-servers":               {site: "mcp.example.com", upstreams: []string{"github-mcp:3000", "search-1:3000", "search-2:3000", "https://files.internal.example.com"}, endpoints: []string{"/github/mcp", "/search/mcp", "/files/mcp"}},
+	"server-names":                  {site: "mcp.example.com", upstreams: []string{"{name}-mcp:3000", "main-mcp:3000"}, endpoints: []string{"/servers/github/mcp", "/servers/files/mcp", "/servers/search-2/mcp", "/servers/main/mcp"}},
 	"behind-proxy":                  {site: ":8080", upstreams: []string{"localhost:3000"}, endpoints: []string{"/mcp"}, header: http.Header{"X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"mcp.example.com"}}, origin: "https://mcp.example.com"},
 	"external-authorization-server": {site: "mcp.example.com", upstreams: []string{"localhost:3000"}, endpoints: []string{"/mcp"}, origin: "https://mcp.example.com"},
 	"cohosted-authorization-server": {site: "mcp.example.com", upstreams: []string{"localhost:3000"}, endpoints: []string{"/mcp"}},

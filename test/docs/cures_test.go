@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -266,7 +267,7 @@ func (c cured) walk(t *testing.T, caddyfile string) *doctor.Report {
 // endsTLS is a proxy that ends TLS for Caddy and for an authorization server.
 func endsTLS(t *testing.T, caddy, login string) *http.Transport {
 	t.Helper()
-	front := httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	front := httptest.NewTLSServer(mcptest.Front(func(r *httputil.ProxyRequest) {
 		to := caddy
 		if strings.HasPrefix(r.In.Host, "login.") {
 			to = login
@@ -279,7 +280,7 @@ func endsTLS(t *testing.T, caddy, login string) *http.Transport {
 		r.SetURL(u)
 		r.SetXForwarded()
 		r.Out.Host = r.In.Host
-	}})
+	}))
 	t.Cleanup(front.Close)
 	return &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},

@@ -333,19 +333,28 @@ var others = strings.Fields(`
 	client_id redirect_uri code_challenge_methods_supported private_key_jwt client_secret_jwt
 	client_id_metadata_document_supported token_endpoint_auth_methods_supported
 	invalid_request offline_access invalid_token invalid_target invalid_client invalid_redirect_uri
-	input_required list_changed resource_url copy_headers caddy_mcp_auth_bridge_denials_total invalid_message unknown_session
+	input_required list_changed resource_url copy_headers caddy_mcp_auth_bridge_denials_total invalid_message unknown_session unknown_task no_audience
 	remote_ip client_ip insufficient_scope resource_metadata registration_client_uri redirect_uris lb_policy handle_response verification_uri error_description
+	max_header_size max_size request_body
+	replace_status header_down response_buffers unhealthy_latency unhealthy_status verbose_logs lb_retry_match
 `)
 
-// A name in code on a page that looks like an option is one, or one of Caddy's
-// or OAuth's.
-func TestDocumentedOptions(t *testing.T) {
+// documentedSyntax returns the syntax in the reference, with the options that are in tables.
+func documentedSyntax(t *testing.T) string {
+	t.Helper()
 	syntax := strings.Join(blocks(t, reference, ""), "\n")
 	for limit := range strings.SplitSeq(read(t, reference), "\n") {
 		if m := regexp.MustCompile("^\\| `([a-z_]+)` \\|").FindStringSubmatch(limit); m != nil {
 			syntax += "\n" + m[1]
 		}
 	}
+	return syntax
+}
+
+// A name in code on a page that looks like an option is one, or one of Caddy's
+// or OAuth's.
+func TestDocumentedOptions(t *testing.T) {
+	syntax := documentedSyntax(t)
 	named := make(map[string]bool)
 	for _, file := range pages(t) {
 		if file == "docs/observe.md" || file == "docs/status.md" { // TestDocumentedObservations and TestDocumentedStatus compare their names

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -49,6 +52,8 @@ func TestReferenceExamples(t *testing.T) {
 				switch {
 				case heading == "stdio":
 					upstream = ""
+				case row[1] == "names":
+					upstream = "/servers/{name}/mcp http://{name}:3000/mcp"
 				case row[1] == "upstream_path":
 					upstream = "localhost:3000"
 				case row[1] == "message_path":
@@ -89,5 +94,21 @@ func TestReferenceExamples(t *testing.T) {
 func TestReadmeIsShort(t *testing.T) {
 	if n := strings.Count(read(t, "README.md"), "\n"); n >= 250 {
 		t.Errorf("README.md has %d lines, want less than 250", n)
+	}
+}
+
+// The reference has a row for each command of `caddy mcp`, and the help of `caddy mcp` names each.
+func TestReferenceCommands(t *testing.T) {
+	table := read(t, "docs/reference.md")
+	root := &cobra.Command{Use: "mcp"}
+	own := caddycmd.Commands()["mcp"]
+	own.CobraFunc(root)
+	for _, command := range root.Commands() {
+		if !strings.Contains(table, "\n| `caddy mcp "+command.Name()) {
+			t.Errorf("docs/reference.md has no row for `caddy mcp %s`", command.Name())
+		}
+		if !regexp.MustCompile(`\b` + command.Name() + `\b`).MatchString(own.Long) {
+			t.Errorf("the help of `caddy mcp` does not name %s", command.Name())
+		}
 	}
 }

@@ -1,8 +1,10 @@
 package http_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -126,6 +128,20 @@ func compareHeaders(t *testing.T, got, want http.Header, name, base string, vary
 // the CORS headers, without a challenge and without an internal text.
 func TestFailures(t *testing.T) {
 	up := mcptest.NewAnswers(t)
+	odd := mcptest.ListenRaw(t, func(conn net.Conn) {
+		r, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			return
+		}
+		begin := map[string]string{
+			"099":       "099 Odd\r\nContent-Length: 0",
+			"unasked":   "101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: odd",
+			"h2c":       "101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c",
+			"no option": "101 Switching Protocols\r\nUpgrade: odd",
+			"nameless":  "101 Switching Protocols",
+		}[r.URL.Query().Get("answer")]
+		_, _ = io.WriteString(conn, "HTTP/1.1 "+begin+"\r\nWWW-Authenticate: Bearer\r\n\r\n")
+	})
 	port, dead := testcaddy.FreePort(t), testcaddy.FreePort(t)
 	testcaddy.Run(t, fmt.Sprintf(`{
 	auto_https off
@@ -141,7 +157,10 @@ http://127.0.0.1:%d {
 	mcp_auth_bridge /dead http://%[3]s {
 		%[4]s
 	}
-}`, port, up.URL, testcaddy.Addr(dead), mcptest.AllowApp))
+	mcp_auth_bridge /odd %[5]s {
+		%[4]s
+	}
+}`, port, up.URL, testcaddy.Addr(dead), mcptest.AllowApp, odd))
 	base := "http://" + testcaddy.Addr(port)
 	c := mcptest.NewClient(t)
 	for _, tc := range []struct {
@@ -149,6 +168,11 @@ http://127.0.0.1:%d {
 		want             int
 	}{
 		{"refused", "/dead", mcptest.Initialize, 502},
+		{"a status that HTTP does not have", "/odd?answer=099", mcptest.Initialize, 502},
+		{"a protocol that was not asked for", "/odd?answer=unasked", mcptest.Initialize, 502},
+		{"HTTP/2 that was not asked for", "/odd?answer=h2c", mcptest.Initialize, 502},
+		{"a protocol without Connection", "/odd?answer=no+option", mcptest.Initialize, 502},
+		{"a protocol without a name", "/odd?answer=nameless", mcptest.Initialize, 502},
 		{"stalls", "/mcp?answer=stall", mcptest.Initialize, 504},
 		{"announced body too large", "/mcp?answer=200", strings.Repeat("x", 71<<10), 413},
 	} {

@@ -189,6 +189,44 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
+// Rule A10: a client cannot have the server continue in HTTP/2 on the same connection, where it
+// could ask for any path. Other upgrades are the server's business.
+func TestNoUpgradeToH2C(t *testing.T) {
+	asked := make(chan string, 10)
+	up := mcptest.ListenRaw(t, func(conn net.Conn) {
+		r, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			return
+		}
+		asked <- r.Header.Get("Upgrade") + r.Header.Get("Http2-Settings")
+		if protocol := r.Header.Get("Upgrade"); protocol != "" {
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+protocol+"\r\n\r\n")
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+	})
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, mcptest.BridgeTo(port, up+"/mcp", mcptest.AllowApp))
+	for upgrade, want := range map[string]string{"h2c": "", "H2C": "", "websocket, h2c": "", "websocket": "websocket"} {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", testcaddy.Addr(port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_, _ = fmt.Fprintf(conn, "GET /mcp HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n", testcaddy.Addr(port), upgrade)
+		status := 200
+		if want != "" {
+			status = 101
+		}
+		if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(line, fmt.Sprintf("HTTP/1.1 %d ", status)) {
+			t.Fatalf("%s: got %q, %v; want %d", upgrade, line, err, status)
+		}
+		if got := <-asked; got != want {
+			t.Errorf("%s: the server was asked for %q; want %q", upgrade, got, want)
+		}
+	}
+}
+
 // Rule G: request headers of a megabyte are refused, or cross; either way the
 // next request is served.
 func TestHugeRequestHeaders(t *testing.T) {

@@ -35,9 +35,6 @@ func TestMessagePathRedirects(t *testing.T) {
 	if got := mcptest.Do(t, mcptest.NewClient(t), mcptest.NewRequest(t, "POST", base+"/mcp/message?a=b", mcptest.Initialize)); got.Status != http.StatusOK || got.Body != mcptest.Initialize {
 		t.Errorf("got %d %q, header %v", got.Status, got.Body, got.Header)
 	}
-	// Caddy may end a connection that comes in just after a reload of the same port.
-	port = testcaddy.FreePort(t)
-	base = "http://" + testcaddy.Addr(port)
 	testcaddy.Run(t, mcptest.BridgeTo(port, "sse+"+up.URL+"/sse", "message_path /moved"))
 	for to, want := range map[string]string{
 		up.URL + "/elsewhere?c": base + "/elsewhere?c", "https://other.example/x": "https://other.example/x",

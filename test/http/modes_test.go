@@ -1,9 +1,15 @@
 package http_test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -58,9 +64,10 @@ func TestChallengeModes(t *testing.T) {
 	}
 }
 
-// Rule A4: what Amazon's API gateway renames gets its name back.
+// Rule A4: what Amazon's API gateway renames gets its name back, behind the lines that have kept it.
 func TestRemappedChallenge(t *testing.T) {
-	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Www-Authenticate"] = r.URL.Query()["kept"]
 		w.Header().Set("x-amzn-remapped-www-authenticate", `Bearer resource_metadata="http://localhost/.well-known/oauth-protected-resource/mcp"`)
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
@@ -68,9 +75,67 @@ func TestRemappedChallenge(t *testing.T) {
 	port := testcaddy.FreePort(t)
 	testcaddy.Run(t, mcptest.BridgeTo(port, up.URL, ""))
 	base := "http://" + testcaddy.Addr(port)
-	got := mcptest.Do(t, mcptest.NewClient(t), mcptest.NewRequest(t, "POST", base+"/mcp", mcptest.Initialize))
-	if want := `Bearer resource_metadata="` + base + `/.well-known/oauth-protected-resource/mcp"`; got.Header.Get("WWW-Authenticate") != want || got.Header.Get("X-Amzn-Remapped-Www-Authenticate") != "" {
-		t.Errorf("got %v, want %s", got.Header, want)
+	for query, kept := range map[string][]string{"": nil, "?kept=Basic&kept=Negotiate": {"Basic", "Negotiate"}} {
+		got := mcptest.Do(t, mcptest.NewClient(t), mcptest.NewRequest(t, "POST", base+"/mcp"+query, mcptest.Initialize))
+		want := append(kept, `Bearer resource_metadata="`+base+`/.well-known/oauth-protected-resource/mcp"`)
+		if lines := got.Header.Values("WWW-Authenticate"); !slices.Equal(lines, want) || got.Header.Get("X-Amzn-Remapped-Www-Authenticate") != "" {
+			t.Errorf("%q: got %q in %v, want %q", query, lines, got.Header, want)
+		}
+	}
+}
+
+// Rules A3, B1: informational answers of the upstream have neither its challenge nor its CORS
+// fields, whoever passes them on.
+func TestInformationalAnswers(t *testing.T) {
+	up := mcptest.ListenRaw(t, func(conn net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			fields := "WWW-Authenticate: Bearer resource_metadata=\"http://localhost/.well-known/oauth-protected-resource/mcp\"\r\n" +
+				"X-Amzn-Remapped-WWW-Authenticate: Bearer\r\nAccess-Control-Allow-Origin: *\r\nVary: Accept, Origin\r\nLink: </a>\r\n"
+			_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\n"+fields+"\r\nHTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n"+fields+"\r\n")
+		}
+	})
+	for _, by := range []string{"direct", "reverse_proxy"} {
+		port := testcaddy.FreePort(t)
+		testcaddy.Run(t, mcptest.BridgeTo(port, up, mcptest.AllowApp+"\nforwarding "+by))
+		var early http.Header
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(_ int, h textproto.MIMEHeader) error {
+			early = http.Header(h).Clone()
+			return nil
+		}})
+		req := mcptest.NewRequest(t, "POST", "http://"+testcaddy.Addr(port)+"/mcp", mcptest.Initialize).WithContext(ctx)
+		req.Header.Set("Origin", mcptest.AppOrigin)
+		got := mcptest.Do(t, mcptest.NewClient(t), req)
+		if lines := early.Values("WWW-Authenticate"); len(lines) > 0 || early.Get("X-Amzn-Remapped-Www-Authenticate") != "" {
+			t.Errorf("%s: the informational answer has a challenge: %v", by, early)
+		}
+		if lines := early.Values("Access-Control-Allow-Origin"); !slices.Equal(lines, []string{mcptest.AppOrigin}) {
+			t.Errorf("%s: the informational answer allows %q", by, lines)
+		}
+		if vary := strings.Join(early.Values("Vary"), ", "); early.Get("Link") != "</a>" || strings.Count(vary, "Origin") != 1 || !strings.Contains(vary, "Accept") {
+			t.Errorf("%s: the informational answer has %v", by, early)
+		}
+		if lines := got.Header.Values("WWW-Authenticate"); got.Status != 401 || len(lines) != 2 {
+			t.Errorf("%s: got %d with %q, want 401 with 2 challenges", by, got.Status, lines)
+		}
+	}
+}
+
+// Rule A2: an answer without Content-Type has none for the client either, whoever passes it on.
+func TestNoContentTypeIsMadeUp(t *testing.T) {
+	up := mcptest.ListenRaw(t, func(conn net.Conn) {
+		if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			_, _ = io.WriteString(conn, "HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"+r.URL.Query().Get("type")+"Content-Length: 9\r\n\r\n<html>401")
+		}
+	})
+	for _, by := range []string{"direct", "reverse_proxy"} {
+		port := testcaddy.FreePort(t)
+		testcaddy.Run(t, mcptest.BridgeTo(port, up, "forwarding "+by))
+		for query, want := range map[string][]string{"": nil, "?type=Content-Type:text/x%0d%0a": {"text/x"}} {
+			got := mcptest.Do(t, mcptest.NewClient(t), mcptest.NewRequest(t, "POST", "http://"+testcaddy.Addr(port)+"/mcp"+query, mcptest.Initialize))
+			if lines := got.Header["Content-Type"]; !slices.Equal(lines, want) || got.Status != 401 || got.Body != "<html>401" {
+				t.Errorf("%s %q: got %d of type %q with %q, want %q", by, query, got.Status, lines, got.Body, want)
+			}
+		}
 	}
 }
 
@@ -115,7 +180,7 @@ func TestPublicURL(t *testing.T) {
 func TestHandlePath(t *testing.T) {
 	up := mcptest.NewChallenging(t, 401, `Bearer resource_metadata="UP/.well-known/oauth-protected-resource/mcp"`)
 	var base string
-	// Each has a port of its own: Caddy may end a connection that comes in just after a reload.
+	// Each has a port of its own: the client may hold a connection to the one before.
 	run := func(options string) {
 		base = "http://" + testcaddy.Addr(testcaddy.FreePort(t))
 		testcaddy.Run(t, "{\n\tauto_https off\n}\n"+base+" {\n\t"+options+"\n\thandle_path /tools/* {\n\t\tmcp_auth_bridge "+up.URL+"\n\t}\n\thandle {\n\t\trespond \"site\" 200\n\t}\n}")

@@ -65,6 +65,7 @@ func TestTwoEndpointsWithOnePath(t *testing.T) {
 // The error for two endpoints with one path has the lines of both, as far as a Caddyfile was
 // adapted; that for a path of HTTP+SSE names the path.
 func TestEndpointsThatCollideAreNamed(t *testing.T) {
+	testcaddy.AsWritten(t)
 	in := testcaddy.Run(t, "{\n\tauto_https off\n}\n")
 	for name, tc := range map[string]struct {
 		site string

@@ -1,9 +1,13 @@
 package observe_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -44,12 +48,17 @@ func askDenied(t *testing.T, c *http.Client, admin string) deniedNow {
 // events of its denials are received.
 func runAuthorized(t *testing.T, issuer *issuertest.Server, more string) (url, admin string) {
 	t.Helper()
-	up := mcptest.NewChallenging(t, http.StatusOK, "")
+	return runAuthorizedTo(t, issuer, mcptest.NewChallenging(t, http.StatusOK, "").URL, more)
+}
+
+// runAuthorizedTo is runAuthorized with another upstream.
+func runAuthorizedTo(t *testing.T, issuer *issuertest.Server, upstream, more string) (url, admin string) {
+	t.Helper()
 	subscribed(t, 0, "")
 	port := testcaddy.FreePort(t)
 	admin = testcaddy.Addr(testcaddy.FreePort(t))
 	block := fmt.Sprintf("authorize {\n\t\t\tissuer %s {\n\t\t\t\tintrospect %s/introspect {\n\t\t\t\t\tclient_id edge\n\t\t\t\t\tclient_secret edge-secret\n\t\t\t\t}\n\t\t\t}\n\t\t\t%s\n\t\t}\n\t\tlimits {\n\t\t\tmax_message 64KiB\n\t\t}", issuer.URL, issuer.URL, more)
-	testcaddy.Run(t, strings.Replace(mcptest.BridgeTo(port, strings.TrimPrefix(up.URL, "http://"), block), "auto_https off", "auto_https off\n\tadmin "+admin+"\n\tevents {\n\t\ton mcp_denied test_subscriber\n\t}", 1))
+	testcaddy.Run(t, strings.Replace(mcptest.BridgeTo(port, strings.TrimPrefix(upstream, "http://"), block), "auto_https off", "auto_https off\n\tadmin "+admin+"\n\tevents {\n\t\ton mcp_denied test_subscriber\n\t}", 1))
 	return "http://" + testcaddy.Addr(port) + "/mcp", admin
 }
 
@@ -145,13 +154,18 @@ func TestRefusedMessagesAreShown(t *testing.T) {
 		{"invalid_message", "batch", "[" + stateless + "]", 400, []string{"Mcp-Protocol-Version", "2026-07-28"}},
 		{"invalid_message", "header_mismatch", stateless, 400, []string{"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", "sesame2"}},
 		{"invalid_message", "content_coding", ping, 400, []string{"Content-Encoding", "sesame"}},
+		{"invalid_message", "content_type", ping, 400, []string{"Content-Type", "application/x-sesame"}},
 		{"invalid_message", "charset", ping, 400, []string{"Content-Type", "application/json; charset=sesame"}},
 		{"invalid_message", "body_too_large", `"` + strings.Repeat("sesame", 12_000) + `"`, 413, nil},
 		{"unknown_session", "unknown_session", ping, 404, []string{"Mcp-Session-Id", "sesame"}},
 	}
 	kinds := make(map[string]int)
 	for _, tt := range tests {
-		if got := mcptest.Do(t, c, mcptest.NewRequest(t, http.MethodPost, url, tt.body, append(tt.fields, "Authorization", "Bearer "+token)...)); got.Status != tt.status || strings.Contains(got.Body, "sesame") {
+		r := mcptest.NewRequest(t, http.MethodPost, url, tt.body, "Authorization", "Bearer "+token)
+		for i := 0; i < len(tt.fields); i += 2 {
+			r.Header.Set(tt.fields[i], tt.fields[i+1])
+		}
+		if got := mcptest.Do(t, c, r); got.Status != tt.status || strings.Contains(got.Body, "sesame") {
 			t.Errorf("%s: got %d %s, want %d", tt.reason, got.Status, got.Body, tt.status)
 			continue
 		}
@@ -178,6 +192,84 @@ func TestRefusedMessagesAreShown(t *testing.T) {
 	}
 }
 
+// Rules E3, E7, E9: a tunnel, and a task of another principal, are denials like others: an entry in
+// the log, an event, a count and an entry in the admin API and in `caddy mcp status`.
+func TestRefusedTunnelsAndTasksAreShown(t *testing.T) {
+	issuer := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"task-A","status":"working"}}}`)
+	}))
+	t.Cleanup(up.Close)
+	url, admin := runAuthorizedTo(t, issuer, up.URL, "")
+	c := mcptest.NewClient(t)
+	ask := func(subject, body string) mcptest.Answer {
+		return mcptest.Do(t, c, mcptest.NewRequest(t, http.MethodPost, url, body, "Authorization", "Bearer "+issuer.Token(url, map[string]any{"sub": subject}), "Mcp-Protocol-Version", "2025-11-25"))
+	}
+	if got := ask("alice", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"begin","task":{}}}`); got.Status != http.StatusOK {
+		t.Fatalf("got %d %s", got.Status, got.Body)
+	}
+	for _, tt := range []struct {
+		check, kind, reason, method string
+		status                      int
+		refuse                      func() int
+	}{
+		{"message", "invalid_message", "tunnel", "", http.StatusMethodNotAllowed, func() int { return connect(t, url, issuer.Token(url, map[string]any{"sub": "bob"})) }},
+		{"task", "unknown_task", "unknown_task", "tasks/get", http.StatusOK, func() int {
+			got := ask("bob", `{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"task-A"}}`)
+			if !strings.Contains(got.Body, "-32602") {
+				t.Errorf("got %d %s", got.Status, got.Body)
+			}
+			return got.Status
+		}},
+	} {
+		if got := tt.refuse(); got != tt.status {
+			t.Errorf("%s: got %d, want %d", tt.reason, got, tt.status)
+			continue
+		}
+		e := nextEvent(t, "mcp_denied")
+		if e["reason"] != tt.reason || e["status"] != tt.status || e["user"] != "bob" || e["check"] != tt.check || e["method"] != tt.method {
+			t.Errorf("%s: the event has %v", tt.reason, e)
+		}
+		now := askDenied(t, c, admin)
+		if d := now.Denials[0]; d.Kind != tt.kind || d.Reason != tt.reason || d.Status != tt.status || d.User != "bob" || d.Method != tt.method || d.Count != 1 {
+			t.Errorf("%s: got %+v", tt.reason, d)
+		}
+		if now.State != "ok" || now.Load.Denials[tt.kind] != 1 {
+			t.Errorf("%s: got %s and the counts %v", tt.reason, now.State, now.Load.Denials)
+		}
+		if !testcaddy.Logged("request is refused", `"reason":"`+tt.reason+`"`, `"check":"`+tt.check+`"`, `"user":"bob"`) {
+			t.Errorf("%s: the log has no such entry", tt.reason)
+		}
+		if out := testcaddy.RunStatus(t, admin); !strings.Contains(out, fmt.Sprintf("authorize %d, once, last now: %s", tt.status, tt.reason)) {
+			t.Errorf("%s: got %s", tt.reason, out)
+		}
+		metrics := mcptest.Do(t, c, mcptest.NewRequest(t, http.MethodGet, "http://"+admin+"/metrics", "")).Body
+		if !strings.Contains(metrics, `caddy_mcp_auth_bridge_denials_total{endpoint="`+url+`",kind="`+tt.kind+`"} 1`) {
+			t.Errorf("%s: the metric is missing", tt.reason)
+		}
+	}
+}
+
+// connect sends CONNECT for the path of an endpoint, as no client of net/http does, and returns the
+// status.
+func connect(t *testing.T, url, token string) int {
+	t.Helper()
+	host, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = fmt.Fprintf(conn, "CONNECT /%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, host, token)
+	res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: http.MethodConnect})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	return res.StatusCode
+}
+
 // Rule E9: an endpoint whose issuer cannot be asked is failing if that is why no credentials
 // were accepted for an hour. The last errors are shown, of keys and of introspection, until the
 // issuer can be asked again.
@@ -202,7 +294,7 @@ func TestIssuerThatIsAway(t *testing.T) {
 	if d := now.Denials; len(d) != 1 || d[0].Kind != "issuer_unavailable" || d[0].Status != 503 || !strings.Contains(d[0].Cause, "status 503") {
 		t.Errorf("got %+v", d)
 	}
-	opaque := issuer.Opaque(map[string]any{"sub": "alice"})
+	opaque := issuer.Opaque(map[string]any{"sub": "alice", "aud": url})
 	if got := ping(opaque); got != http.StatusServiceUnavailable {
 		t.Errorf("got %d", got)
 	}

@@ -74,6 +74,7 @@ func TestRedactionOfAuthorize(t *testing.T) {
 		return fmt.Sprintf(`authorize {
 		issuer %s {
 			introspect %s/introspect?q=%s {
+				audience optional
 				client_id edge
 				client_secret {env.REDACTION_SECRET}
 			}

@@ -173,7 +173,7 @@ func TestRedaction(t *testing.T) {
 	issuer, guarded := newIndiscreet(t), make(map[string]int)
 	for answer := range indiscretions {
 		guarded[answer] = testcaddy.FreePort(t)
-		sites.WriteString(redactionSite(guarded[answer], fmt.Sprintf("mcp_auth_bridge %s/mcp {\n\tauthorize {\n\t\tissuer %s {\n\t\t\tintrospect\n\t\t}\n\t\ttoken exchange {\n\t\t\taudience %s\n"+
+		sites.WriteString(redactionSite(guarded[answer], fmt.Sprintf("mcp_auth_bridge %s/mcp {\n\tauthorize {\n\t\tissuer %s {\n\t\t\tintrospect {\n\t\t\t\taudience optional\n\t\t\t}\n\t\t}\n\t\ttoken exchange {\n\t\t\taudience %s\n"+
 			"\t\t\tclient_id edge\n\t\t\tclient_secret {env.MCP_AUTH_BRIDGE_TEST_SECRET}\n\t\t}\n\t}\n}", up.URL, issuer.URL, answer)))
 	}
 	s.admin = testcaddy.Addr(testcaddy.FreePort(t))

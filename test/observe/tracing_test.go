@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
@@ -133,6 +135,39 @@ func TestTraces(t *testing.T) {
 	if id := outer.attributes["mcp.session.id"]; len(id) != 16 || id != inner.attributes["mcp.session.id"] {
 		t.Errorf("the session is %q", id)
 	}
+}
+
+// What is upgraded to another protocol is passed on as a connection also if it is traced. MCP has
+// no such transport; some servers speak WebSocket beside it.
+func TestTracedUpgrade(t *testing.T) {
+	up := mcptest.ListenRaw(t, func(conn net.Conn) {
+		r := bufio.NewReader(conn)
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.Copy(conn, r)
+	})
+	exported := collectSpans(t)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, tracedSite(port, "mcp_auth_bridge "+up))
+	conn, err := net.Dial("tcp", testcaddy.Addr(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_, _ = io.WriteString(conn, "GET /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: echo\r\nTraceparent: "+callersParent+"\r\n\r\n")
+	r := bufio.NewReader(conn)
+	res, err := http.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("got %v, %v; want 101", res, err)
+	}
+	_, _ = io.WriteString(conn, "ping\n")
+	if line, err := r.ReadString('\n'); line != "ping\n" {
+		t.Errorf("got %q back, %v", line, err)
+	}
+	exported.await(t, "the request to the upstream", func(e exportedSpan) bool { return e.client && e.attributes["http.response.status_code"] == "101" })
 }
 
 // A message that is carried over belongs to the trace of the POST that brought it.

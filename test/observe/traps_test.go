@@ -6,10 +6,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/doctor"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
@@ -109,6 +112,184 @@ func TestTrustedProxyIsNotTold(t *testing.T) {
 				t.Errorf("got log %q", testcaddy.Logs())
 			}
 		})
+	}
+}
+
+// An upstream that is a website, or that has nothing at the path, is told of: clients only say that
+// they cannot connect.
+func TestNoMCPServerIsTold(t *testing.T) {
+	const html = "<!doctype html><form>Log in</form>"
+	for name, tc := range map[string]struct {
+		directive, kind, body string
+		status                int
+		want                  string
+	}{
+		"login page":          {"mcp_auth_bridge UPSTREAM", "text/html; charset=utf-8", html, http.StatusOK, "upstream answers with a web page"},
+		"page for no path":    {"mcp_auth_bridge UPSTREAM", "text/html", html, http.StatusNotFound, "upstream has no MCP server at this path"},
+		"website":             {"mcp_auth_bridge UPSTREAM", "text/plain", "no", http.StatusMethodNotAllowed, "upstream has no MCP server at this path"},
+		"page for the stream": {"mcp_auth_bridge sse+http://UPSTREAM/sse", "text/html", html, http.StatusOK, "upstream has no HTTP+SSE server at this path"},
+		"no stream":           {"mcp_auth_bridge sse+http://UPSTREAM/sse", "text/plain", "no", http.StatusNotFound, "upstream has no HTTP+SSE server at this path"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTrap(t, "127.0.0.1", tc.directive, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", tc.kind)
+				w.WriteHeader(tc.status)
+				_, _ = w.Write([]byte(tc.body))
+			})
+			for range 2 {
+				s.ask(http.MethodPost, "/mcp", mcptest.Initialize)
+			}
+			s.wantTold(tc.want, "/", "")
+		})
+	}
+}
+
+// What MCP servers answer is not taken for that: a session that is over, a method that they do not
+// have, a message without an answer.
+func TestMCPServerIsNotTakenForNone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		sent, kind, session, body string
+		status                    int
+	}{
+		"session is over":        {mcptest.Initialize, "text/plain", "s", "gone", http.StatusNotFound},
+		"no such method":         {mcptest.Initialize, "application/json", "", noSuchMethod, http.StatusNotFound},
+		"accepted":               {mcptest.Initialized, "text/plain", "", "", http.StatusAccepted},
+		"accepted, with words":   {mcptest.Initialized, "text/plain", "", "Accepted", http.StatusOK},
+		"answer":                 {mcptest.Initialize, "application/json", "", greeting, http.StatusOK},
+		"answer with a length":   {mcptest.Initialize, "application/json", "", `{"result":{"instructions":"` + strings.Repeat("x", 1<<17) + `"},"jsonrpc":"2.0","id":1}`, http.StatusOK},
+		"answer without a type":  {mcptest.Initialize, "", "", greeting, http.StatusOK},
+		"answer in a stream":     {mcptest.Initialize, "text/event-stream", "", "data: " + greeting + "\n\n", http.StatusOK},
+		"login":                  {mcptest.Initialize, "text/html", "", "log in", http.StatusUnauthorized},
+		"refused":                {mcptest.Initialize, "text/plain", "", "no", http.StatusForbidden},
+		"not available":          {mcptest.Initialize, "text/plain", "", "no", http.StatusServiceUnavailable},
+		"nothing for an unknown": {`{"jsonrpc":"2.0","id":1,"method":"ping"}`, "application/json", "", `{"error":"log in first"}`, http.StatusNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTrap(t, "127.0.0.1", "mcp_auth_bridge UPSTREAM", answering(tc.status, tc.kind, tc.body))
+			s.ask(http.MethodPost, "/mcp", tc.sent, "Mcp-Session-Id", tc.session)
+			if testcaddy.Logged("a web page") || testcaddy.Logged("no MCP server") || testcaddy.Logged("not an MCP server") {
+				t.Errorf("got log %q", testcaddy.Logs())
+			}
+			if state, problems := s.state(); state == "failing" {
+				t.Errorf("got %s, %q", state, problems)
+			}
+		})
+	}
+}
+
+// greeting answers initialize.
+const greeting = `{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"s","version":"1"}}}`
+
+const noSuchMethod = `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no such method"}}`
+
+// answering answers each request in the same way. Without a kind there is no Content-Type.
+func answering(status int, kind, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if w.Header().Set("Content-Type", kind); kind == "" {
+			w.Header()["Content-Type"] = nil
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}
+}
+
+// state returns what the status says of the endpoint.
+func (s *trap) state() (state string, problems []string) {
+	s.t.Helper()
+	var status struct {
+		Endpoints []struct {
+			State    string
+			Problems []struct{ Text string }
+		}
+	}
+	got := mcptest.Do(s.t, mcptest.NewClient(s.t), mcptest.NewRequest(s.t, http.MethodGet, "http://"+s.admin+"/mcp_auth_bridge/", ""))
+	if err := json.Unmarshal([]byte(got.Body), &status); err != nil || len(status.Endpoints) != 1 {
+		s.t.Fatalf("got %s (%v)", got.Body, err)
+	}
+	for _, p := range status.Endpoints[0].Problems {
+		problems = append(problems, p.Text)
+	}
+	return status.Endpoints[0].State, problems
+}
+
+// Rules F2, F3: log, status and doctor agree on whether the upstream is an MCP server. It is not
+// if its answer to the first message of a client has no JSON-RPC message, whatever the media type
+// and the status of success. The endpoint is then failing, until the upstream answers as an MCP
+// server does.
+func TestUpstreamWithoutMCPIsFailing(t *testing.T) {
+	const html = "<!doctype html><p>Welcome</p>"
+	for name, tc := range map[string]struct {
+		status     int
+		kind, body string
+		want       string // the message; empty if it is an MCP server
+	}{
+		"text":             {http.StatusOK, "text/plain; charset=utf-8", "It works!", "upstream is not an MCP server"},
+		"web page":         {http.StatusOK, "text/html", html, "upstream answers with a web page"},
+		"made web page":    {http.StatusCreated, "text/html", html, "upstream answers with a web page"},
+		"JSON":             {http.StatusOK, "application/json", `{"message":"hello"}`, "upstream is not an MCP server"},
+		"JSON of REST":     {http.StatusCreated, "application/json; charset=utf-8", `{"id":1,"method":"initialize"}`, "upstream is not an MCP server"},
+		"list":             {http.StatusOK, "application/json", `[]`, "upstream is not an MCP server"},
+		"no type":          {http.StatusOK, "", "ok", "upstream is not an MCP server"},
+		"nothing":          {http.StatusOK, "application/json", "", "upstream is not an MCP server"},
+		"accepted":         {http.StatusAccepted, "", "", "upstream is not an MCP server"},
+		"no content":       {http.StatusNoContent, "", "", "upstream is not an MCP server"},
+		"long text":        {http.StatusOK, "text/plain", strings.Repeat("json", 1<<15), "upstream is not an MCP server"},
+		"JSON for no path": {http.StatusNotFound, "application/json", `{"detail":"Not Found"}`, "upstream has no MCP server at this path"},
+		"text for no path": {http.StatusNotFound, "text/plain", "404", "upstream has no MCP server at this path"},
+		"gone":             {http.StatusGone, "text/plain", "gone", "upstream has no MCP server at this path"},
+		"server":           {http.StatusOK, "application/json", greeting, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var cured atomic.Bool
+			s := newTrap(t, "127.0.0.1", "mcp_auth_bridge UPSTREAM", func(w http.ResponseWriter, r *http.Request) {
+				if cured.Load() {
+					answering(http.StatusOK, "application/json", greeting)(w, r)
+					return
+				}
+				answering(tc.status, tc.kind, tc.body)(w, r)
+			})
+			if got := s.ask(http.MethodPost, "/mcp", mcptest.Initialize); got.Status != tc.status || got.Body != tc.body {
+				t.Errorf("the client got %d %.100q", got.Status, got.Body)
+			}
+			report, err := doctor.Run(t.Context(), doctor.Options{URL: s.url + "/mcp"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rule := ""
+			if f := report.Verdict.Finding; f != nil {
+				rule = f.Rule
+			}
+			state, problems := s.state()
+			out := testcaddy.RunStatus(t, s.admin)
+			if tc.want == "" {
+				if state == "failing" || strings.Contains(out, "failing") || rule == "endpoint.mcp" || rule == "endpoint.path" {
+					t.Errorf("got %s, %q, and the doctor says %s: %s\n%s", state, problems, rule, report.Verdict.Text, out)
+				}
+				return
+			}
+			s.wantTold(tc.want, "/mcp", "")
+			if state != "failing" || !slices.Contains(problems, tc.want) || !strings.Contains(out, "\nfailing ") || !strings.Contains(out, tc.want) {
+				t.Errorf("got %s, %q\n%s", state, problems, out)
+			}
+			if report.Verdict.State != doctor.Broken || rule != "endpoint.mcp" && rule != "endpoint.path" && rule != "endpoint.answer" {
+				t.Errorf("the doctor says %s, %s: %s", report.Verdict.State, rule, report.Verdict.Text)
+			}
+			cured.Store(true)
+			s.ask(http.MethodPost, "/mcp", mcptest.Initialize)
+			if state, problems := s.state(); state == "failing" {
+				t.Errorf("the server is an MCP server now: got %s, %q", state, problems)
+			}
+		})
+	}
+}
+
+// Rule F2: where messages are carried over to another transport, too, an upstream that is no MCP
+// server makes the endpoint failing.
+func TestCarriedOverWithoutMCPIsFailing(t *testing.T) {
+	s := newTrap(t, "127.0.0.1", "mcp_auth_bridge sse+http://UPSTREAM/sse", answering(http.StatusOK, "application/json", `{"message":"hello"}`))
+	s.ask(http.MethodPost, "/mcp", mcptest.Initialize)
+	if state, problems := s.state(); state != "failing" || !slices.Contains(problems, "upstream has no HTTP+SSE server at this path") {
+		t.Errorf("got %s, %q", state, problems)
 	}
 }
 

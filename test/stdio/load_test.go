@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/need"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -148,9 +149,7 @@ func TestSecretOfAFileIsReadAtEachStart(t *testing.T) {
 // Rule D5: a user whom Caddy has no right to switch to is told when the configuration
 // starts, and not with each session.
 func TestUserThatCaddyCannotSwitchToIsLoggedAtLoad(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root can start Caddy as somebody without rights")
-	}
+	need.Root(t, "start Caddy as a user without rights")
 	dir := t.TempDir()
 	self := filepath.Join(dir, "caddy")
 	text, err := os.ReadFile(must(os.Executable()))

@@ -53,12 +53,12 @@ func publicOf(h *Handler, r *http.Request) (metadata.Public, bool) {
 	return public, ok
 }
 
-// publicPrefix returns the prefix that enclosing routes have stripped from the path of a
-// request. own is the prefix as it is configured.
+// publicPrefix returns the prefix that enclosing routes have stripped from the path of a request.
+// own is the prefix as it is configured.
 //
-// Caddy strips a prefix without regard to case and to doubled slashes. The public URL has the
-// prefix as it is configured: only that URL has metadata, and a client cannot have a document
-// fetched for a URL that it made up.
+// Caddy ignores case and doubled slashes when it strips a prefix. The public URL always has the
+// prefix as it is configured, and only that URL has metadata. So a client cannot make the bridge
+// fetch a document for a URL that the client has made up.
 func publicPrefix(r *http.Request, own string) string {
 	prefix := strippedPrefix(r)
 	if prefix != own && strings.EqualFold(singleSlashes(prefix), own) {
@@ -75,8 +75,8 @@ func singleSlashes(path string) string {
 	return path
 }
 
-// strippedPrefix is what stood before the present path when the request
-// arrived, as handle_path leaves it.
+// strippedPrefix returns the part of the path that routes such as handle_path have stripped from a
+// request.
 func strippedPrefix(r *http.Request) string {
 	orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	if !ok || orig.URL == nil || len(orig.URL.Path) <= len(r.URL.Path) {
