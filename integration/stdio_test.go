@@ -14,11 +14,11 @@ import (
 
 // talked is what talk.mjs reports.
 type talked struct {
-	Server, Echo, Long, Sampled, Listing, Session string
-	Tools                                         []string
-	Progress                                      []int
-	Resources                                     int
-	Statuses                                      map[string]int
+	Server, Echo, Long, Resumed, Sampled, Listing, Session string
+	Tools                                                  []string
+	Progress                                               []int
+	Resources                                              int
+	Statuses                                               map[string]int
 }
 
 func talkTo(t *testing.T, version, url string, what ...string) talked {
@@ -50,7 +50,7 @@ http://%s {
 
 // Rules D3, D5, D6: the official servers, which speak over standard input and
 // output, serve the clients of both TypeScript SDKs, with progress on the call that
-// it belongs to and sampling in the middle of a call.
+// it belongs to and sampling in the middle of a call, and resumed if the connection breaks.
 func TestStdioServers(t *testing.T) {
 	folder := integration.NeedNode(t)
 	for _, version := range []string{"v1", "v2"} {
@@ -61,6 +61,9 @@ func TestStdioServers(t *testing.T) {
 			}
 			if !strings.Contains(got.Long, "completed") || got.Session == "" || got.Statuses["DELETE 204"] != 1 {
 				t.Errorf("got %+v", got)
+			}
+			if !strings.Contains(got.Resumed, "completed") || got.Statuses["GET 200 resumed"] != 1 {
+				t.Errorf("a call whose connection breaks while it waits: got %+v", got)
 			}
 		})
 		t.Run("server-filesystem/"+version, func(t *testing.T) {

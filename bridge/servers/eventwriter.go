@@ -21,6 +21,8 @@ type Source interface {
 	Take() (batch []Event, seq int, over bool)
 	// Wake is signalled when Take returns something new.
 	Wake() <-chan struct{}
+	// Prime is called before a client that waits is given an id to resume with ([EventWriter]).
+	Prime()
 	// Alone decides whether a response that is the only message so far is sent as JSON, without
 	// an event stream. It returns the HTTP status for that, or 0 for an event stream.
 	Alone(e Event, seq int, over bool) (status int)
@@ -34,12 +36,26 @@ type EventWriter struct {
 	Number int  // of the stream, in the ids of its events
 	begun  bool // the header was sent
 	Plain  bool // events have no ids
+	// Resumable makes a stream without a message for [primeAfter] begin with an event that has an
+	// id and no data. With it a client whose connection breaks can ask for the messages that come
+	// after (MCP specification 2025-11-25, "Streamable HTTP").
+	Resumable bool
 }
 
-// Pump writes the messages of a source, until nothing follows or the client leaves. It writes a
-// comment if there was no message for [Bounds.KeepAlive].
+// primeAfter is how long a client waits for the first message of a stream that it could resume,
+// until it gets an id to do so. The specification wants it at once, but then every answer would be
+// an event stream, and most come sooner than a connection breaks.
+const primeAfter = 5 * time.Second
+
+// Pump writes the messages of a source, until nothing follows or the client leaves. If
+// there was none for [Bounds.KeepAlive] it writes a comment, or before that the first event of a
+// stream that can be resumed.
 func (o *EventWriter) Pump(ctx context.Context, from Source) {
-	keepAlive := time.NewTimer(o.bounds().KeepAlive)
+	idle := o.bounds().KeepAlive
+	if o.Resumable && !o.begun {
+		idle = min(idle, primeAfter)
+	}
+	keepAlive := time.NewTimer(idle)
 	defer keepAlive.Stop()
 	for {
 		batch, seq, over := from.Take()
@@ -77,7 +93,7 @@ func (o *EventWriter) Pump(ctx context.Context, from Source) {
 		case <-ctx.Done():
 			return
 		case <-keepAlive.C:
-			if o.comment() != nil {
+			if o.idle(from) != nil {
 				return
 			}
 			keepAlive.Reset(o.bounds().KeepAlive)
@@ -121,14 +137,20 @@ func (o *EventWriter) event(seq int, raw []byte) error {
 	return b.Flush()
 }
 
-// comment writes a comment, so that proxies do not close the connection as idle.
-func (o *EventWriter) comment() error {
+// idle writes to a client that waits: a comment, so that proxies do not close the connection, or
+// the first event of a stream that can be resumed.
+func (o *EventWriter) idle(from Source) error {
+	text := ": \n\n"
 	if !o.begun {
+		if o.Resumable {
+			from.Prime()
+			text = "id: " + EventID(o.Number, -1) + "\ndata: \n\n"
+		}
 		if err := o.Begin(); err != nil {
 			return err
 		}
 	}
-	if _, err := io.WriteString(o.to, ": \n\n"); err != nil {
+	if _, err := io.WriteString(o.to, text); err != nil {
 		return err
 	}
 	return o.to.Flush()
@@ -180,8 +202,14 @@ func (e *Event) Version() string {
 	return e.More.Version
 }
 
-// EventID is the id of an event on a stream.
-func EventID(number, seq int) string { return strconv.Itoa(number) + "-" + strconv.Itoa(seq) }
+// EventID is the id of an event on a stream. That of what comes before event 0 is the number of
+// the stream alone.
+func EventID(number, seq int) string {
+	if seq < 0 {
+		return strconv.Itoa(number)
+	}
+	return strconv.Itoa(number) + "-" + strconv.Itoa(seq)
+}
 
 // Announce writes the event `endpoint` of HTTP+SSE, with the URL that the client posts messages to.
 func (o *EventWriter) Announce(address string) error {

@@ -203,7 +203,7 @@ func TestWhatAClientDoesNotReadIsBounded(t *testing.T) {
 			p.Deliver([]byte(big))
 			p.Deliver([]byte(`{"jsonrpc":"2.0","method":"notifications/message"}`))
 		}()
-		if _, body := hubtest.ExchangeHub(t, "POST", url, hubtest.CallOf("1", "t"), "Mcp-Session-Id", s.id); body != big {
+		if _, body := hubtest.ExchangeHub(t, "POST", url, hubtest.CallOf("1", "t"), "Mcp-Session-Id", s.id); !strings.Contains(body, big) { // as JSON, or as an event if that takes long
 			t.Errorf("got %d bytes, want %d", len(body), len(big))
 		}
 		// And where the client has to come back for it.

@@ -25,6 +25,7 @@ type stream struct {
 	read    int                    // sequence number of the first event that no client was given
 	waiting map[message.Key][]byte // requests that it has yet to answer: their ids, as written
 	done    bool                   // no event follows
+	primed  bool                   // its client was given the id of what comes before the first event
 	reader  *reader                // nil while no client reads it
 	idle    []*reader              // older readers of the general stream, which get nothing
 	used    int                    // bytes of events
@@ -87,6 +88,13 @@ func (rd *reader) Take() (batch []servers.Event, seq int, over bool) {
 
 // Wake implements [servers.Source].
 func (rd *reader) Wake() <-chan struct{} { return rd.changed }
+
+// Prime implements [servers.Source].
+func (rd *reader) Prime() {
+	rd.streams.out.Lock()
+	defer rd.streams.out.Unlock()
+	rd.stream.primed = true
+}
 
 // Alone implements [servers.Source].
 func (rd *reader) Alone(_ servers.Event, seq int, over bool) (status int) {

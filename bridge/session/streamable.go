@@ -288,11 +288,19 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, st *stream, rd *
 	defer s.streams.detach(st, rd)
 	out := s.servers.EventWriter(w)
 	out.Number = st.number
+	out.Resumable = s.resumes()
 	if events && out.Begin() != nil {
 		return
 	}
 	rd.stream = st
 	out.Pump(r.Context(), rd)
+}
+
+// resumes reports whether a POST that takes long gets an event without data. The clients of earlier
+// revisions take it for a message that is no JSON. A server that may refuse later keeps the HTTP
+// status for that.
+func (s *session) resumes() bool {
+	return s.version >= "2025-11-25" && !upstream.RefusesLate(s.peer)
 }
 
 // Delete serves a DELETE of Streamable HTTP, with which a client ends its session.

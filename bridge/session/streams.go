@@ -104,6 +104,7 @@ func (b *streams) unexpect(st *stream, requests []message.Message) {
 	defer b.out.Unlock()
 	if !b.legacy {
 		b.remove(st)
+		st.finish() // another request may read it already
 		return
 	}
 	for _, m := range requests {
@@ -273,14 +274,17 @@ func (b *streams) resume(last string, rd *reader) (*stream, error) {
 		b.general.join(rd)
 		return b.general, nil
 	}
-	number, seq, _ := strings.Cut(last, "-")
+	number, seq, hasSeq := strings.Cut(last, "-")
 	n, err := strconv.Atoi(number)
-	at, err2 := strconv.Atoi(seq)
-	if err != nil || err2 != nil || at < 0 || last != servers.EventID(n, at) {
+	at := -1
+	if hasSeq && err == nil {
+		at, err = strconv.Atoi(seq)
+	}
+	if err != nil || last != servers.EventID(n, at) {
 		return nil, errNotKept
 	}
 	var st *stream
-	if n == 0 {
+	if n == 0 && hasSeq {
 		st = b.general
 	}
 	for _, other := range b.posts {
@@ -291,7 +295,7 @@ func (b *streams) resume(last string, rd *reader) (*stream, error) {
 	switch {
 	case st != nil && st.done && at+1 == st.end():
 		return nil, errOver
-	case st == nil || !st.attach(rd, at+1):
+	case st == nil || at < 0 && !st.primed || !st.attach(rd, at+1):
 		return nil, errNotKept
 	}
 	return st, nil

@@ -186,5 +186,8 @@ func (k *call) Take() (batch []servers.Event, _ int, over bool) {
 // Wake implements [servers.Source].
 func (k *call) Wake() <-chan struct{} { return k.changed }
 
+// Prime implements [servers.Source]. The stream of a request without a session is not resumed.
+func (k *call) Prime() {}
+
 // Alone implements [servers.Source].
 func (k *call) Alone(e servers.Event, _ int, _ bool) (status int) { return mcp.ErrorStatus(e.Raw) }

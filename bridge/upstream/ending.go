@@ -94,3 +94,14 @@ func behind[T any](peer Peer) (found T, ok bool) {
 		peer = p.Unwrap()
 	}
 }
+
+// innermost returns the peer behind all that have a method Unwrap.
+func innermost(peer Peer) Peer {
+	for {
+		p, wraps := peer.(interface{ Unwrap() Peer })
+		if !wraps {
+			return peer
+		}
+		peer = p.Unwrap()
+	}
+}

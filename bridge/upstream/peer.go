@@ -64,6 +64,13 @@ func RefusalOf(peer Peer) *Refusal {
 	return nil
 }
 
+// RefusesLate reports whether the server of a peer may refuse to send the rest of an answer. It
+// looks behind peers that have a method Unwrap.
+func RefusesLate(peer Peer) bool {
+	_, refuses := innermost(peer).(Refuser)
+	return refuses
+}
+
 // Silent is a peer that knows why its server may not answer.
 type Silent interface {
 	// Silence says for the operator why the server may not answer.

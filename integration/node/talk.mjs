@@ -18,11 +18,31 @@ const sdk =
     : { ...(await import('@modelcontextprotocol/client')), sampling: 'sampling/createMessage' };
 
 const statuses = {};
+let cuts = false;
 async function recordingFetch(input, init) {
   const response = await fetch(input, init);
-  const key = `${init?.method ?? 'GET'} ${response.status}`;
+  const method = init?.method ?? 'GET';
+  const key = `${method} ${response.status}${new Headers(init?.headers).has('last-event-id') ? ' resumed' : ''}`;
   statuses[key] = (statuses[key] ?? 0) + 1;
-  return response;
+  return cuts && method === 'POST' && response.status === 200 ? cut(response) : response;
+}
+
+// cut returns a response whose connection breaks after the first bytes.
+function cut(response) {
+  const from = response.body.getReader();
+  let first = true;
+  const body = new ReadableStream({
+    async pull(to) {
+      if (!first) {
+        await from.cancel();
+        to.error(new Error('cut'));
+        return;
+      }
+      first = false;
+      to.enqueue((await from.read()).value);
+    },
+  });
+  return new Response(body, { status: response.status, headers: response.headers });
 }
 
 const client = new sdk.Client({ name: 'talk', version: '1' }, { capabilities: { sampling: {} } });
@@ -43,6 +63,10 @@ if (what === 'everything') {
   const options = { onprogress: p => progress.push(p.progress) };
   out.long = text(await (version === 'v1' ? client.callTool(long, undefined, options) : client.callTool(long, options)));
   out.progress = progress;
+  cuts = true;
+  const silent = { name: 'trigger-long-running-operation', arguments: { duration: 8, steps: 1 } };
+  out.resumed = text(await client.callTool(silent));
+  cuts = false;
   out.sampled = text(
     await client.callTool({ name: 'trigger-sampling-request', arguments: { prompt: 'say', maxTokens: 10 } }),
   );
