@@ -14,6 +14,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/cors"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/safetext"
@@ -165,7 +166,8 @@ func (q *request) serve(w http.ResponseWriter, next caddyhttp.Handler, target br
 	}
 	dropTrailers(r)
 	if target == bridge.TargetUnknownMessage {
-		return caddyhttp.Error(http.StatusNotFound, errors.New("message path was not announced by the upstream"))
+		mcp.Refuse(w, http.StatusNotFound, nil, message.CodeServer, "no event stream has announced this path; open the event stream again")
+		return nil
 	}
 	if h.hub != nil {
 		cors.SetVary(w.Header())

@@ -94,8 +94,9 @@ func TestLegacySSE(t *testing.T) {
 		t.Errorf("upstream was asked for %q", line)
 	}
 	forged := strings.Replace(path, "/mcp/message/", "/mcp/message/A", 1)
-	if answer := mcptest.Do(t, c, mcptest.NewRequest(t, "POST", base+forged, mcptest.Initialize)); answer.Status != http.StatusNotFound {
-		t.Errorf("forged message path was answered %d, want 404", answer.Status)
+	if answer := mcptest.Do(t, c, mcptest.NewRequest(t, "POST", base+forged, mcptest.Initialize)); answer.Status != http.StatusNotFound ||
+		answer.Header.Get("Content-Type") != "application/json" || !strings.Contains(answer.Body, `"error"`) {
+		t.Errorf("forged message path was answered %d of type %q with %q, want 404 with JSON", answer.Status, answer.Header.Get("Content-Type"), answer.Body)
 	}
 	select {
 	case line := <-got:
