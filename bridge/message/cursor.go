@@ -12,11 +12,16 @@ type Cursor struct {
 	s     scanner
 	first []bool // for each level: the cursor is still at the start of the container
 	err   error
+
+	// What s and first begin in. A text is seldom deeper.
+	level  [1]uint64
+	firsts [8]bool
 }
 
 // NewCursor returns a cursor at the first value of a text.
 func NewCursor(text []byte) *Cursor {
 	c := &Cursor{s: scanner{b: text, levels: maxDepth}}
+	c.s.objects, c.first = c.level[:0], c.firsts[:0]
 	if !utf8.Valid(text) {
 		c.err = ErrSyntax
 	}
