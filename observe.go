@@ -124,8 +124,8 @@ func (o *observer) notice(n stats.Notice, due bool) {
 // remember remembers a notice that is logged elsewhere.
 func (o *observer) remember(n stats.Notice) { o.memory.Load().Noticed(n) }
 
-// serves remembers whether the upstream is an MCP server; why is empty if it is.
-func (o *observer) serves(why string) { o.memory.Load().Serves(why) }
+// serves remembers whether clients can begin with the upstream; why is nil if they can.
+func (o *observer) serves(why *stats.NoService) { o.memory.Load().Serves(why) }
 
 func (o *observer) upstreamFailed(address string, why stats.Failure) {
 	o.memory.Load().UpstreamFailed(address, why)

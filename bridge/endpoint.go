@@ -96,9 +96,9 @@ type Config struct {
 	// Notice is called when something was refused, dropped or left unchanged. due says that
 	// it is to be logged. If it is nil, notices are dropped.
 	Notice func(n stats.Notice, due bool)
-	// Serves is called when the answer to the first message of a client shows whether the
-	// upstream is an MCP server. why says that it is not; it is empty if it is one. It may be nil.
-	Serves func(why string)
+	// Serves is called when the answer to the first message of a client shows whether clients can
+	// begin with the upstream. why says that they cannot; nil if they can. It may be nil itself.
+	Serves func(why *stats.NoService)
 	// Counts counts the event streams that clients have open. Default: they are not counted.
 	Counts *stats.Counts
 }
@@ -115,6 +115,8 @@ type Endpoint struct {
 	// refusesPosts is true if the upstream has refused a POST to the endpoint, as a server of
 	// HTTP+SSE does.
 	refusesPosts atomic.Bool
+	// refuses is true if the upstream has refused the first message of the last client that began.
+	refuses atomic.Bool
 
 	// last is the last origin that a client used.
 	last atomic.Pointer[lastOrigin]

@@ -45,6 +45,9 @@ func (s *Site) has(host string) bool {
 	return ok && s.Hosts["*."+parent]
 }
 
+// isNamed reports whether the configuration names a host of the endpoint.
+func (s *Site) isNamed() bool { return s.Origin != "" || len(s.Listed) > 0 || len(s.Hosts) > 0 }
+
 // isSibling reports whether from is the origin of another host which the site names in full. In
 // all but the host it has to equal public, the origin of a request for host.
 func (s *Site) isSibling(from, public, host string) bool {

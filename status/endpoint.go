@@ -80,8 +80,15 @@ type endpointState struct {
 	Program   *programState  `json:"program,omitempty"` // only with stdio
 	Metadata  []Metadata     `json:"metadata"`
 	Upstreams []Upstream     `json:"upstreams"`
+	NoService *noService     `json:"no_service,omitempty"`
+}
 
-	noServer string // why the upstream is no MCP server; empty if it is one
+// noService says why clients cannot begin with the upstream.
+type noService struct {
+	Text   string `json:"text"`
+	Advice string `json:"advice,omitempty"` // empty if a notice has it
+	// Refused is true if the upstream has refused the first message of the last client that began.
+	Refused bool `json:"refused"`
 }
 
 // nowState has what is in progress at an endpoint.
@@ -223,7 +230,10 @@ func (e *Endpoint) state() endpointState {
 	for _, n := range e.Memory.Notices() {
 		s.Notices = append(s.Notices, noticeState{n.Message, n.Subject, n.Advice, n.Add, Snippet(n.Add), stamp(n.First), stamp(n.Last), n.Count})
 	}
-	s.Program, s.noServer = e.program(), e.Memory.WhyNoServer()
+	if why := e.Memory.WhyNoService(); why != nil {
+		s.NoService = (*noService)(why)
+	}
+	s.Program = e.program()
 	s.Denials, s.Issuers, s.Accepted = denialsOf(e.Memory), issuersOf(e.Memory), Time(e.Memory.LastAccepted())
 	s.judge(time.Now())
 	return s

@@ -71,12 +71,17 @@ func (s *endpointState) judge(now time.Time) {
 	}
 }
 
-// serverProblems says that the upstream is no MCP server. A notice has the advice.
+// serverProblems says that clients cannot begin with the upstream.
 func (s *endpointState) serverProblems() []problem {
-	if s.noServer == "" {
+	why := s.NoService
+	if why == nil {
 		return nil
 	}
-	return []problem{{State: failing, Text: s.noServer}}
+	state := failing
+	if why.Refused {
+		state = attention
+	}
+	return []problem{{State: state, Text: why.Text, Advice: why.Advice}}
 }
 
 // upstreamProblems says which addresses of the upstream do not answer.

@@ -140,6 +140,9 @@ func (p *printer) details(e *endpointState) {
 	if e.Because != "" {
 		p.line(dim, "%s passes the responses on, because of %s", e.Forwarding, e.Because)
 	}
+	if why := e.NoService; why != nil && why.Advice != "" {
+		p.line(yellow, "%s; %s", why.Text, why.Advice)
+	}
 	p.program(e.Program)
 	for _, m := range e.Metadata {
 		if m.LastError != "" && m.LastErrorAt != nil {

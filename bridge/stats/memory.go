@@ -80,8 +80,8 @@ type UpstreamState struct {
 type Memory struct {
 	since    time.Time
 	accepted atomic.Int64 // when credentials were last accepted, in nanoseconds; 0: never
-	// noServer is why the upstream is no MCP server; nil if it is one, or if that is not known.
-	noServer atomic.Pointer[string]
+	// noService is why clients cannot begin; nil if they can, or if that is not known.
+	noService atomic.Pointer[NoService]
 
 	mu         sync.Mutex       // guards what follows
 	challenges []*SeenChallenge // the last is first
@@ -116,7 +116,7 @@ func (m *Memory) Attach(c *Counts) {
 		u.Failing = time.Time{}
 	}
 	m.issuers = nil
-	m.noServer.Store(nil)
+	m.noService.Store(nil)
 	m.loads = append(m.loads, &load{counts: c})
 }
 
@@ -309,26 +309,25 @@ func count[T any, P counted[T]](list *[]P, most int, is func(P) bool, add func()
 	return (*list)[i]
 }
 
-// Serves remembers whether the upstream is an MCP server, as its answer to the first message of
-// a client has shown. why is empty if it is.
-func (m *Memory) Serves(why string) {
-	if why != "" {
-		m.noServer.Store(&why)
-		return
-	}
-	if m.noServer.Load() != nil { // which is seldom
-		m.noServer.Store(nil)
+// NoService says why clients cannot begin with the upstream. Nothing in it is secret.
+type NoService struct {
+	Text   string
+	Advice string // empty if a notice has it
+	// Refused is true if the upstream has refused the first message of a client, but perhaps takes
+	// that of another. It is false if it is no MCP server.
+	Refused bool
+}
+
+// Serves remembers whether clients can begin, as the answer to the first message of one has shown.
+// why is nil if they can.
+func (m *Memory) Serves(why *NoService) {
+	if why != nil || m.noService.Load() != nil { // which is seldom
+		m.noService.Store(why)
 	}
 }
 
-// WhyNoServer says why the upstream is no MCP server. It is empty if it is one, or if that is not
-// known.
-func (m *Memory) WhyNoServer() string {
-	if why := m.noServer.Load(); why != nil {
-		return *why
-	}
-	return ""
-}
+// WhyNoService says why clients cannot begin. It is nil if they can, or if that is not known.
+func (m *Memory) WhyNoService() *NoService { return m.noService.Load() }
 
 // Exit is the end of a program that an operator has to know of. Nothing in it is secret.
 type Exit struct {
