@@ -3,15 +3,14 @@ package stdio_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/mcptest"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/testcaddy"
 )
 
@@ -47,37 +46,13 @@ func (b *cutBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answersThroughGate answers each call with what comes through a named pipe, and its number.
-const answersThroughGate = `
-n=0
-while read -r line; do
-	id=${line##*'"id":'}
-	id=${id%%[,\}]*}
-	case $line in
-	*'"initialize"'*)
-		result='{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}' ;;
-	*'"tools/call"'*)
-		n=$((n + 1))
-		read -r word <"$GATE"
-		result='{"content":[{"type":"text","text":"'$word' '$n'"}]}' ;;
-	*) continue ;;
-	esac
-	echo '{"jsonrpc":"2.0","id":'$id',"result":'$result'}'
-done
-`
-
 // Rule D6: the answer to a call whose connection breaks while it waits reaches the client of
 // Go's SDK, and the program is called once.
 func TestCallOutlivesItsConnection(t *testing.T) {
-	gate, script := filepath.Join(t.TempDir(), "gate"), filepath.Join(t.TempDir(), "script")
-	if err := syscall.Mkfifo(gate, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(script, []byte(answersThroughGate), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	caddyfile, url, _ := scriptSite(t, ". "+script, "env GATE="+gate, "")
-	testcaddy.Run(t, caddyfile)
+	command, answer := mcptest.Gated(t)
+	port := testcaddy.FreePort(t)
+	testcaddy.Run(t, fmt.Sprintf("{\n\tauto_https off\n}\nhttp://127.0.0.1:%d {\n\tbind 127.0.0.1\n\tmcp_auth_bridge {\n\t\tstdio %s\n\t}\n}", port, command))
+	url := "http://" + testcaddy.Addr(port) + "/mcp"
 	tr := &http.Transport{}
 	t.Cleanup(tr.CloseIdleConnections)
 	c := &cutter{tr, make(chan struct{})}
@@ -89,13 +64,13 @@ func TestCallOutlivesItsConnection(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	go func() {
 		<-c.cut
-		_ = os.WriteFile(gate, []byte("answer\n"), 0o600)
+		answer(`{"content":[]}`)
 	}()
 	res, err := s.CallTool(t.Context(), &mcp.CallToolParams{Name: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text, _ := res.Content[0].(*mcp.TextContent); text == nil || text.Text != "answer 1" {
-		t.Errorf("got %v, want answer 1", res.Content)
+	if n := res.Meta["requests"]; n != 1.0 {
+		t.Errorf("the program was asked %v times", n)
 	}
 }
