@@ -104,7 +104,7 @@ func watchRefusal(x *Exchange, res *http.Response) {
 			watchFor(res, []string{"invalid origin:", "invalid origin header"}, func() { reportOrigin(x) })
 		}
 	}
-	if status := res.StatusCode; status == http.StatusUnauthorized || x.endpoint.refuses.Load() {
+	if res.StatusCode == http.StatusUnauthorized || x.endpoint.refuses.Load() {
 		x.endpoint.serves(nil)
 	}
 }
@@ -119,8 +119,8 @@ func watchFor(res *http.Response, texts []string, found func()) {
 }
 
 // reportHost reports an upstream that refuses the field Host, as many do against DNS rebinding. A
-// client may invent names: of those that are not the endpoint's nothing is reported, and if it has
-// none of its own the notice is the same for all.
+// client may invent names. If the configuration names the endpoint's hosts, other names are not
+// reported. If it names none, one notice without a name is for all.
 func reportHost(x *Exchange, status int) {
 	e, name := x.endpoint, "the name that clients use"
 	switch e.find(&x.client, &x.origin); {

@@ -13,7 +13,7 @@ type Cursor struct {
 	first []bool // for each level: the cursor is still at the start of the container
 	err   error
 
-	// What s and first begin in. A text is seldom deeper.
+	// The first memory of s.objects and of first. It is enough for most texts.
 	level  [1]uint64
 	firsts [8]bool
 }

@@ -42,14 +42,14 @@ type EventWriter struct {
 	Resumable bool
 }
 
-// primeAfter is how long a client waits for the first message of a stream that it could resume,
-// until it gets an id to do so. The specification wants it at once, but then every answer would be
-// an event stream, and most come sooner than a connection breaks.
+// primeAfter is how long a stream that can be resumed may be without a message before its client
+// gets an id. The specification says that servers should send it at once. Then every answer would
+// be an event stream, also those that come too soon for a connection to break.
 const primeAfter = 5 * time.Second
 
-// Pump writes the messages of a source, until nothing follows or the client leaves. If
-// there was none for [Bounds.KeepAlive] it writes a comment, or before that the first event of a
-// stream that can be resumed.
+// Pump writes the messages of a source, until nothing follows or the client leaves. It writes a
+// comment if there was no message for [Bounds.KeepAlive]. A resumable stream that has not begun
+// gets an event without data first, after [primeAfter].
 func (o *EventWriter) Pump(ctx context.Context, from Source) {
 	idle := o.bounds().KeepAlive
 	if o.Resumable && !o.begun {
@@ -202,8 +202,8 @@ func (e *Event) Version() string {
 	return e.More.Version
 }
 
-// EventID is the id of an event on a stream. That of what comes before event 0 is the number of
-// the stream alone.
+// EventID is the id of an event on a stream. If seq is -1 it is the id of the event without data in
+// front of event 0, which is the number of the stream alone.
 func EventID(number, seq int) string {
 	if seq < 0 {
 		return strconv.Itoa(number)

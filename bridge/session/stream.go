@@ -25,7 +25,7 @@ type stream struct {
 	read    int                    // sequence number of the first event that no client was given
 	waiting map[message.Key][]byte // requests that it has yet to answer: their ids, as written
 	done    bool                   // no event follows
-	primed  bool                   // its client was given the id of what comes before the first event
+	primed  bool                   // its client has the id of the event without data in front of the first
 	reader  *reader                // nil while no client reads it
 	idle    []*reader              // older readers of the general stream, which get nothing
 	used    int                    // bytes of events
@@ -143,8 +143,8 @@ func (s *stream) attach(rd *reader, from int) bool {
 }
 
 // join makes rd the reader of the stream, from the first event that no client was given. The
-// reader before it stays, and gets nothing: its client would only ask again if it ended, and take
-// the stream over in its turn.
+// reader before it stays open, but gets no more events. If it ended, its client would open a stream
+// again, which would end rd.
 func (s *stream) join(rd *reader) {
 	if s.reader != nil {
 		s.idle = append(s.idle, s.reader)
@@ -156,8 +156,9 @@ func (s *stream) join(rd *reader) {
 	s.reader = rd
 }
 
-// detach ends the reading of rd. If others are idle, they end as well: whose client is still there
-// asks again. An event is given to none of them, since it may be one whose connection broke.
+// detach ends the reading of rd. If readers are idle, they end as well, and those of their clients
+// that are still there open a stream again. None of them gets the next events, because its
+// connection may be broken, too.
 func (s *stream) detach(rd *reader) {
 	if s.reader != rd {
 		s.idle = slices.DeleteFunc(s.idle, func(other *reader) bool { return other == rd })

@@ -252,8 +252,8 @@ func (s *session) check(w http.ResponseWriter, r *http.Request) (done bool) {
 
 // Get serves a GET of Streamable HTTP: the general stream of the session, or the stream that
 // Last-Event-ID belongs to. If that is over, as after a call that the client has cancelled, the
-// answer is 204, with which the HTML standard (9.2.3) ends the reconnecting of a client of
-// server-sent events: of an empty stream clients think that it broke, and ask again for ever.
+// answer is 204, which tells clients of server-sent events not to connect again (HTML standard,
+// section 9.2.3). A client takes an empty stream for a broken one, and asks again without end.
 // Version 1 of the TypeScript SDK asks after each error as well.
 func (t *Table) Get(w http.ResponseWriter, r *http.Request) {
 	if !mcp.Accepts(r, "text/event-stream") {
@@ -296,9 +296,9 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request, st *stream, rd *
 	out.Pump(r.Context(), rd)
 }
 
-// resumes reports whether a POST that takes long gets an event without data. The clients of earlier
-// revisions take it for a message that is no JSON. A server that may refuse later keeps the HTTP
-// status for that.
+// resumes reports whether a POST that takes long gets an event without data. Clients of earlier
+// revisions would read its data as a message. If the server may still refuse the request, the
+// header is not sent before, because its status has to be that of the refusal.
 func (s *session) resumes() bool {
 	return s.version >= "2025-11-25" && !upstream.RefusesLate(s.peer)
 }

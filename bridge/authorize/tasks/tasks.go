@@ -58,7 +58,7 @@ type holder struct {
 
 // Give notes that the server has given a task to a principal. If the principal has too many tasks,
 // its oldest one is forgotten. If there are too many in all, the principal with the most tasks loses
-// its oldest one: nobody can push out the tasks of others.
+// its oldest one, so that a principal with many tasks cannot cause the loss of another's.
 func (g *Given) Give(owner, task string) {
 	p := pair{hashOf(owner), hashOf(form(task))}
 	g.mu.Lock()
