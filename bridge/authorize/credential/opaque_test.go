@@ -55,6 +55,11 @@ func TestOpaqueTokens(t *testing.T) {
 		"empty audience": {map[string]any{"sub": "alice", "aud": []string{}}, principal.NoAudience},
 		"issuer":         {map[string]any{"sub": "alice", "iss": "https://other.example"}, principal.UnknownIssuer},
 		"nobody":         {map[string]any{"scope": "read", "aud": endpoint}, principal.NoSubject},
+		"refresh token":  {map[string]any{"sub": "alice", "aud": endpoint, "token_use": "refresh_token"}, principal.WrongType},
+		"by its type":    {map[string]any{"sub": "alice", "aud": endpoint, "token_type": "refresh_token"}, principal.WrongType},
+		"offline token":  {map[string]any{"sub": "alice", "aud": endpoint, "typ": "Offline"}, principal.WrongType},
+		"ID token":       {map[string]any{"sub": "alice", "aud": endpoint, "token_use": "id_token"}, principal.IDToken},
+		"security event": {map[string]any{"sub": "alice", "aud": endpoint, "events": map[string]any{"urn:x": nil}}, principal.WrongType},
 		"bound":          {map[string]any{"sub": "alice", "aud": endpoint, "cnf": map[string]any{"jkt": "x"}}, principal.Unbound},
 	} {
 		_, refusal := ask(s.Opaque(tc.answer))

@@ -101,6 +101,9 @@ func (e *Endpoint) read(claims token.Claims, audiences []string, now time.Time) 
 		return nil, principal.Invalid(principal.UnknownIssuer)
 	}
 	claims.Issuer = e.Issuer
+	if refusal := claims.CheckUse(); refusal != nil { // RFC 7662, section 2.1: the endpoint knows refresh tokens, too
+		return nil, refusal
+	}
 	if refusal := claims.CheckTimes(now); refusal != nil {
 		return nil, refusal
 	}

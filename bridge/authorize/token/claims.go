@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	strict "github.com/go-jose/go-jose/v4/json"
@@ -113,8 +114,49 @@ func (c Claims) CheckTimes(now time.Time) *principal.Refusal {
 	return nil
 }
 
-// isIDToken reports whether the claims are those of an OpenID Connect ID token, which says
-// to a client who its user is and opens nothing.
+// CheckUse refuses claims of what is no access token, by what issuers say of its use beyond the
+// type in its header, which many leave out. They are the same issuer's, with its signature, and may
+// have the audience of an access token.
+func (c Claims) CheckUse() *principal.Refusal {
+	for _, name := range uses {
+		if use, _ := c.All[name].(string); use != "" {
+			if reason, ok := otherUses[strings.ToLower(use)]; ok {
+				return principal.Invalid(reason)
+			}
+		}
+	}
+	// RFC 8417, section 2.2: each event of a security event token, such as a logout token, has a URI.
+	events, _ := c.All["events"].(map[string]any)
+	for name := range events {
+		if strings.Contains(name, ":") {
+			return principal.Invalid(principal.WrongType)
+		}
+	}
+	return nil
+}
+
+var (
+	// uses has the members in which issuers name the use: Keycloak in `typ`, Amazon Cognito and
+	// Ory Hydra in `token_use`, answers of introspection endpoints in `token_type` as well
+	// (RFC 7662, section 2.2).
+	uses = []string{"typ", "token_use", "token_type"}
+
+	// otherUses has, in lower case, the uses of what is no access token. Others are not known to
+	// be wrong: an access token has `Bearer`, `DPoP`, `access`, `access_token` or a word of its
+	// issuer's.
+	otherUses = map[string]principal.Reason{
+		"id":            principal.IDToken,
+		"id_token":      principal.IDToken,
+		"refresh":       principal.WrongType,
+		"refresh_token": principal.WrongType,
+		"offline":       principal.WrongType, // Keycloak's refresh token that outlives the login
+		"logout":        principal.WrongType,
+		"logout_token":  principal.WrongType,
+	}
+)
+
+// isIDToken reports whether the claims of a JWT are those of an OpenID Connect ID token, which
+// says to a client who its user is and opens nothing.
 func (c Claims) isIDToken() bool {
 	for _, name := range []string{"nonce", "at_hash", "c_hash"} {
 		if _, ok := c.All[name]; ok {

@@ -150,6 +150,9 @@ func Verify(ctx context.Context, p *Parsed, keys Keys, want Expected) (*principa
 	if p.claims.isIDToken() {
 		return nil, principal.Invalid(principal.IDToken)
 	}
+	if refusal := p.claims.CheckUse(); refusal != nil {
+		return nil, refusal
+	}
 	if p.claims.Expires.IsZero() {
 		return nil, principal.Invalid(principal.NoExpiry)
 	}
