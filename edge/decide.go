@@ -186,35 +186,48 @@ func requestID(r *http.Request) zap.Field {
 }
 
 // reader returns the writer for an answer that may have a list to filter, or a task to remember.
-// It returns nil if the answer has neither. The answer to a POST may have those that the POST asks
-// for. The stream of a GET may have any: with HTTP+SSE it has all answers, and a resumed stream
-// has those that the client has missed.
+// It returns nil if the answer has neither. The stream of a GET may have any: with HTTP+SSE it has
+// all answers, and a resumed stream has those that the client has missed. The answer to a request
+// that asks for no list can have one, too: a server that was sent an id twice may answer on the
+// stream of the later request.
 func (e *Edge) reader(w http.ResponseWriter, r *http.Request, f Facts, a *Admission, header func(http.Header)) *filter.Writer {
-	asked := make(map[string]string)
+	asked := make(map[message.Key]string)
 	stream := r.Method == http.MethodGet
-	filters := stream
+	answered, listed := false, stream
 	for _, op := range a.Request.Operations {
 		isList := lists.IsList(op.Method) // also without an id: some servers answer it all the same
 		if op.Kind == message.Request && (isList || op.MayMakeTask && e.tasks != nil) {
-			asked[string(op.ID)] = op.Method
+			asked[message.KeyOf(op.ID)] = op.Method
 		}
-		filters = filters || isList
+		answered = answered || op.Kind == message.Request
+		listed = listed || isList
 	}
-	if len(asked) == 0 && !filters {
+	if !answered && !listed {
 		return nil
 	}
 	answers := lists.Answers{Policy: e.policy, Who: a.Principal, Asked: asked, Learn: e.tools.Learn, Stream: stream}
 	if e.tasks != nil {
 		answers.Task = func(id string) { e.tasks.Give(a.owner, id) }
 	}
-	if !filters {
-		return filter.Watch(w, func(raw []byte) { _, _, _ = answers.Filter(raw) }, header)
-	}
-	return filter.New(w, int(f.MaxBody), func(raw []byte) ([]byte, error) {
+	change := func(raw []byte) ([]byte, error) {
 		changed, report, err := answers.Filter(raw)
 		if report.Errors > 0 {
 			e.logger.Warn("rule of a list could not be evaluated", zap.Int("hidden", report.Errors))
 		}
 		return changed, err
-	}, header, a.Request.ID())
+	}
+	if listed {
+		return filter.New(w, int(f.MaxBody), change, header, a.Request.ID())
+	}
+	words := listWords
+	if e.tasks != nil {
+		words = taskWords
+	}
+	return filter.Guard(w, int(f.MaxBody), words, change, header, a.Request.ID())
 }
+
+// listWords are in every answer that has a list, and taskWords in those that have a list or a task.
+var (
+	listWords = lists.Words()
+	taskWords = append(lists.Words(), lists.TaskWord)
+)

@@ -25,7 +25,7 @@ func TestMethodsThatTryToGetRoundTheRules(t *testing.T) {
 			before := strings.Count(servers.reached(t), `"method"`)
 			for _, method := range []string{"GET", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "post", "Post", "PROPFIND"} {
 				for name, body := range map[string]string{
-					"a denied tool": call("delete_all"), "a batch": "[" + call("open") + "," + call("delete_all") + "]", "a member twice": rpc("tools/call", `{"name":"open","name":"delete_all"}`), "no message": "name=delete_all",
+					"a denied tool": call("delete_all"), "a batch": batch(call("open"), call("delete_all")), "a member twice": rpc("tools/call", `{"name":"open","name":"delete_all"}`), "no message": "name=delete_all",
 				} {
 					for _, chunked := range []bool{false, true} {
 						r := mcptest.NewRequest(t, method, at.url, body, "Authorization", "Bearer "+at.token, "Mcp-Session-Id", at.session, "X-Http-Method-Override", "POST", "X-Method-Override", "POST")

@@ -88,6 +88,14 @@ func rpc(method, params string) string {
 	return `{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":` + params + `}`
 }
 
+// batch is a batch of these messages, each of which gets an id of its own in place of 1.
+func batch(messages ...string) string {
+	for i, m := range messages {
+		messages[i] = strings.Replace(m, `"id":1`, fmt.Sprintf(`"id":%d`, i+1), 1)
+	}
+	return "[" + strings.Join(messages, ",") + "]"
+}
+
 func quoted(text string) string {
 	raw, err := json.Marshal(text)
 	if err != nil {
@@ -136,11 +144,16 @@ func bodyAttacks() []attack {
 	add(400, "params is a list", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["delete_all"]}`)
 	add(400, "Uri", rpc("resources/read", `{"uri":"x:open","URI":"file:///srv/secret/a"}`))
 	add(400, "Ref", rpc("completion/complete", `{"ref":{"type":"ref/resource","uri":"x:a","Uri":"file:///srv/secret/a"},"argument":{"name":"a","value":"b"}}`))
-	add(403, "a batch that hides a call", `[`+rpc("ping", `{}`)+`,`+call("open")+`,`+call("delete_all")+`]`)
-	add(400, "a batch with a member twice", `[`+rpc("ping", `{}`)+`,`+rpc("tools/call", `{"name":"open","name":"delete_all"}`)+`]`)
+	add(403, "a batch that hides a call", batch(rpc("ping", `{}`), call("open"), call("delete_all")))
+	add(400, "a batch with a member twice", batch(rpc("ping", `{}`), rpc("tools/call", `{"name":"open","name":"delete_all"}`)))
 	add(400, "a batch in a batch", `[[`+call("delete_all")+`]]`)
 	add(403, "a call as a notification", `{"jsonrpc":"2.0","method":"tools/call","params":{"name":"delete_all"}}`)
 	add(403, "a rule that errs: no claim", rpc("tools/call", `{"name":"guarded","arguments":{"path":"/public/a"}}`))
+	list := rpc("tools/list", "{}")
+	for name, id := range map[string]string{"number": "1", "point": "1.0", "exponent": "10e-1"} {
+		add(400, "an id twice in a batch, "+name, "["+list+","+strings.Replace(call("open"), `"id":1`, `"id":`+id, 1)+"]")
+	}
+	add(400, "an id twice in a batch, escaped", strings.NewReplacer(`"id":1`, `"id":"a"`, `"id":2`, `"id":"\u0061"`).Replace("["+list+`,{"jsonrpc":"2.0","id":2,"method":"ping"}]`))
 	add(400, "two values", call("open")+call("delete_all"))
 	add(400, "two lines", call("open")+"\n"+call("delete_all"))
 	add(400, "behind a zero", call("open")+"\x00"+call("delete_all"))
@@ -163,6 +176,11 @@ func bodyAttacks() []attack {
 	for _, kind := range []string{
 		"application/json; charset=utf-7", `application/json;CHARSET="UTF-7"`, "application/json; charset=utf-8; charset=utf-7", "application/json; charset=utf-16le",
 		"application/json; charset", "application/json; charset*=us-ascii''utf-7", "application/json; charset=unicode-1-1-utf-7", "application/json, text/plain; charset=utf-7",
+		// Parsers of Go drop some of these parameters, and those of Python take them for the charset (RFC 2231).
+		"application/json; charset*1*=utf-7", "application/json; charset*1=utf-7", "application/json; charset*=utf-16''utf-7", "application/json; charset*0=utf-; charset*1=7",
+		"application/json; charset*0*=%75tf-7", `application/json; charset*0="utf-8"; charset*1=utf-7`, "application/json; charset=utf-8; charset*1*=utf-7",
+		// Parsers that cut at every semicolon or comma.
+		`application/json; a="; charset=utf-7"`, `application/json; a=", text/plain; charset=utf-7"`, `application/json; a="\"; charset=utf-7; b="`, `application/json; charset="utf-8, utf-7"`,
 	} {
 		add(400, "as "+kind, seven, "Content-Type", kind)
 	}
@@ -198,12 +216,15 @@ func TestBodiesThatTryToGetRoundTheRules(t *testing.T) {
 					t.Errorf("%s: got %d %s; want %d", a.name, got.Status, got.Body, a.status)
 				}
 			}
-			r := mcptest.NewRequest(t, http.MethodPost, at.url, rpc("ping", `{}`), "Authorization", "Bearer "+at.token, "Mcp-Session-Id", at.session, "Content-Encoding", "identity")
-			r.Header.Set("Content-Type", "application/json; charset=UTF-8")
-			if got := mcptest.Do(t, http.DefaultClient, r); got.Status != 200 {
-				t.Errorf("an ordinary request: %d %s", got.Status, got.Body)
+			ordinary := []string{"application/json; charset=UTF-8", `application/json;charset="utf-8"`, "application/json ; charset=utf8;", `application/json; profile="https://example.com/a?b=c"`, "application/json"}
+			for _, kind := range ordinary {
+				r := mcptest.NewRequest(t, http.MethodPost, at.url, rpc("ping", `{}`), "Authorization", "Bearer "+at.token, "Mcp-Session-Id", at.session, "Content-Encoding", "identity")
+				r.Header.Set("Content-Type", kind)
+				if got := mcptest.Do(t, http.DefaultClient, r); got.Status != 200 {
+					t.Errorf("an ordinary request, %s: %d %s", kind, got.Status, got.Body)
+				}
 			}
-			if after := servers.reached(t); strings.Count(after, `"method"`) != strings.Count(before, `"method"`)+1 {
+			if after := servers.reached(t); strings.Count(after, `"method"`) != strings.Count(before, `"method"`)+len(ordinary) {
 				t.Errorf("the server got\n%s", strings.TrimPrefix(after, before))
 			}
 		})

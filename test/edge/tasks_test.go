@@ -118,7 +118,7 @@ func TestTaskListsOfAServerThatAllShare(t *testing.T) {
 				}
 				return got.Status, len(up.reached(t)) > before
 			}
-			for _, body := range []string{rpc("tasks/list", `{}`), "[" + rpc("ping", `{}`) + "," + rpc("tasks/list", `{}`) + "]"} {
+			for _, body := range []string{rpc("tasks/list", `{}`), batch(rpc("ping", `{}`), rpc("tasks/list", `{}`))} {
 				if got, reached := ask(body); got != want || reached != (want == http.StatusOK) {
 					t.Errorf("%s: got %d, reached the server: %t; want %d", body, got, reached, want)
 				}

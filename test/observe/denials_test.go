@@ -151,6 +151,7 @@ func TestRefusedMessagesAreShown(t *testing.T) {
 		{"invalid_message", "duplicate_member", `{"jsonrpc":"2.0","id":1,"method":"ping","params":{"sesame":1,"sesame":2}}`, 400, nil},
 		{"invalid_message", "similar_member", `{"jsonrpc":"2.0","id":1,"method":"ping","Method":"sesame"}`, 400, nil},
 		{"invalid_message", "name", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":["sesame"]}}`, 400, nil},
+		{"invalid_message", "duplicate_id", `[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":1.0,"method":"ping"}]`, 400, nil},
 		{"invalid_message", "batch", "[" + stateless + "]", 400, []string{"Mcp-Protocol-Version", "2026-07-28"}},
 		{"invalid_message", "header_mismatch", stateless, 400, []string{"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", "sesame2"}},
 		{"invalid_message", "content_coding", ping, 400, []string{"Content-Encoding", "sesame"}},

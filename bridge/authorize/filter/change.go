@@ -30,6 +30,7 @@ type changer struct {
 	limit  int         // of a message, in bytes
 	id     []byte      // of the request, as it is written, or nil
 	own    http.Header // the header before the answer of the server
+	words  []string    // without which a text is not read; nil if each text is
 }
 
 // maxAhead bounds, in bytes, the room that is made for an answer before it arrives.
@@ -37,6 +38,9 @@ const maxAhead = 1 << 20
 
 func (c *changer) open(to http.ResponseWriter, status int, h http.Header) body {
 	kind, err := kindOf(status, h)
+	if err == ErrKind && c.words != nil {
+		kind, err = inDocument, nil
+	}
 	if err != nil {
 		return &changedDocument{changer: c, to: to, status: status, err: err}
 	}
@@ -47,13 +51,22 @@ func (c *changer) open(to http.ResponseWriter, status int, h http.Header) body {
 	if err != nil {
 		length = 0
 	}
+	if c.words == nil {
+		private(h)
+	}
+	if kind == inEvents {
+		content.DropFields(h) // its length, above all
+		return &changedEvents{changer: c, to: &client{Writer: to}, header: to}
+	}
+	return &changedDocument{changer: c, to: to, status: status, held: make([]byte, 0, max(0, min(length, c.limit, maxAhead)))}
+}
+
+// private makes the header one of an answer for this client alone, which differs from that of the
+// server.
+func private(h http.Header) {
 	content.DropFields(h)
 	h.Del("Last-Modified")
 	h.Set("Cache-Control", "no-store")
-	if kind == inEvents {
-		return &changedEvents{changer: c, to: to}
-	}
-	return &changedDocument{changer: c, to: to, status: status, held: make([]byte, 0, max(0, min(length, c.limit, maxAhead)))}
 }
 
 // document changes the messages of a JSON document. If no message of a batch changes it returns
@@ -92,34 +105,56 @@ type changedDocument struct {
 	to     http.ResponseWriter
 	status int
 	held   []byte
+	rest   *rest // of a document that is not held any more
 	some   bool  // the body has bytes
 	err    error // why the client gets an error
 }
 
-func (b *changedDocument) begin(int) { b.to.Header().Del("Content-Length") }
+func (b *changedDocument) begin(int) {}
 
 func (b *changedDocument) write(p []byte) (int, error) {
+	if b.rest != nil {
+		n, err := b.rest.write(p)
+		b.err = err
+		return n, err
+	}
 	b.some = b.some || len(p) > 0
 	switch {
 	case b.err != nil: // the rest is read and dropped
-	case len(b.held)+len(p) > b.limit:
-		b.err, b.held = ErrTooLarge, nil
-	default:
+		return len(p), nil
+	case len(b.held)+len(p) <= b.limit:
 		b.held = append(b.held, p...)
+		return len(p), nil
+	}
+	held := append(b.held, p...)
+	b.held = nil
+	if b.suspects(held) {
+		b.err = ErrTooLarge
+		return len(p), nil
+	}
+	b.to.WriteHeader(b.status)
+	b.rest = &rest{changer: b.changer, to: &client{Writer: b.to}}
+	if _, err := b.rest.write(held); err != nil {
+		return 0, err
 	}
 	return len(p), nil
 }
 
-func (b *changedDocument) mayFlush() bool { return false }
+func (b *changedDocument) mayFlush() bool { return b.rest != nil }
 
 func (b *changedDocument) close() error {
+	if b.rest != nil {
+		return b.rest.to.fault(b.err)
+	}
 	if !b.some && b.status != http.StatusOK { // such as a 202, which needs no body
 		b.to.WriteHeader(b.status)
 		return nil
 	}
-	var changed []byte
-	if b.err == nil {
-		changed, b.err = b.document(b.held)
+	changed := b.held
+	if b.err == nil && b.suspects(b.held) {
+		if changed, b.err = b.document(b.held); !bytes.Equal(changed, b.held) {
+			private(b.to.Header())
+		}
 	}
 	b.held = nil
 	if b.err != nil {
@@ -144,16 +179,26 @@ func (b *changedDocument) fail() {
 // error the stream ends.
 type changedEvents struct {
 	*changer
-	to       http.ResponseWriter
+	header   http.ResponseWriter
+	to       *client
 	splitter splitter
+	rest     *rest // of a stream with an event that is not held any more
 	err      error
 }
 
-func (b *changedEvents) begin(status int) { b.to.WriteHeader(status) }
+func (b *changedEvents) begin(status int) { b.header.WriteHeader(status) }
 
 func (b *changedEvents) write(p []byte) (int, error) {
-	if b.err == nil {
+	switch {
+	case b.err != nil:
+	case b.rest != nil:
+		_, b.err = b.rest.write(p)
+	default:
 		b.err = b.splitter.send(b.to, p, b.limit, b.event)
+		if held := b.splitter.held; b.err == ErrTooLarge && !b.suspects(held) {
+			b.rest, b.splitter.held = &rest{changer: b.changer, to: b.to}, nil
+			_, b.err = b.rest.write(held)
+		}
 	}
 	if b.err != nil {
 		return 0, b.err
@@ -163,6 +208,9 @@ func (b *changedEvents) write(p []byte) (int, error) {
 
 // event returns the bytes of an event with its message changed.
 func (b *changedEvents) event(e event) ([]byte, error) {
+	if !b.suspects(e.raw) {
+		return e.raw, nil
+	}
 	data, text := e.read()
 	if data == nil {
 		return e.raw, nil
@@ -183,8 +231,12 @@ func (b *changedEvents) event(e event) ([]byte, error) {
 
 func (b *changedEvents) mayFlush() bool { return true }
 
-// close drops text after the last blank line, which is no event (HTML, "Server-sent events").
+// close drops text after the last blank line, which is no event (HTML, "Server-sent events"), if it
+// has to be read.
 func (b *changedEvents) close() error {
+	if held := b.splitter.held; b.err == nil && !b.suspects(held) {
+		_, b.err = b.to.Write(held)
+	}
 	b.splitter.held = nil
-	return b.err
+	return b.to.fault(b.err)
 }

@@ -1,6 +1,6 @@
 // Package filter reads the JSON-RPC messages of an answer on their way to the client, in JSON
-// and in event streams. A writer of [New] changes them, one of [Watch] only shows them. All
-// other bytes stay as they are.
+// and in event streams, and changes them. A writer of [New] reads each of them, one of [Guard] those
+// with certain words. All other bytes stay as they are.
 package filter
 
 import (

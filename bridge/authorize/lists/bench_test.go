@@ -7,6 +7,7 @@ import (
 
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/operation"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
 
 var who = &principal.Principal{Scopes: principal.Scopes{"read"}, Claims: map[string]any{"groups": []any{"dev"}}}
@@ -24,7 +25,7 @@ func BenchmarkFilter(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(text)))
 			for b.Loop() {
-				a := Answers{Policy: p, Who: who, Asked: map[string]string{"1": "tools/list"}}
+				a := Answers{Policy: p, Who: who, Asked: map[message.Key]string{message.KeyOf([]byte("1")): "tools/list"}}
 				if _, _, err := a.Filter(text); err != nil {
 					b.Fatal(err)
 				}

@@ -12,6 +12,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/jsontext"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
 
 // ErrList means that different clients may read the list in an answer in different ways. The
@@ -44,6 +45,19 @@ func indexOf(method string) int {
 	return -1
 }
 
+// Words returns the names of JSON, with their quotes, one of which is in every message that has a
+// list. A server may write a name with escapes, but none is known that does.
+func Words() []string {
+	words := make([]string, len(lists))
+	for i, l := range lists {
+		words[i] = `"` + l.items + `"`
+	}
+	return words
+}
+
+// TaskWord is such a name of every message that gives a task to a client.
+const TaskWord = `"taskId"`
+
 // makesTask is the method whose answer may be a task.
 const makesTask = "tools/call"
 
@@ -55,10 +69,11 @@ func IsList(method string) bool { return indexOf(method) >= 0 }
 type Answers struct {
 	Policy *rules.Policy
 	Who    *principal.Principal
-	// Asked has the methods of the messages in the request whose answers are lists or may be tasks,
-	// by their ids as written. An answer with another id is filtered by the members of its result,
-	// because the stream of a GET has the answers to other requests.
-	Asked map[string]string
+	// Asked has the methods of the messages in the request whose answers are lists or may be tasks.
+	// Every answer is filtered by the members of its result: the stream of a GET has the answers to
+	// other requests, and a server that is sent an id twice may answer both requests on one stream.
+	// An answer to a method that lists something has to have that list.
+	Asked map[message.Key]string
 	// Learn may be nil. It is given each answer with a list of tools, as the server sent it.
 	Learn func(raw []byte)
 	// Task may be nil. It is given the id of each task that the server has made for a call.
@@ -85,22 +100,18 @@ func (a *Answers) Filter(raw []byte) (changed []byte, report Report, err error) 
 	case !response:
 		return raw, report, nil
 	}
-	method, asked := a.Asked[string(s.id)]
+	method, asked := a.Asked[message.KeyOf(s.id)]
 	if id, ok := s.task.made(); ok && a.Task != nil && (method == makesTask || a.Stream && !asked) {
 		a.Task(id)
 	}
+	wanted := indexOf(method)
+	if s.failed && !s.similar {
+		wanted = -1
+	}
 	var edits []jsontext.Edit
-	if asked {
-		i := indexOf(method)
-		if i < 0 || s.failed && !s.similar {
-			return raw, report, nil
-		}
-		edits, err = a.list(&s, i, edits, &report)
-	} else {
-		for i := range lists {
-			if err == nil && s.lists[i].isArray {
-				edits, err = a.list(&s, i, edits, &report)
-			}
+	for i := range lists {
+		if err == nil && (i == wanted || s.lists[i].isArray) {
+			edits, err = a.list(&s, i, wanted, edits, &report)
 		}
 	}
 	switch {
@@ -112,8 +123,8 @@ func (a *Answers) Filter(raw []byte) (changed []byte, report Report, err error) 
 	return jsontext.Apply(raw, jsontext.Span{Start: 0, End: len(raw)}, edits), report, nil
 }
 
-// list adds the edits for one list.
-func (a *Answers) list(s *scan, i int, edits []jsontext.Edit, report *Report) ([]jsontext.Edit, error) {
+// list adds the edits for one list. wanted is the place of the list that was asked for, or -1.
+func (a *Answers) list(s *scan, i, wanted int, edits []jsontext.Edit, report *Report) ([]jsontext.Edit, error) {
 	l, f := lists[i], &s.lists[i]
 	switch {
 	case s.similar || s.similarResult || f.similar:
@@ -125,7 +136,7 @@ func (a *Answers) list(s *scan, i int, edits []jsontext.Edit, report *Report) ([
 	case !f.isArray:
 		return nil, fmt.Errorf("%w: result.%s is not an array", ErrList, l.items)
 	}
-	if l.target == operation.Tool && a.Learn != nil {
+	if l.target == operation.Tool && a.Learn != nil && (i == wanted || a.Stream) {
 		a.Learn(s.raw)
 	}
 	viewer, names := a.Policy.Viewer(a.Who), string(f.names)

@@ -35,7 +35,7 @@ func policy(t testing.TB, change func(*rules.Config)) *rules.Policy {
 
 // filter filters the answer with the id 1 to a method.
 func filter(p *rules.Policy, who *principal.Principal, method, text string) (string, Report, error) {
-	a := Answers{Policy: p, Who: who, Asked: map[string]string{"1": method}}
+	a := Answers{Policy: p, Who: who, Asked: map[message.Key]string{message.KeyOf([]byte("1")): method}}
 	changed, report, err := a.Filter([]byte(text))
 	return string(changed), report, err
 }
@@ -294,7 +294,7 @@ func TestTasksOfAnswers(t *testing.T) {
 		for _, stream := range []bool{false, true} {
 			var got []string
 			a := Answers{
-				Policy: policy(t, nil), Who: &principal.Principal{}, Asked: map[string]string{"1": "tools/call", "3": "tools/list"},
+				Policy: policy(t, nil), Who: &principal.Principal{}, Asked: map[message.Key]string{message.KeyOf([]byte("1")): "tools/call", message.KeyOf([]byte("3")): "tools/list"},
 				Stream: stream, Task: func(id string) { got = append(got, id) },
 			}
 			changed, _, err := a.Filter([]byte(in))

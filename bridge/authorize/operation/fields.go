@@ -109,7 +109,7 @@ func typeProblem(lines []string) Reason {
 		return Charset
 	}
 	kind, params, err := mime.ParseMediaType(lines[0]) // which refuses a parameter that is there twice
-	if err != nil {
+	if err != nil || !plainParams(lines[0], len(params)) {
 		return Charset
 	}
 	charset, named := params["charset"]
@@ -120,4 +120,11 @@ func typeProblem(lines []string) Reason {
 		return ContentType
 	}
 	return ""
+}
+
+// plainParams reports whether all parsers find the n parameters that one has found in a media
+// type. Some know the charset also in parts or encoded (`charset*0*`, RFC 2231), and some cut a
+// quoted string at a semicolon or a comma.
+func plainParams(line string, n int) bool {
+	return !strings.ContainsAny(line, "*\\',") && strings.Count(strings.TrimRight(line, "; \t"), ";") == n
 }

@@ -92,6 +92,7 @@ const (
 	NotMessage      Reason = "not_json_rpc"     // JSON, but neither a message nor a batch of them
 	TooComplex      Reason = "too_complex"      // nested too deeply, or too many messages or members
 	DuplicateMember Reason = "duplicate_member" // a name is twice in one object
+	DuplicateID     Reason = "duplicate_id"     // two requests of a batch have one id
 	SimilarMember   Reason = "similar_member"   // a name equals a known one but for case
 	WrongName       Reason = "name"             // a tool, prompt, resource or task is not named as it has to be
 	BatchForbidden  Reason = "batch"            // the revision has none
@@ -102,7 +103,7 @@ const (
 )
 
 // Reasons has all reasons.
-var Reasons = []Reason{NotJSON, NotMessage, TooComplex, DuplicateMember, SimilarMember, WrongName, BatchForbidden, HeaderMismatch, ContentCoding, ContentType, Charset}
+var Reasons = []Reason{NotJSON, NotMessage, TooComplex, DuplicateMember, DuplicateID, SimilarMember, WrongName, BatchForbidden, HeaderMismatch, ContentCoding, ContentType, Charset}
 
 // Invalid is the reason why a body, or a header field that repeats it, is refused. The status is
 // 400.
@@ -136,6 +137,8 @@ func reasonOf(err error) Reason {
 	switch {
 	case errors.Is(err, message.ErrSyntax):
 		return NotJSON
+	case errors.Is(err, errDuplicateID):
+		return DuplicateID
 	case errors.Is(err, message.ErrDuplicate), errors.Is(err, jsontext.ErrDuplicate):
 		return DuplicateMember
 	case errors.Is(err, message.ErrDepth), errors.Is(err, message.ErrLong), errors.Is(err, message.ErrMembers), errors.Is(err, jsontext.ErrTooMany):
@@ -149,8 +152,18 @@ func reasonOf(err error) Reason {
 // FromMessages is [Parse] for a body that is parsed already.
 func FromMessages(all []message.Message, batch bool) (Request, error) {
 	r := Request{Operations: make([]Operation, 0, len(all)), Batch: batch}
+	var ids map[message.Key]bool
+	if len(all) > 1 {
+		ids = make(map[message.Key]bool, len(all))
+	}
 	for _, m := range all {
 		op, err := read(m)
+		if key := message.KeyOf(m.RawID); err == nil && ids != nil && m.Kind == message.Request {
+			if ids[key] {
+				err = errDuplicateID
+			}
+			ids[key] = true
+		}
 		if err != nil {
 			invalid := &Invalid{Reason: reasonOf(err), Code: message.CodeInvalidRequest, Text: err.Error()}
 			if !batch && m.Kind == message.Request {

@@ -80,7 +80,7 @@ var parseCases = []struct{ name, body, want string }{
 	{"notification", `{"jsonrpc":"2.0","method":"notifications/initialized"}`, `notifications/initialized`},
 	{"result of the client", `{"jsonrpc":"2.0","id":1,"result":{"roots":[]}}`, `response #1`},
 	{"error of the client", `{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"no"}}`, `response #1`},
-	{"batch", `[` + call("tools/call", `{"name":"a"}`) + `,{"jsonrpc":"2.0","method":"notifications/initialized"},` + call("prompts/get", `{"name":"b"}`) + `]`, `tools/call #7 tool=a; notifications/initialized; prompts/get #7 prompt=b`},
+	{"batch", `[` + call("tools/call", `{"name":"a"}`) + `,{"jsonrpc":"2.0","method":"notifications/initialized"},` + strings.Replace(call("prompts/get", `{"name":"b"}`), "7", "8", 1) + `]`, `tools/call #7 tool=a; notifications/initialized; prompts/get #8 prompt=b`},
 	{"other objects have what members they like", call("tools/call", `{"name":"a","arguments":{"Name":"b","Path":1,"path":2}}`), `tools/call #7 tool=a {"Name":"b","Path":1,"path":2}`},
 }
 

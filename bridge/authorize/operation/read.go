@@ -33,7 +33,9 @@ var (
 	errReference = errors.New("params.ref must have the type ref/prompt with a name, or ref/resource with a uri")
 	errObject    = errors.New("is not an object") // behind the place
 	errFilter    = errors.New("params.notifications must be an object, with at most 256 URIs as strings in resourceSubscriptions, and at most 256 ids as strings in taskIds")
-	errTask      = errors.New("a taskId must be a string of at most 8 KiB")
+	// errDuplicateID is of a batch: nobody could tell which answer is for which request.
+	errDuplicateID = errors.New("two requests of the batch have the same id")
+	errTask        = errors.New("a taskId must be a string of at most 8 KiB")
 )
 
 // similarError is the name of a member of a body that differs from a known one only in case.
