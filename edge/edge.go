@@ -27,6 +27,7 @@ import (
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/principal"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/rules"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/authorize/tasks"
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/bodies"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 )
@@ -41,6 +42,7 @@ type Edge struct {
 	logger    *zap.Logger
 	report    Reports
 	tools     operation.Tools
+	room      bodies.Room // for the bodies of all principals
 	// tasks has the tasks that were given to principals, for a server that all principals share;
 	// nil for other servers.
 	tasks *tasks.Given
@@ -240,7 +242,7 @@ func (e *Edge) Admit(w http.ResponseWriter, r *http.Request, f Facts) (http.Resp
 	// Nobody could judge the messages of another protocol. Without the wish for one the request is
 	// answered as it is (RFC 9110 section 7.8).
 	r.Header.Del("Upgrade")
-	if err := e.readBody(r, f, admission); err != nil {
+	if err := e.readBody(w, r, f, admission); err != nil {
 		e.refuseBody(w, r, admission, err)
 		return nil, nil, nil
 	}
@@ -317,13 +319,16 @@ func (e *Edge) requestOf(r *http.Request, f Facts) credential.Request {
 	return req
 }
 
+// roomFor is what the bodies of all principals may take together, as a multiple of Facts.MaxBody.
+const roomFor = 16
+
 // readBody reads and parses the body, whatever the method: many servers answer what a body says
 // without a look at the method. A POST has to have one.
-func (e *Edge) readBody(r *http.Request, f Facts, a *Admission) error {
+func (e *Edge) readBody(w http.ResponseWriter, r *http.Request, f Facts, a *Admission) error {
 	if r.Body == nil || r.Method != http.MethodPost && r.ContentLength == 0 {
 		return nil
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, f.MaxBody))
+	body, err := e.room.Read(w, r, int(f.MaxBody), roomFor*f.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -362,6 +367,10 @@ func (e *Edge) refuseBody(w http.ResponseWriter, r *http.Request, a *Admission, 
 	switch {
 	case mcp.BodyTooLarge(err):
 		e.rejected(r, a, CheckMessage, http.StatusRequestEntityTooLarge, reasonTooLarge)
+	case errors.Is(err, bodies.ErrNoRoom):
+		e.logger.Warn("large bodies take all the room; clients are told to come back", requestID(r))
+	case errors.Is(err, bodies.ErrSlow):
+		e.rejected(r, a, CheckMessage, http.StatusRequestTimeout, reasonUnreadable)
 	case r.Context().Err() == nil && !errors.Is(err, io.ErrUnexpectedEOF): // otherwise the client is gone
 		e.rejected(r, a, CheckMessage, http.StatusBadRequest, reasonUnreadable)
 	}

@@ -57,8 +57,12 @@ func (h *Hub) post(w http.ResponseWriter, r *http.Request) {
 		mcp.Refuse(w, http.StatusNotAcceptable, nil, message.CodeInvalidRequest, "Accept has to list application/json and text/event-stream")
 		return
 	}
-	all, batch, ok := h.servers.ReadPost(w, r)
-	if !ok {
+	all, batch, ok := h.servers.ReadPost(w, r, func() servers.Sender { return h.sessions.Sender(r) })
+	switch {
+	case !ok:
+		return
+	case len(all) == 0:
+		h.sessions.Refuse(w, r)
 		return
 	}
 	if mcp.IsStateless(r, all) {

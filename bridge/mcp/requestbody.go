@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/bodies"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
 )
@@ -15,12 +16,18 @@ func BodyTooLarge(err error) bool {
 	return errors.Is(err, record.ErrBodyTooLarge) || errors.As(err, &tooLarge)
 }
 
-// RefuseBody answers a message whose body could not be read, 413 or 400, with a
-// JSON-RPC error (MCP specification, "Streamable HTTP").
+// RefuseBody answers a message whose body could not be read, with a JSON-RPC error (MCP
+// specification, "Streamable HTTP"): 413, 503 with Retry-After, 408 or 400.
 func RefuseBody(w http.ResponseWriter, err error) {
-	if BodyTooLarge(err) {
+	switch {
+	case BodyTooLarge(err):
 		Refuse(w, http.StatusRequestEntityTooLarge, nil, message.CodeInvalidRequest, "the body is too large")
-		return
+	case errors.Is(err, bodies.ErrNoRoom):
+		w.Header().Set("Retry-After", "5")
+		Refuse(w, http.StatusServiceUnavailable, nil, message.CodeServer, "too many large bodies are being handled; try again")
+	case errors.Is(err, bodies.ErrSlow):
+		Refuse(w, http.StatusRequestTimeout, nil, message.CodeServer, "the body arrives too slowly")
+	default:
+		Refuse(w, http.StatusBadRequest, nil, message.CodeParse, "the body could not be read")
 	}
-	Refuse(w, http.StatusBadRequest, nil, message.CodeParse, "the body could not be read")
 }

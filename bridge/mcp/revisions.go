@@ -64,6 +64,11 @@ func IsStateless(r *http.Request, all []message.Message) bool {
 			return true
 		}
 	}
-	lines := r.Header[VersionHeader]
-	return len(lines) == 1 && IsRevision(lines[0]) && lines[0] >= StatelessRevision && all[0].Method != "initialize"
+	return NamesStateless(r.Header) && all[0].Method != "initialize"
+}
+
+// NamesStateless reports whether a header names a revision without a handshake.
+func NamesStateless(h http.Header) bool {
+	lines := h[VersionHeader]
+	return len(lines) == 1 && IsRevision(lines[0]) && lines[0] >= StatelessRevision
 }

@@ -6,21 +6,55 @@ import (
 	"mime"
 	"net/http"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/bodies"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/notes"
-	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/record"
 )
 
-// ReadPost reads the messages of a POST, whose body is bounded by [Bounds.Message]. batch is true
-// if they are in an array. If ok is false, ReadPost has answered the request with an error.
-func (v *Servers) ReadPost(w http.ResponseWriter, r *http.Request) (all []message.Message, batch, ok bool) {
+// Sender is what is known of who sends a POST before its body is read.
+type Sender uint8
+
+// The senders.
+const (
+	// Member is of a session.
+	Member Sender = iota
+	// Stranger may begin a session, or needs none.
+	Stranger
+	// Lost names a session that it does not have, and no revision without sessions.
+	Lost
+)
+
+// What the bodies of all members of an endpoint may take together, and those of all strangers at all
+// endpoints, as a multiple of [Bounds.Message].
+const membersRoom, strangersRoom = 16, 8
+
+// ReadPost reads the messages of a POST, whose body is bounded by [Bounds.Message]. A body that is
+// not small ([bodies.Small]) is read if from, which is called then, says that there may be somebody
+// who takes it, and if there is room. batch is true if the messages are in an array.
+//
+// If ok is false, ReadPost has answered the request with an error; or all is empty, and the sender is
+// Lost.
+func (v *Servers) ReadPost(w http.ResponseWriter, r *http.Request, from func() Sender) (all []message.Message, batch, ok bool) {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || mediaType != "application/json" {
 		mcp.Refuse(w, http.StatusUnsupportedMediaType, nil, message.CodeInvalidRequest, "the body has to be application/json")
 		return nil, false, false
 	}
-	body, err := readUpTo(r, v.Bounds().Message)
+	body, rest, err := bodies.Begin(r, v.Bounds().Message)
+	if rest {
+		most, room, times := v.Bounds().Message, &v.room, int64(membersRoom)
+		switch from() {
+		case Lost: // some clients read no answer before they have sent everything
+			_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, int64(most)))
+			return nil, false, true
+		case Stranger:
+			room, times = &bodies.Strangers, strangersRoom
+		}
+		if body, err = room.Finish(w, r, body, most, times*int64(most)); errors.Is(err, bodies.ErrNoRoom) {
+			v.Config.Observer.Warned("large bodies take all the room; clients are told to come back", "bodies")
+		}
+	}
 	if err != nil {
 		mcp.RefuseBody(w, err)
 		return nil, false, false
@@ -36,17 +70,4 @@ func (v *Servers) ReadPost(w http.ResponseWriter, r *http.Request) (all []messag
 	}
 	notes.NoteMessages(r, all)
 	return all, message.IsBatch(body), true
-}
-
-// readUpTo reads a body of at most most bytes. The error for a larger body is
-// record.ErrBodyTooLarge; it is not read if its Content-Length is too large.
-func readUpTo(r *http.Request, most int) ([]byte, error) {
-	if r.ContentLength > int64(most) {
-		return nil, record.ErrBodyTooLarge
-	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, int64(most)+1))
-	if len(body) > most {
-		err = record.ErrBodyTooLarge
-	}
-	return body, err
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/bodies"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/identity"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/mcp"
 	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/bridge/message"
@@ -51,6 +52,7 @@ type Servers struct {
 
 	starts  starts
 	backoff backoff
+	room    bodies.Room // of members
 
 	// mu may be held while the locks of holders, of where they are found, of starts and of
 	// backoff are taken; never the other way round.

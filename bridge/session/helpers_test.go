@@ -29,7 +29,7 @@ func (h *testHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodDelete:
 		h.sessions.Delete(w, r)
 	default:
-		all, batch, ok := h.servers.ReadPost(w, r)
+		all, batch, ok := h.servers.ReadPost(w, r, func() servers.Sender { return h.sessions.Sender(r) })
 		switch {
 		case !ok:
 		case mcp.IsStateless(r, all):

@@ -80,13 +80,21 @@ func (t *Table) ServeMessage(w http.ResponseWriter, r *http.Request) {
 		mcp.Refuse(w, http.StatusMethodNotAllowed, nil, message.CodeInvalidRequest, "use POST")
 		return
 	}
-	all, _, ok := t.servers.ReadPost(w, r)
+	query, ids := origin.WithoutParam(r.URL.RawQuery, sessionParam)
+	r = origin.WithQuery(r, query)
+	all, _, ok := t.servers.ReadPost(w, r, func() servers.Sender {
+		if len(ids) == 1 && t.isMember(ids[0], r, true) {
+			return servers.Member
+		}
+		return servers.Lost
+	})
 	if !ok {
 		return
 	}
-	id := all[0].RawID
-	query, ids := origin.WithoutParam(r.URL.RawQuery, sessionParam)
-	r = origin.WithQuery(r, query)
+	var id []byte
+	if len(all) > 0 {
+		id = all[0].RawID
+	}
 	if len(ids) != 1 || ids[0] == "" {
 		if !t.refuseWithoutSession(w, r, id) {
 			mcp.Refuse(w, http.StatusBadRequest, id, message.CodeServer, "the request needs one "+sessionParam+", as the event stream gives it")
@@ -94,7 +102,7 @@ func (t *Table) ServeMessage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := t.find(ids[0])
-	if s == nil || !s.legacy || !t.owns(s, r) || !s.enter() {
+	if s == nil || !s.legacy || len(all) == 0 || !t.owns(s, r) || !s.enter() {
 		if !t.refuseWithoutSession(w, r, id) {
 			mcp.Refuse(w, http.StatusNotFound, id, message.CodeServer, "session not found; open the event stream again")
 		}

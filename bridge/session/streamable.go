@@ -35,6 +35,14 @@ func (t *Table) session(w http.ResponseWriter, r *http.Request, id []byte) *sess
 	return s
 }
 
+// Refuse answers a POST that is [servers.Lost].
+func (t *Table) Refuse(w http.ResponseWriter, r *http.Request) {
+	if s := t.session(w, r, nil); s != nil { // it has begun since
+		s.leave()
+		refuseGone(w, nil)
+	}
+}
+
 // refuseGone answers a request for a session that has ended or is not known.
 func refuseGone(w http.ResponseWriter, id []byte) {
 	mcp.Refuse(w, http.StatusNotFound, id, message.CodeServer, "session not found; send initialize again")

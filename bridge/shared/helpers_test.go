@@ -28,7 +28,7 @@ func newTestHub(cfg servers.Config, revision *translate.ServerRevision, _ hubtes
 }
 
 func (h *testHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	all, batch, ok := h.servers.ReadPost(w, r)
+	all, batch, ok := h.servers.ReadPost(w, r, func() servers.Sender { return servers.Stranger })
 	switch {
 	case !ok:
 	case !mcp.IsStateless(r, all):
