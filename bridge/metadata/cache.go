@@ -24,11 +24,12 @@ type cache struct {
 	mu      sync.Mutex
 	closed  bool
 	entries map[key]*entry // of the endpoint's own documents
-	extra   map[key]*entry // of documents for a query, or named by a challenge
 	flights map[key]*flight
 	unfixed int // flights for public URLs that are not fixed
-	extras  int // flights for fixed public URLs, for an extra document
-	extraOf allowance
+	// queries has documents for a query, which clients can make up; named has those that a
+	// challenge has named, for which a client needs an answer of the upstream. Neither takes
+	// anything from the other.
+	queries, named extras
 
 	last atomic.Pointer[serverSeen]
 }
@@ -36,8 +37,16 @@ type cache struct {
 func newCache(cfg *Config, find func(context.Context, Public) outcome, reports *reporter) *cache {
 	return &cache{
 		cfg: cfg, find: find, reports: reports,
-		entries: make(map[key]*entry), extra: make(map[key]*entry), flights: make(map[key]*flight),
+		entries: make(map[key]*entry), flights: make(map[key]*flight),
+		queries: extras{entries: make(map[key]*entry)}, named: extras{entries: make(map[key]*entry)},
 	}
+}
+
+// extras are documents other than the endpoint's own.
+type extras struct {
+	entries map[key]*entry
+	flights int // for fixed public URLs
+	starts  allowance
 }
 
 // key is the key of a document in the cache.
@@ -49,17 +58,25 @@ type key struct {
 	relay        bool
 }
 
-// isExtra reports whether k is the key of a document other than the endpoint's own. Clients
-// can make up any number of such keys, so they have a cache of their own.
-func (k key) isExtra() bool { return k.query != "" || k.named != (target{}) && !k.relay }
+// extra returns where a document is kept that is not the endpoint's own; nil if k is the key of one
+// that is.
+func (c *cache) extra(k key) *extras {
+	switch {
+	case k.named != (target{}) && !k.relay:
+		return &c.named
+	case k.query != "":
+		return &c.queries
+	}
+	return nil
+}
 
 // keyOf returns the key of the document that pub leads to.
 func keyOf(p Public) key { return key{p.Origin, p.Path, p.Fixed, p.Query, p.named, p.relay} }
 
 // entry returns the cached entry for k, or nil. The lock must be held.
 func (c *cache) entry(k key) *entry {
-	if k.isExtra() {
-		return c.extra[k]
+	if x := c.extra(k); x != nil {
+		return x.entries[k]
 	}
 	return c.entries[k]
 }
@@ -242,11 +259,10 @@ func (c *cache) fly(pub Public) *flight {
 	if c.busy(k) {
 		return nil
 	}
-	switch {
-	case !pub.Fixed:
+	if x := c.extra(k); !pub.Fixed {
 		c.unfixed++
-	case k.isExtra():
-		c.extras++
+	} else if x != nil {
+		x.flights++
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.Timeout)
 	f := &flight{done: make(chan struct{}), cancel: cancel}
@@ -261,15 +277,16 @@ func (c *cache) fly(pub Public) *flight {
 // busy reports whether too many discoveries are in progress to start one for k. The lock
 // must be held.
 func (c *cache) busy(k key) bool {
+	x := c.extra(k)
 	switch {
-	case k.isExtra() && !c.extraOf.take(time.Now(), extraSearches, extraEvery):
+	case x != nil && !x.starts.take(time.Now(), extraSearches, extraEvery):
 		return true
 	case !k.fixed:
 		return c.unfixed >= c.cfg.MaxFlights
-	case k.isExtra():
-		return c.extras >= c.cfg.MaxFlights
+	case x != nil:
+		return x.flights >= c.cfg.MaxFlights
 	}
-	return len(c.flights)-c.unfixed-c.extras >= c.cfg.MaxEntries
+	return len(c.flights)-c.unfixed-c.queries.flights-c.named.flights >= c.cfg.MaxEntries
 }
 
 // land ends a flight: it caches the outcome and hands it to the requests that wait.
@@ -321,12 +338,12 @@ func (c *cache) land(pub Public, f *flight, out outcome) {
 			}
 		}
 	}
-	switch {
+	switch x := c.extra(k); {
 	case !pub.Fixed:
 		c.unfixed--
-	case k.isExtra():
-		c.extras--
-		c.keepExtra(k, &e)
+	case x != nil:
+		x.flights--
+		x.keep(k, &e, c)
 	default:
 		c.keep(k, &e)
 	}
@@ -350,22 +367,22 @@ func (c *cache) keep(k key, e *entry) {
 	c.entries[k] = e
 }
 
-// keepExtra caches an entry for an extra document if there is room. An entry in use is not
-// dropped for a query that a client has made up.
-func (c *cache) keepExtra(k key, e *entry) {
-	if c.extra[k] == nil && len(c.extra) >= c.cfg.MaxEntries {
+// keep caches an entry for an extra document if there is room. An entry in use is not dropped for a
+// query that a client has made up.
+func (x *extras) keep(k key, e *entry, c *cache) {
+	if x.entries[k] == nil && len(x.entries) >= c.cfg.MaxEntries {
 		now := time.Now()
-		maps.DeleteFunc(c.extra, func(_ key, old *entry) bool {
+		maps.DeleteFunc(x.entries, func(_ key, old *entry) bool {
 			return now.After(old.expires) && (old.status != found || now.After(c.usable(old)))
 		})
-		if len(c.extra) >= c.cfg.MaxEntries {
-			maps.DeleteFunc(c.extra, func(_ key, old *entry) bool { return now.After(old.expires) })
+		if len(x.entries) >= c.cfg.MaxEntries {
+			maps.DeleteFunc(x.entries, func(_ key, old *entry) bool { return now.After(old.expires) })
 		}
-		if len(c.extra) >= c.cfg.MaxEntries {
+		if len(x.entries) >= c.cfg.MaxEntries {
 			return
 		}
 	}
-	c.extra[k] = e
+	x.entries[k] = e
 }
 
 // serverSeen is an authorization server and when it was last seen.
@@ -385,7 +402,7 @@ func (c *cache) remember(pub Public, srv *Server, now time.Time) {
 }
 
 const (
-	// extraSearches is how many discoveries for extra documents may start at once; after
+	// extraSearches is how many discoveries for extra documents of a kind may start at once; after
 	// that one more may start every extraEvery. Clients can make up queries.
 	extraSearches = 64
 	extraEvery    = time.Second

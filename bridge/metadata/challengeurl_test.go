@@ -196,6 +196,8 @@ func queries() *fakeUpstream {
 			return challenged("URL http://10.0.0.5:3000" + WellKnownPath + "/mcp" + query)
 		case path == WellKnownPath+"/mcp":
 			return doc(docOf("http://10.0.0.5:3000/mcp"+query, "all"))
+		case path == WellKnownPath+"/late":
+			return doc(docOf("http://10.0.0.5:3000/mcp", "late"))
 		}
 		return only(404)
 	}}
@@ -279,6 +281,7 @@ func TestInventedQueries(t *testing.T) {
 		follow(t, s, ownURL)
 		follow(t, s, ownURL+"?project=a")
 		before := u.count()
+		late, _ := s.MapChallengeURL("http://10.0.0.5:3000"+WellKnownPath+"/late", public, "", nil)
 		for n := range 10_000 {
 			if got := follow(t, s, fmt.Sprintf("%s?n=%d", ownURL, n)); got.Code != 200 && got.Code != 503 {
 				t.Fatalf("got %d %s", got.Code, got.Body)
@@ -287,8 +290,11 @@ func TestInventedQueries(t *testing.T) {
 		if asked := u.count() - before; asked > 4*extraSearches {
 			t.Errorf("%d requests to the upstream", asked)
 		}
-		if n := len(s.cache.extra); n > DefaultMaxEntries {
+		if n := len(s.cache.queries.entries); n > DefaultMaxEntries {
 			t.Errorf("%d documents are kept", n)
+		}
+		if got := follow(t, s, late); !strings.Contains(late, documentParameter) || got.Code != 200 || got.Body.String() != docOf(public.URL(), "late") {
+			t.Errorf("a document that a challenge has named, %s: got %d %s", late, got.Code, got.Body)
 		}
 		before = u.count()
 		for _, query := range []string{"", "?project=a"} {

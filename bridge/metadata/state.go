@@ -66,17 +66,19 @@ const ofServer = "metadata of the authorization server "
 // withExtra adds the failures of extra documents to the state of the endpoint's own
 // document. The lock must be held.
 func (c *cache) withExtra(own key, st State, now time.Time) State {
-	for k, e := range c.extra {
-		if k.query, k.named = "", (target{}); k != own {
-			continue
-		}
-		extra := c.state(e, now)
-		if !st.Known && !st.Absent && extra.Known {
-			extra.LastError, extra.LastErrorAt = st.LastError, st.LastErrorAt
-			st = extra
-		}
-		if st.LastError == "" && e.failure != "" {
-			st.LastError, st.LastErrorAt, st.Foreign = e.failure, e.failedAt, e.detail
+	for _, extras := range []map[key]*entry{c.named.entries, c.queries.entries} {
+		for k, e := range extras {
+			if k.query, k.named = "", (target{}); k != own {
+				continue
+			}
+			extra := c.state(e, now)
+			if !st.Known && !st.Absent && extra.Known {
+				extra.LastError, extra.LastErrorAt = st.LastError, st.LastErrorAt
+				st = extra
+			}
+			if st.LastError == "" && e.failure != "" {
+				st.LastError, st.LastErrorAt, st.Foreign = e.failure, e.failedAt, e.detail
+			}
 		}
 	}
 	for k, e := range c.entries {
@@ -93,7 +95,7 @@ func (c *cache) states() map[string]State {
 	defer c.mu.Unlock()
 	now := time.Now()
 	all := make(map[string]State, len(c.entries))
-	for _, entries := range []map[key]*entry{c.entries, c.extra} {
+	for _, entries := range []map[key]*entry{c.entries, c.named.entries, c.queries.entries} {
 		for k := range entries {
 			own := key{origin: k.origin, path: k.path, fixed: k.fixed}
 			if url := (Public{Origin: k.origin, Path: k.path}).URL(); all[url] == (State{}) {
