@@ -116,6 +116,9 @@ func known[T any](read func(s setting, to *T) error) func(s setting, to *T) erro
 // so that an error names the line.
 func readRule(s setting, c *edge.Config, patterns func(*rules.Rule) *[]string) error {
 	var r rules.Rule
+	if err := s.needsInNames(); err != nil {
+		return err
+	}
 	if err := s.words(patterns(&r)); err != nil {
 		return err
 	}
@@ -126,6 +129,22 @@ func readRule(s setting, c *edge.Config, patterns func(*rules.Rule) *[]string) e
 	}
 	c.Rules = append(c.Rules, r)
 	return err
+}
+
+// needsInNames refuses what a rule needs on the line of the rule. It would be taken for names there,
+// and the rule would allow what it is to forbid.
+func (s setting) needsInNames() error {
+	ahead := *s.Dispenser // which does not move that of the option
+	for n := 0; ahead.NextArg(); n++ {
+		word := ahead.Token()
+		if n == 0 || word.Quoted() || !slices.Contains(namesOf(ruleOptions), word.Text) {
+			continue
+		}
+		needs := strings.Join(append([]string{word.Text}, ahead.RemainingArgs()...), " ")
+		return s.Errf("%s: %q stands among the names; what the rule needs stands in its block: write `{` in its place, `%s` on the next line, and `}` on the line after that; a name that is really %[2]q needs quotes",
+			s.label, word.Text, needs)
+	}
+	return nil
 }
 
 // checkRules checks rules, or what every request needs.

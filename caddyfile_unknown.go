@@ -29,6 +29,7 @@ var otherWords = map[string]string{
 	"tls":      "write the upstream's address as `https://host:port`; trust and certificates stand in `transport http`",
 	"command":  "write the program as `stdio npx -y <package>`",
 	"args":     "write the program and its arguments on one line, as in `stdio npx -y <package>`",
+	"timeout":  "how long the upstream may take stands in the block `limits`, as `response_header_timeout 30s`",
 	"issuer":   "write it in a block `authorize {` if Caddy is to ask for logins, or as `authorization_servers https://login.example.com` in the block `metadata` if the MCP server does",
 }
 

@@ -164,13 +164,16 @@ func oddPatterns(c *rules.Config) (all []Odd) {
 // likeRegexp matches what regular expressions have and names of tools and methods have not.
 var likeRegexp = regexp.MustCompile(`[$^|?\\(\[]`)
 
+// noScheme matches a pattern of URIs that has no scheme, and no place for one.
+var noScheme = regexp.MustCompile(`^([^:*]+|[^:*]*[^:*a-zA-Z0-9+.-][^:*]*\*.*)$`)
+
 // meantPattern says what to write in place of a pattern that matches nothing; "" if it is right.
 func meantPattern(option, pattern string) string {
 	if option == "resources" {
 		switch {
 		case strings.HasPrefix(pattern, "^"):
 			return "only `*` stands for any text: write the URI, as in `resources file:///srv/*`"
-		case !strings.ContainsAny(pattern, ":*"):
+		case noScheme.MatchString(pattern):
 			return "a resource is named by its URI: write it with its scheme, as in `resources file:///" + strings.TrimLeft(pattern, "/") + "`"
 		}
 		return ""
