@@ -48,11 +48,19 @@ func (e *Edge) openSession(w http.ResponseWriter, r *http.Request, f Facts, a *A
 	return &inner, true
 }
 
-// sealSession replaces the session id in the header of an answer.
+// sealSession replaces each session id in the header of an answer.
 func (e *Edge) sealSession(h http.Header, f Facts, a *Admission) {
-	if ids := h[mcp.SessionHeader]; f.Seal != nil && len(ids) == 1 && ids[0] != "" {
-		h[mcp.SessionHeader] = []string{f.Seal.Seal(ids[0], e.sealScope(f, a))}
+	ids := h[mcp.SessionHeader]
+	if f.Seal == nil || len(ids) == 0 {
+		return
 	}
+	sealed := make([]string, len(ids))
+	for i, id := range ids {
+		if id != "" {
+			sealed[i] = f.Seal.Seal(id, e.sealScope(f, a))
+		}
+	}
+	h[mcp.SessionHeader] = sealed
 }
 
 // ownTasks refuses a request that names a task of other principals, as a server does if there is

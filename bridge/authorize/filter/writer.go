@@ -12,7 +12,7 @@ import (
 // is complete.
 type Writer struct {
 	to     http.ResponseWriter
-	header func(http.Header) // called before the header is sent; may be nil
+	header func(http.Header) // called before the header is sent, also that of a 1xx; may be nil
 	mode   mode
 	body   body // nil before the answer has a header
 }
@@ -50,6 +50,9 @@ func (w *Writer) WriteHeader(status int) {
 	case w.body != nil:
 		return
 	case status < http.StatusOK:
+		if w.header != nil {
+			w.header(w.to.Header()) // which is that of this answer alone
+		}
 		w.to.WriteHeader(status)
 		return
 	}
