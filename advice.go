@@ -192,6 +192,10 @@ func adviceForFailure(why stats.Failure) string {
 		return "it is too slow, or a firewall drops the packets; `limits response_header_timeout` bounds the wait"
 	case stats.FailureName:
 		return "correct the host name, or the name server"
+	case stats.FailureNoTLS:
+		return "it speaks HTTP without TLS there: write http:// in the address"
+	case stats.FailureCertificate:
+		return "its certificate is not trusted, or is for another name: in a block `transport http`, write the CA as `tls_trust_pool file /path/to/ca.pem`, or the name as `tls_server_name <name>`"
 	case stats.FailureBroken:
 		return "check whether it speaks HTTP there, and whether it needs https:// in the address"
 	case stats.FailureRefused:

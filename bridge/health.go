@@ -80,6 +80,10 @@ func failureOf(err error) stats.Failure {
 		return stats.FailureRefused
 	case strings.Contains(err.Error(), ": no such host"): // net's text on every system
 		return stats.FailureName
+	case strings.Contains(err.Error(), "tls: first record does not look like a TLS handshake"):
+		return stats.FailureNoTLS
+	case strings.Contains(err.Error(), "tls: failed to verify certificate: "):
+		return stats.FailureCertificate
 	}
 	return stats.FailureBroken
 }

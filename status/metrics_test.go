@@ -136,6 +136,12 @@ func TestDocumentedStatus(t *testing.T) {
 			t.Errorf("there is no %s on the page", a)
 		}
 	}
+	for _, f := range stats.Failures {
+		known[string(f)] = true
+		if !strings.Contains(string(raw), "`"+string(f)+"`") {
+			t.Errorf("there is no %s on the page", f)
+		}
+	}
 	for _, r := range []stats.Reason{
 		stats.ReasonPolicy, stats.ReasonPublic, stats.ReasonForeign, stats.ReasonUnparsable, stats.ReasonUnknown, stats.ReasonScheme, stats.ReasonStatus, stats.ReasonHost,
 	} {

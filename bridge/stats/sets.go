@@ -93,14 +93,16 @@ type Failure string
 
 // The failures.
 const (
-	FailureRefused Failure = "refused" // nothing listens at the address
-	FailureTimeout Failure = "timeout"
-	FailureName    Failure = "name"   // the host has no address
-	FailureBroken  Failure = "broken" // the connection ended, or TLS or HTTP failed on it
+	FailureRefused     Failure = "refused" // nothing listens at the address
+	FailureTimeout     Failure = "timeout"
+	FailureName        Failure = "name"        // the host has no address
+	FailureNoTLS       Failure = "no_tls"      // it does not speak TLS
+	FailureCertificate Failure = "certificate" // it is not trusted, or for another name
+	FailureBroken      Failure = "broken"      // the connection ended, or TLS or HTTP failed on it
 )
 
 // Failures has all failures.
-var Failures = []Failure{FailureRefused, FailureTimeout, FailureName, FailureBroken}
+var Failures = []Failure{FailureRefused, FailureTimeout, FailureName, FailureNoTLS, FailureCertificate, FailureBroken}
 
 // Transport is how the clients of a session speak. The set is closed.
 type Transport string
