@@ -1,10 +1,14 @@
 package mcpauthbridge
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/mcp-auth-bridge/caddy-mcp-auth-bridge/internal/suggest"
 )
 
 // otherForms has the handlers of `mcp_auth_bridge metadata` and `mcp_auth_bridge status`.
@@ -12,6 +16,9 @@ var otherForms = map[string]func() caddyhttp.MiddlewareHandler{
 	"metadata": func() caddyhttp.MiddlewareHandler { return new(MetadataHandler) },
 	"status":   func() caddyhttp.MiddlewareHandler { return new(StatusHandler) },
 }
+
+// launchers are words that begin the command of a program, and no address.
+var launchers = []string{"stdio", "npx", "uvx", "uv", "bunx", "bun", "deno", "node", "python", "python3", "pipx", "docker", "podman"}
 
 // parseArgs reads the arguments on the directive's line. It returns the handler
 // of one of the other forms, if the directive is of one.
@@ -48,7 +55,17 @@ func (dir *directive) parseArgs() (other caddyhttp.MiddlewareHandler, err error)
 		}
 		first = false
 	}
-	if len(dir.addresses) > 1 && !strings.ContainsAny(dir.addresses[0], ".:/{") {
+	if len(dir.addresses) == 0 {
+		return nil, nil
+	}
+	bare := !strings.ContainsAny(dir.addresses[0], ".:/{")
+	if words := strings.Fields(strings.Join(dir.addresses, " ")); bare && len(words) > 1 && slices.Contains(launchers, words[0]) {
+		return nil, h.Errf("upstream %q is a command: write `stdio %s` in the block of mcp_auth_bridge", dir.addresses[0], strings.TrimPrefix(strings.Join(words, " "), "stdio "))
+	}
+	if form := suggest.Nearest(dir.addresses[0], slices.Sorted(maps.Keys(otherForms))); bare && form != "" && len(dir.addresses) == 1 {
+		return nil, h.Errf("mcp_auth_bridge %s: did you mean `mcp_auth_bridge %s`? An upstream of that name is `%[1]s:80`", dir.addresses[0], form)
+	}
+	if len(dir.addresses) > 1 && bare {
 		return nil, h.Errf("upstream %q has no port: write %[1]s:80, or /%[1]s if it is the endpoint's path", dir.addresses[0])
 	}
 	return nil, nil
