@@ -6,6 +6,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -176,7 +178,19 @@ func (a *Authenticator) verify(ctx context.Context, raw string, hash recent.Name
 			return p, nil
 		}
 	}
-	return nil, principal.Invalid(principal.UnknownIssuer)
+	return nil, a.fromAnother(parsed.Issuer())
+}
+
+// fromAnother refuses a token of another issuer. Its cause says so if only a slash at the end of the
+// configured one is wrong, which no login can cure (RFC 8414 section 3.3 compares byte for byte).
+func (a *Authenticator) fromAnother(issuer string) *principal.Refusal {
+	refusal := principal.Invalid(principal.UnknownIssuer)
+	for _, one := range a.issuers {
+		if one.cfg.Issuer != issuer && strings.TrimSuffix(one.cfg.Issuer, "/") == strings.TrimSuffix(issuer, "/") {
+			refusal.Cause = fmt.Errorf("tokens name the issuer with another end than the configuration: write `issuer %s`", issuer)
+		}
+	}
+	return refusal
 }
 
 // introspect asks about a token, once for all requests that bring it at the same time. The

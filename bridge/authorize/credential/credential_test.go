@@ -118,6 +118,23 @@ func TestAlgorithmsOfEd25519(t *testing.T) {
 	}
 }
 
+// E9: the operator is told of an issuer that is written with a slash too many or too few.
+func TestIssuerWithAnotherEnd(t *testing.T) {
+	s := issuertest.Start(t, issuertest.NewKey(t, jose.RS256, "one"))
+	a := newAuthenticator(t, credential.Config{Issuers: at(s)})
+	for issuer, want := range map[string]string{
+		s.URL + "/": "write `issuer " + s.URL + "/`", s.URL + "//": "", s.URL + "/x": "", "https://other.example": "", "/": "", "": "",
+	} {
+		_, refusal := a.Authenticate(t.Context(), credential.Request{Authorization: []string{"Bearer " + s.Token(endpoint, map[string]any{"iss": issuer})}, Audiences: []string{endpoint}})
+		if refusal == nil || refusal.Reason != principal.UnknownIssuer {
+			t.Fatalf("%s: got %v", issuer, refusal)
+		}
+		if got := fmt.Sprint(refusal.Cause); want == "" && refusal.Cause != nil || !strings.Contains(got, want) {
+			t.Errorf("%s: got %s; want %s", issuer, got, want)
+		}
+	}
+}
+
 // E1: what each check of a token refuses.
 func TestBadTokensAreRefused(t *testing.T) {
 	key, other := issuertest.NewKey(t, jose.RS256, "one"), issuertest.NewKey(t, jose.RS256, "one")
