@@ -226,6 +226,31 @@ func TestDescendantsEndWithTheChild(t *testing.T) {
 	}
 }
 
+// A dead process of the group that this one has to reap is waited for: one with several threads looks
+// dead before it can be reaped.
+func TestDeadChildOfTheGroupIsWaitedFor(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := os.StartProcess(exe, []string{exe, "-test.run=^$"}, &os.ProcAttr{Sys: &syscall.SysProcAttr{Setpgid: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hasExited(p.Pid, 0); err != nil {
+		t.Fatal(err)
+	}
+	if !gone(p.Pid) || !groupLives(p.Pid) {
+		t.Error("a dead child is not waited for")
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if groupLives(p.Pid) {
+		t.Error("a reaped child is waited for")
+	}
+}
+
 // adopt sets PR_SET_CHILD_SUBREAPER.
 func adopt(t *testing.T, on uintptr) {
 	t.Helper()

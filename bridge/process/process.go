@@ -250,7 +250,6 @@ func (p *Process) awaitGroup() error {
 		// If the first process of a container does not reap orphans, dead processes stay in
 		// the group for ever.
 		if pause == maxPause && !groupLives(p.pid) {
-			groupExists(p.pid) // reaps what has died since the last call
 			break
 		}
 		if time.Now().After(late) {

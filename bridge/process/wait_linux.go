@@ -81,9 +81,11 @@ func hasExited(pid int, options uintptr) (bool, error) {
 	}
 }
 
-// groupLives reports whether a group has a process other than dead ones that nobody has reaped.
+// groupLives reports whether a group has a process other than dead ones that another process does
+// not reap. A dead child of this one counts: as long as it has threads that are ending, it looks dead
+// and cannot be reaped yet.
 func groupLives(pid int) bool {
-	group := strconv.Itoa(pid)
+	group, self := strconv.Itoa(pid), strconv.Itoa(os.Getpid())
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, name := range stats {
 		stat, err := os.ReadFile(name)
@@ -95,7 +97,7 @@ func groupLives(pid int) bool {
 		if len(fields) < 3 || string(fields[2]) != group {
 			continue
 		}
-		if state := string(fields[0]); state != "Z" && state != "X" {
+		if state := string(fields[0]); state != "Z" && state != "X" || string(fields[1]) == self {
 			return true
 		}
 	}
