@@ -206,6 +206,7 @@ func adviceForFailure(why stats.Failure) string {
 // sessionsAdvice is the advice for warnings about sessions, by cause or by message.
 var sessionsAdvice = map[string]string{
 	"sessions": "raise `sessions max`, or have sessions end sooner with `sessions idle_timeout`",
+	"bodies":   "see which clients send large bodies, or lower `limits max_message`",
 	"backoff":  "look in the log for how the program has ended, and for its last lines of stderr",
 
 	"server has not answered yet":               "npx and uvx download a program when it starts, which can take minutes the first time; install it once, and start the installed program",

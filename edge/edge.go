@@ -319,16 +319,13 @@ func (e *Edge) requestOf(r *http.Request, f Facts) credential.Request {
 	return req
 }
 
-// roomFor is what the bodies of all principals may take together, as a multiple of Facts.MaxBody.
-const roomFor = 16
-
 // readBody reads and parses the body, whatever the method: many servers answer what a body says
 // without a look at the method. A POST has to have one.
 func (e *Edge) readBody(w http.ResponseWriter, r *http.Request, f Facts, a *Admission) error {
 	if r.Body == nil || r.Method != http.MethodPost && r.ContentLength == 0 {
 		return nil
 	}
-	body, err := e.room.Read(w, r, int(f.MaxBody), roomFor*f.MaxBody)
+	body, err := e.room.Read(w, r, int(f.MaxBody), bodies.TimesKnown)
 	if err != nil {
 		return err
 	}

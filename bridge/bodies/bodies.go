@@ -25,6 +25,13 @@ const (
 	startWithin = 30 * time.Second
 )
 
+// How much room there is, as a multiple of the longest body: for the clients of one endpoint that are
+// known, by a session or by their credentials, and in [Strangers].
+const (
+	TimesKnown     = 16
+	TimesStrangers = 8
+)
+
 var (
 	// ErrNoRoom says that other bodies take all the room. The client may try again.
 	ErrNoRoom = errors.New("there is no room for the body now")
@@ -32,8 +39,8 @@ var (
 	ErrSlow = errors.New("the body arrives too slowly")
 )
 
-// Strangers is the room for bodies of clients that nothing is known of, at any endpoint: the memory
-// is that of the process.
+// Strangers is the room for the bodies of unknown clients. All endpoints share it, because they share
+// the memory of the process.
 var Strangers Room
 
 // Room is memory for bodies that are not small. The zero value is ready.
@@ -86,17 +93,17 @@ func (m *Room) leave(n int64) {
 }
 
 // Read reads the body of a request, of at most most bytes. What is longer than [Small] takes room as
-// it arrives, of which there are limit bytes, until the context of the request ends.
+// it arrives, of which there is times most, until the context of the request ends.
 //
 // The error is [record.ErrBodyTooLarge], also for an announced length; [ErrNoRoom] after ten seconds;
 // [ErrSlow] below 16 KiB a second, after 30 seconds; or that of reading. w is where the answer is
 // written to.
-func (m *Room) Read(w http.ResponseWriter, r *http.Request, most int, limit int64) ([]byte, error) {
+func (m *Room) Read(w http.ResponseWriter, r *http.Request, most, times int) ([]byte, error) {
 	body, rest, err := Begin(r, most)
 	if err != nil || !rest {
 		return body, err
 	}
-	return m.Finish(w, r, body, most, limit)
+	return m.Finish(w, r, body, most, times)
 }
 
 // Begin reads the body of a request if it is [Small]. rest is true if it is not: then body is its
@@ -116,7 +123,7 @@ func Begin(r *http.Request, most int) (body []byte, rest bool, err error) {
 }
 
 // Finish reads the rest of a body that [Begin] has begun, as [Room.Read] does.
-func (m *Room) Finish(w http.ResponseWriter, r *http.Request, body []byte, most int, limit int64) ([]byte, error) {
+func (m *Room) Finish(w http.ResponseWriter, r *http.Request, body []byte, most, times int) ([]byte, error) {
 	ctx, control, start, held := r.Context(), http.NewResponseController(w), time.Now(), 0
 	if !bounded(r) {
 		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
@@ -130,7 +137,7 @@ func (m *Room) Finish(w http.ResponseWriter, r *http.Request, body []byte, most 
 				}
 			}
 			taken := int64(size - held)
-			if err := m.take(ctx, taken, limit); err != nil {
+			if err := m.take(ctx, taken, int64(times)*int64(most)); err != nil {
 				return nil, err
 			}
 			context.AfterFunc(ctx, func() { m.leave(taken) })

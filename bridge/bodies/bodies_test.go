@@ -39,7 +39,7 @@ func TestBodiesTakeRoom(t *testing.T) {
 				var room Room
 				text := bytes.Repeat([]byte("0123456789"), size/10+1)[:size]
 				r := request(ctx, io.MultiReader(bytes.NewReader(text)), size, chunked)
-				got, err := room.Read(httptest.NewRecorder(), r, most, 4*most)
+				got, err := room.Read(httptest.NewRecorder(), r, most, 4)
 				if size > most {
 					if !errors.Is(err, record.ErrBodyTooLarge) {
 						t.Errorf("%d bytes, chunked %v: got %d bytes, %v", size, chunked, len(got), err)
@@ -73,7 +73,7 @@ func TestBodiesWaitForRoom(t *testing.T) {
 				ctx, end = context.WithCancel(ctx)
 				defer end()
 			}
-			_, err := room.Read(httptest.NewRecorder(), request(ctx, strings.NewReader(strings.Repeat("x", size)), size, false), most, most)
+			_, err := room.Read(httptest.NewRecorder(), request(ctx, strings.NewReader(strings.Repeat("x", size)), size, false), most, 1)
 			return err
 		}
 		first, end := context.WithCancel(t.Context())
@@ -118,7 +118,7 @@ func TestStalledBodiesHoldNoMoreThanTheRoom(t *testing.T) {
 		for range 100 {
 			body, _ := io.Pipe()
 			go func() {
-				_, _ = room.Read(httptest.NewRecorder(), request(ctx, io.MultiReader(strings.NewReader(strings.Repeat("x", most/2)), body), most, false), most, 4*most)
+				_, _ = room.Read(httptest.NewRecorder(), request(ctx, io.MultiReader(strings.NewReader(strings.Repeat("x", most/2)), body), most, false), most, 4)
 			}()
 			defer body.Close()
 		}
@@ -161,7 +161,7 @@ func TestSlowBodies(t *testing.T) {
 			result, start := make(chan error, 1), time.Now()
 			server := &http.Server{ReadTimeout: tc.bound, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				var room Room
-				_, err := room.Read(w, r, most, 2*most)
+				_, err := room.Read(w, r, most, 2)
 				result <- err
 			})}
 			listener := make(pipes)

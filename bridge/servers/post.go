@@ -17,24 +17,20 @@ type Sender uint8
 
 // The senders.
 const (
-	// Member is of a session.
+	// Member has a session.
 	Member Sender = iota
 	// Stranger may begin a session, or needs none.
 	Stranger
-	// Lost names a session that it does not have, and no revision without sessions.
+	// Lost names a session that it does not have, and needs one.
 	Lost
 )
 
-// What the bodies of all members of an endpoint may take together, and those of all strangers at all
-// endpoints, as a multiple of [Bounds.Message].
-const membersRoom, strangersRoom = 16, 8
-
 // ReadPost reads the messages of a POST, whose body is bounded by [Bounds.Message]. A body that is
-// not small ([bodies.Small]) is read if from, which is called then, says that there may be somebody
-// who takes it, and if there is room. batch is true if the messages are in an array.
+// not small ([bodies.Small]) takes room; from is called only then, to find out whose. batch is true if
+// the messages are in an array.
 //
-// If ok is false, ReadPost has answered the request with an error; or all is empty, and the sender is
-// Lost.
+// If ok is false, ReadPost has answered the request with an error. If all is empty, the sender is
+// [Lost], nothing of the body was kept, and the caller has to answer.
 func (v *Servers) ReadPost(w http.ResponseWriter, r *http.Request, from func() Sender) (all []message.Message, batch, ok bool) {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || mediaType != "application/json" {
@@ -43,15 +39,15 @@ func (v *Servers) ReadPost(w http.ResponseWriter, r *http.Request, from func() S
 	}
 	body, rest, err := bodies.Begin(r, v.Bounds().Message)
 	if rest {
-		most, room, times := v.Bounds().Message, &v.room, int64(membersRoom)
+		most, room, times := v.Bounds().Message, &v.room, bodies.TimesKnown
 		switch from() {
 		case Lost: // some clients read no answer before they have sent everything
 			_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, int64(most)))
 			return nil, false, true
 		case Stranger:
-			room, times = &bodies.Strangers, strangersRoom
+			room, times = &bodies.Strangers, bodies.TimesStrangers
 		}
-		if body, err = room.Finish(w, r, body, most, times*int64(most)); errors.Is(err, bodies.ErrNoRoom) {
+		if body, err = room.Finish(w, r, body, most, times); errors.Is(err, bodies.ErrNoRoom) {
 			v.Config.Observer.Warned("large bodies take all the room; clients are told to come back", "bodies")
 		}
 	}

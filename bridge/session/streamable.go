@@ -35,7 +35,7 @@ func (t *Table) session(w http.ResponseWriter, r *http.Request, id []byte) *sess
 	return s
 }
 
-// Refuse answers a POST that is [servers.Lost].
+// Refuse answers a POST whose sender is [servers.Lost].
 func (t *Table) Refuse(w http.ResponseWriter, r *http.Request) {
 	if s := t.session(w, r, nil); s != nil { // it has begun since
 		s.leave()
