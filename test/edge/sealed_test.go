@@ -21,7 +21,9 @@ import (
 func TestEachSessionIDIsSealed(t *testing.T) {
 	issuer := issuertest.Start(t, issuertest.NewKey(t, jose.ES256, "one"))
 	const id = "the-servers-own-id"
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	var named []string // sessions that the server was asked for
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		named = append(named, r.Header["Mcp-Session-Id"]...)
 		w.Header().Set("Mcp-Session-Id", id+"-early")
 		w.WriteHeader(http.StatusEarlyHints)
 		w.Header()["Mcp-Session-Id"] = []string{id, id + "-2"}
@@ -49,5 +51,11 @@ func TestEachSessionIDIsSealed(t *testing.T) {
 		if strings.Contains(strings.Join(got, " "), id) {
 			t.Errorf("%s: the client got the ids %q", body, got)
 		}
+		for i, sealed := range got { // each is sealed once
+			if post(t, url, body, "Authorization", "Bearer "+issuer.Token(url, nil), "Mcp-Session-Id", sealed); len(named) != i+1 || !strings.HasPrefix(named[i], id) {
+				t.Errorf("%s: the id %q leads to the sessions %q", body, sealed, named)
+			}
+		}
+		named = nil
 	}
 }
