@@ -131,8 +131,8 @@ func readRule(s setting, c *edge.Config, patterns func(*rules.Rule) *[]string) e
 	return err
 }
 
-// needsInNames refuses what a rule needs on the line of the rule. It would be taken for names there,
-// and the rule would allow what it is to forbid.
+// needsInNames refuses options of a rule that stand on the line of the rule. They would be taken for
+// names there, and the rule would allow what it is meant to forbid.
 func (s setting) needsInNames() error {
 	ahead := *s.Dispenser // which does not move that of the option
 	for n := 0; ahead.NextArg(); n++ {

@@ -81,9 +81,9 @@ func hasExited(pid int, options uintptr) (bool, error) {
 	}
 }
 
-// groupLives reports whether a group has a process other than dead ones that another process does
-// not reap. A dead child of this one counts: as long as it has threads that are ending, it looks dead
-// and cannot be reaped yet.
+// groupLives reports whether to wait for a group: it has a process that runs, or a dead one that is a
+// child of this one. Such a child cannot be reaped before its last thread has ended. Dead children of
+// others are not waited for, because nobody may ever reap them.
 func groupLives(pid int) bool {
 	group, self := strconv.Itoa(pid), strconv.Itoa(os.Getpid())
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")

@@ -6,9 +6,9 @@ import (
 	"net/http"
 )
 
-// Guard is [New] for an answer that need not have anything to change. A message, or an answer that
-// cannot be read, without any of the words crosses as it is, also if it is too large. What has one
-// of them is treated as [New] does. A word stands for a name in JSON, with its quotes.
+// Guard is [New] for an answer that seldom has anything to change. Messages with one of the words are
+// changed, or refused, as [New] does. All else crosses as it is, also what cannot be parsed and what is
+// longer than limit. A word is a name in JSON with its quotes, such as `"tools"`.
 func Guard(w http.ResponseWriter, limit int, words []string, change Message, header func(http.Header), id []byte) *Writer {
 	return &Writer{to: w, header: header, mode: &changer{change: change, limit: limit, id: id, own: w.Header().Clone(), words: words}}
 }
@@ -26,10 +26,10 @@ func (c *changer) suspects(text []byte) bool {
 	return false
 }
 
-// client is where an answer is written to.
+// client is the client of an answer.
 type client struct {
 	io.Writer
-	gone bool // a part could not be written, which is no fault of the answer
+	gone bool // it has not taken a part
 }
 
 func (c *client) Write(p []byte) (int, error) {
@@ -38,7 +38,7 @@ func (c *client) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// fault returns err, unless it is that the client is gone.
+// fault returns err if the answer is at fault, and not the client.
 func (c *client) fault(err error) error {
 	if c.gone {
 		return nil

@@ -45,8 +45,8 @@ func indexOf(method string) int {
 	return -1
 }
 
-// Words returns the names of JSON, with their quotes, one of which is in every message that has a
-// list. A server may write a name with escapes, but none is known that does.
+// Words returns the names of the lists in JSON, with their quotes. Each message that has a list has
+// one of them, unless a server writes it with escapes, which none is known to do.
 func Words() []string {
 	words := make([]string, len(lists))
 	for i, l := range lists {
@@ -55,7 +55,7 @@ func Words() []string {
 	return words
 }
 
-// TaskWord is such a name of every message that gives a task to a client.
+// TaskWord is a name, with its quotes, that each message has that gives a task to a client.
 const TaskWord = `"taskId"`
 
 // makesTask is the method whose answer may be a task.

@@ -122,9 +122,9 @@ func typeProblem(lines []string) Reason {
 	return ""
 }
 
-// plainParams reports whether all parsers find the n parameters that one has found in a media
-// type. Some know the charset also in parts or encoded (`charset*0*`, RFC 2231), and some cut a
-// quoted string at a semicolon or a comma.
+// plainParams reports whether a media type, in which Go has found n parameters, has the same for every
+// other parser. Some join a charset that is in parts or encoded (`charset*0*`, RFC 2231), and some cut
+// a quoted string at a semicolon or a comma.
 func plainParams(line string, n int) bool {
 	return !strings.ContainsAny(line, "*\\',") && strings.Count(strings.TrimRight(line, "; \t"), ";") == n
 }

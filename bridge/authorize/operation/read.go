@@ -28,12 +28,11 @@ var sources = map[string]source{
 
 // Errors of a message that is no operation. Their texts say it to the client.
 var (
-	errName      = errors.New("params has no name of at most 8 KiB as a string")
-	errURI       = errors.New("params has no uri of at most 8 KiB as a string")
-	errReference = errors.New("params.ref must have the type ref/prompt with a name, or ref/resource with a uri")
-	errObject    = errors.New("is not an object") // behind the place
-	errFilter    = errors.New("params.notifications must be an object, with at most 256 URIs as strings in resourceSubscriptions, and at most 256 ids as strings in taskIds")
-	// errDuplicateID is of a batch: nobody could tell which answer is for which request.
+	errName        = errors.New("params has no name of at most 8 KiB as a string")
+	errURI         = errors.New("params has no uri of at most 8 KiB as a string")
+	errReference   = errors.New("params.ref must have the type ref/prompt with a name, or ref/resource with a uri")
+	errObject      = errors.New("is not an object") // behind the place
+	errFilter      = errors.New("params.notifications must be an object, with at most 256 URIs as strings in resourceSubscriptions, and at most 256 ids as strings in taskIds")
 	errDuplicateID = errors.New("two requests of the batch have the same id")
 	errTask        = errors.New("a taskId must be a string of at most 8 KiB")
 )
